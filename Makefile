@@ -1,0 +1,39 @@
+# Everything a developer or CI runs; .venv is made on first use.
+PY ?= .venv/bin/python
+BIN = $(dir $(PY))
+
+.PHONY: demo test soak check bench format clean
+
+.venv/installed: pyproject.toml
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet torch==2.13.0
+	.venv/bin/pip install --quiet -e '.[dev]'
+	touch $@
+
+ifeq ($(PY),.venv/bin/python)
+SETUP = .venv/installed
+endif
+
+demo: $(SETUP)
+	$(BIN)marm demo --out runs/demo
+
+test: $(SETUP)
+	$(PY) -m pytest
+
+soak: $(SETUP)
+	MARM_SOAK=1 $(PY) -m pytest
+
+check: $(SETUP)
+	$(BIN)ruff format --check .
+	$(BIN)ruff check .
+	$(BIN)mypy
+
+format: $(SETUP)
+	$(BIN)ruff format .
+	$(BIN)ruff check --fix .
+
+bench: $(SETUP)
+	$(PY) -m benchmarks
+
+clean:
+	rm -rf .venv runs build dist *.egg-info

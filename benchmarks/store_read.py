@@ -1,0 +1,192 @@
+"""What reading and appending rings costs, beside a plain copy of memory and beside one key for each state.
+
+python -m benchmarks.store_read [--users 2000] [--repeats 7] [--folder DIR] [--out results.jsonl]
+"""
+
+import argparse
+import itertools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+
+from benchmarks.common import median_seconds, print_table, write_result
+from marm.store import ArenaStore, Layout, LmdbStore, Rows, Store
+from marm.types import I64, U64
+
+WINDOW, DEPTHS, WIDTH = 1000, 4, 64
+ROW = DEPTHS * WIDTH * 2
+BLOCK = WINDOW * ROW
+FACTS = 40
+LAYOUT = Layout(FACTS, ROW, facts_kept=2 * WINDOW, states_kept=WINDOW + 64, model="benchmark")
+BATCH = 64
+
+
+def rows_for(users: U64, first: I64, count: int) -> Rows:
+    """``count`` random rows for each user, from ``first`` on."""
+    total = len(users) * count
+    random = np.random.default_rng(int(first[0]))
+    facts = random.integers(0, 256, (total, FACTS), np.uint8)
+    facts[:, :8].view(np.int64)[:, 0] = (first[:, None] + np.arange(count)).ravel()
+    states = random.integers(0, 2**63, (total, ROW // 8), np.int64).view(np.uint8)
+    counts = np.full(len(users), count, np.int64)
+    return Rows(users, first, counts, facts, states, np.zeros_like(first), first + count)
+
+
+def fill(store: Store, users: U64) -> None:
+    """Give each user a full window."""
+    for start in range(0, len(users), BATCH):
+        some = users[start : start + BATCH]
+        store.append(rows_for(some, np.zeros(len(some), np.int64), WINDOW), store.last_cut() + 1)
+
+
+def seconds_to_read(read: Callable[[U64], object], users: U64, batch: int, repeats: int) -> float:
+    """Seconds for each user: median over ``repeats`` passes over users in random order, ``batch`` at a time."""
+    random = np.random.default_rng(1)
+
+    def one_pass() -> None:
+        order = random.permutation(users)
+        for start in range(0, len(order), batch):
+            read(order[start : start + batch])
+
+    return median_seconds(one_pass, repeats) / len(users)
+
+
+def store_reader(store: Store) -> Callable[[U64], object]:
+    return lambda users: store.read_states(users, np.zeros(len(users), np.int64), np.full(len(users), WINDOW, np.int64))
+
+
+def copy_reader(users: int, batch: int) -> Callable[[U64], object]:
+    """The limit: as many bytes, from as large a block of memory, into a kept buffer."""
+    memory = np.random.default_rng(0).integers(0, 2**63, (users, BLOCK // 8), np.int64)
+    kept = np.zeros((batch, BLOCK // 8), np.int64)
+
+    def read(order: U64) -> None:
+        for i, user in enumerate(order.tolist()):
+            np.copyto(kept[i], memory[user])
+
+    return read
+
+
+class OneKeyEach:
+    """The layout to avoid: one key for each user, position and depth."""
+
+    def __init__(self, folder: Path, users: int) -> None:
+        self._env = lmdb.open(str(folder), map_size=1 << 36, sync=False)
+        value = bytes(WIDTH * 2)
+        for user in range(users):
+            with self._env.begin(write=True) as txn:
+                txn.cursor().putmulti([(key, value) for key in self._keys(user)])
+
+    @staticmethod
+    def _keys(user: int) -> list[bytes]:
+        head = user.to_bytes(8, "big")
+        return [
+            head + position.to_bytes(4, "big") + bytes((depth,))
+            for position, depth in itertools.product(range(WINDOW), range(DEPTHS))
+        ]
+
+    def read(self, users: U64) -> object:
+        with self._env.begin(buffers=True) as txn:
+            found = (txn.get(key, b"") for user in users.tolist() for key in self._keys(user))
+            return np.frombuffer(b"".join(found), np.uint8)
+
+    def close(self) -> None:
+        self._env.close()
+
+
+def measure_reads(stores: dict[str, Store], naive: OneKeyEach, users: U64, args: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds, GB/s and share of the plain copy for each way, one user and many at a time."""
+    figures: dict[str, Any] = {}
+    rows: list[list[object]] = []
+    for batch in (1, BATCH):
+        ways = {"plain copy": copy_reader(len(users), batch)} | {k: store_reader(s) for k, s in stores.items()}
+        seconds = {way: seconds_to_read(read, users, batch, args.repeats) for way, read in ways.items()}
+        if batch == 1:
+            few = users[: args.naive_users]
+            seconds["lmdb, a key for each state"] = seconds_to_read(naive.read, few, 1, min(args.repeats, 3))
+        for way, took in seconds.items():
+            share = seconds["plain copy"] / took
+            rows.append([way, batch, took * 1e3, BLOCK / took / 1e9, f"{share:.1%}"])
+            figures[f"{way}, {batch} at a time"] = {"ms": took * 1e3, "gb_s": BLOCK / took / 1e9, "share": share}
+    head = ["read of one user's states", "users a call", "ms a user", "GB/s", "of plain copy"]
+    size = f"{len(users) * BLOCK / 1e9:.2f} GB"
+    print_table(f"n={WINDOW}, L={DEPTHS}, d={WIDTH}, float16: {BLOCK >> 10} KiB a user, {size} in all", head, rows)
+    return figures
+
+
+def measure_facts(stores: dict[str, Store], users: U64, args: argparse.Namespace) -> dict[str, Any]:
+    """Microseconds a user for the newest facts before a time, where that is all of them and where it is half."""
+    figures: dict[str, Any] = {}
+    rows: list[list[object]] = []
+    for name, store in stores.items():
+        for about, time in (("now", WINDOW + 1), ("half way back", WINDOW // 2)):
+
+            def read(some: U64, store: Store = store, time: int = time) -> object:
+                return store.read_facts(some, 100, np.full(len(some), time, np.int64))
+
+            took = seconds_to_read(read, users, BATCH, args.repeats)
+            rows.append([f"{name}, before {about}", BATCH, took * 1e6])
+            figures[f"{name}, before {about}"] = {"us": took * 1e6}
+    print_table("the newest 100 facts before a time", ["read", "users a call", "us a user"], rows)
+    return figures
+
+
+def measure_appends(stores: dict[str, Store], users: U64, args: argparse.Namespace) -> dict[str, Any]:
+    """Users and GB of new rows a second, every append on the disk (where the store has one) before the next."""
+    figures: dict[str, Any] = {}
+    rows: list[list[object]] = []
+    some = users[:512]
+    for name, store in stores.items():
+        for count in (1, 16):
+
+            def append(store: Store = store, count: int = count) -> None:
+                first = store.read_facts(some, 1).next
+                store.append(rows_for(some, first, count), store.last_cut() + 1)
+
+            def prepare(store: Store = store, count: int = count) -> None:
+                rows_for(some, store.read_facts(some, 1).next, count)
+
+            took = median_seconds(append, args.repeats) - median_seconds(prepare, args.repeats)
+            size = len(some) * count * (ROW + FACTS)
+            rows.append([name, count, took * 1e3, len(some) / took, size / took / 1e9])
+            figures[f"{name}, {count} rows"] = {"users_s": len(some) / took, "gb_s": size / took / 1e9}
+    head = ["append to full rings", "rows a user", f"ms for {len(some)} users", "users/s", "GB/s of rows"]
+    print_table("appends", head, rows)
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=2000)
+    parser.add_argument("--naive-users", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--folder", type=Path, help="where the databases are made (default: the system's for such)")
+    parser.add_argument("--out", type=Path, help="JSON lines to append the result to")
+    args = parser.parse_args()
+    users = np.arange(args.users, dtype=np.uint64)
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        stores: dict[str, Store] = {
+            "arena": ArenaStore(LAYOUT, args.users * LAYOUT.states_kept * ROW),
+            "lmdb": LmdbStore(Path(folder) / "rings", LAYOUT),
+        }
+        for store in stores.values():
+            fill(store, users)
+        naive = OneKeyEach(Path(folder) / "naive", min(args.naive_users, args.users))
+        figures = {
+            "read": measure_reads(stores, naive, users, args),
+            "facts": measure_facts(stores, users, args),
+            "append": measure_appends(stores, users, args),
+        }
+        naive.close()
+        for store in stores.values():
+            store.close()
+    config = {"users": args.users, "window": WINDOW, "depths": DEPTHS, "width": WIDTH, "repeats": args.repeats}
+    write_result("store_read", config, figures, args.out)
+
+
+if __name__ == "__main__":
+    main()

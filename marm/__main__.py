@@ -1,0 +1,5 @@
+"""`python -m marm` is `marm`."""
+
+from marm.cli.app import main
+
+main()

@@ -1,0 +1,1 @@
+"""Commands: each a function from settings to what is printed; no logic of their own."""

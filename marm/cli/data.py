@@ -1,0 +1,92 @@
+"""The commands about data: a first run file, a check of everything, a sorted log."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from marm.config import RunConfig, load_run
+from marm.data.init import init as write_run_file
+from marm.data.sort import sort_log
+from marm.data.summary import Summary
+from marm.data.validate import Report
+from marm.data.validate import validate as check_data
+
+_BAD_INPUT = 2
+
+
+def init(
+    log: Annotated[Path, typer.Argument(help="The log: a file or a folder of Parquet, CSV or NDJSON.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run file to write.")] = Path("run.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Write it anew if it is there.")] = False,
+) -> None:
+    """Look at a log and write a first, commented run file."""
+    console = Console(stderr=True)
+    with console.status(f"looking at {log}"):
+        guess = write_run_file(log, out, force)
+    tasks = ", ".join(guess.tasks)
+    console.print(escape(f"user {guess.user}, item {guess.item}, time {guess.time}; tasks: {tasks}"), highlight=False)
+    console.print(escape(f"wrote {out}: check its guesses, then run `marm validate {out}`"), highlight=False)
+
+
+def validate(
+    run: Annotated[Path, typer.Argument(help="The run file.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, laid over the run file.")] = None,
+) -> None:
+    """Read a run's data through and say everything that is wrong or doubtful; exit code 2 if something is wrong."""
+    console = Console(stderr=True)
+    settings = load_run(run, set_ or [])
+    with console.status(f"reading {settings.data.log}"):
+        report = check_data(settings)
+    _print_troubles(console, report)
+    if report.summary is not None:
+        console.print(_table(report.summary, settings))
+    if not report.ok:
+        raise typer.Exit(_BAD_INPUT)
+
+
+def sort(
+    log: Annotated[Path, typer.Argument(help="The log: a file or a folder of Parquet, CSV or NDJSON.")],
+    out: Annotated[Path, typer.Argument(help="The Parquet file to write.")],
+    time: Annotated[str, typer.Option("--time", help="Its column of times.")],
+) -> None:
+    """Write a log in order of time; rows of one time stay in their order."""
+    console = Console(stderr=True)
+    with console.status(f"sorting {log}"):
+        rows = sort_log(log, out, time)
+    console.print(escape(f"wrote {rows:,} rows to {out}"), highlight=False)
+
+
+def _print_troubles(console: Console, report: Report) -> None:
+    colours = {"error": "red", "warning": "yellow"}
+    for trouble in report.troubles:
+        colour = colours[trouble.severity]
+        line = f"[{colour}]{trouble.severity}[/] {escape(trouble.message)}"
+        console.print(line, highlight=False, soft_wrap=True)
+    if report.ok:
+        console.print("the data can be used as it is", highlight=False)
+
+
+def _table(summary: Summary, run: RunConfig) -> Table:
+    table = Table(show_header=False, box=None)
+    p50, p90, most = summary.events_per_user
+    rows = {
+        "events": f"{summary.rows:,}",
+        "rows left out by data.where": f"{summary.dropped:,}",
+        "users": f"{summary.users:,}",
+        "items": f"{summary.items:,}",
+        "events of a user (p50, p90, max)": f"{p50:,}, {p90:,}, {most:,}",
+        "from": summary.first_time,
+        "to": summary.last_time,
+        "times are": summary.time_unit,
+        "events that share user and time": f"{summary.tie_share:.1%}",
+    }
+    for name, value in summary.tasks.items():
+        regression = run.tasks[name].kind == "regression"
+        rows[f"{name} ({'mean' if regression else 'positive'})"] = f"{value:.4g}" if regression else f"{value:.2%}"
+    for key, text in rows.items():
+        table.add_row(escape(key), text)
+    return table

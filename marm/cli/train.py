@@ -1,0 +1,62 @@
+"""Train, resume, evaluate, predict."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from marm.cli.progress import StreamProgress
+from marm.config import load_run
+from marm.train import run as commands
+from marm.train.score import Scorer, predict_pairs
+
+Sets = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, laid over the run file")]
+_SHOWN = ("events", "events_per_s", "peak_rss_bytes", "tasks", "whole", "memory")
+
+
+def train(
+    run: Annotated[Path, typer.Argument(help="run file")],
+    out: Annotated[Path, typer.Option(help="new folder for all that the run leaves")],
+    sets: Sets = None,
+    quiet: Annotated[bool, typer.Option(help="no progress")] = False,
+) -> None:
+    """Train on a log from its beginning; the last line printed is one JSON object."""
+    config = load_run(run, sets or [])
+    with StreamProgress("train", quiet) as progress:
+        show(commands.train(config, out, progress, progress.preparing))
+
+
+def resume(folder: Path, quiet: Annotated[bool, typer.Option(help="no progress")] = False) -> None:
+    """Take up an interrupted training where its newest cut was made."""
+    with StreamProgress("resume", quiet) as progress:
+        show(commands.resume(folder, progress, progress.preparing))
+
+
+def evaluate(
+    folder: Path,
+    log: Annotated[str, typer.Option(help="a log with the columns of the one trained on, relative to here")],
+    frozen: Annotated[bool, typer.Option(help="remember nothing: what a user did is a live tail")] = False,
+    sets: Sets = None,
+    out: Annotated[Path | None, typer.Option(help="write predictions to this Parquet file")] = None,
+    quiet: Annotated[bool, typer.Option(help="no progress")] = False,
+) -> None:
+    """Score another log with the newest cut, learning nothing; the run folder stays as it is."""
+    config = load_run(folder / "run.toml", [f"data.log={json.dumps(str(Path(log).resolve()))}", *(sets or [])])
+    with StreamProgress("evaluate", quiet) as progress:
+        show(commands.evaluate(folder, config, frozen, progress, out))
+
+
+def predict(
+    folder: Path,
+    pairs: Annotated[Path, typer.Option(help="user and item columns as in the log; time and context if there")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write")] = Path("scores.parquet"),
+) -> None:
+    """Score pairs of a user and an item at a time (now: after the last event) into a Parquet file."""
+    count = predict_pairs(Scorer(folder), pairs, out)
+    typer.echo(json.dumps({"pairs": count, "out": str(out)}))
+
+
+def show(result: dict[str, Any]) -> None:
+    """The result as one line of JSON."""
+    typer.echo(json.dumps({key: result[key] for key in _SHOWN}))

@@ -1,0 +1,31 @@
+"""Every setting, with its type, default and reason; a run file is these and nothing else."""
+
+from marm.config.load import load_run, set_values, to_toml
+from marm.config.settings import (
+    DataConfig,
+    FeatureConfig,
+    FeaturesConfig,
+    MemoryConfig,
+    ModelConfig,
+    NegativesConfig,
+    RunConfig,
+    SideFile,
+    TaskConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "DataConfig",
+    "FeatureConfig",
+    "FeaturesConfig",
+    "MemoryConfig",
+    "ModelConfig",
+    "NegativesConfig",
+    "RunConfig",
+    "SideFile",
+    "TaskConfig",
+    "TrainConfig",
+    "load_run",
+    "set_values",
+    "to_toml",
+]

@@ -1,0 +1,311 @@
+"""The settings themselves: one class for each section of a run file."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseModel):
+    """A section: unknown names are refused, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SideFile(Settings):
+    """A second file joined to the log by id; one row for each id."""
+
+    file: str
+    """Path relative to ``data.path``; Parquet, CSV or NDJSON."""
+
+    id: str
+    """Its id column; ids compare as text."""
+
+
+class DataConfig(Settings):
+    """Where the log is and what its columns mean."""
+
+    path: str = "."
+    """Base folder, relative to the run file; every file below is relative to it."""
+
+    log: str | list[str]
+    """A file, a list of files, a glob or a folder of Parquet, CSV or NDJSON."""
+
+    where: str | None = None
+    """SQL condition on rows to keep; dropped rows are counted."""
+
+    user: str
+    """Column of the user id; any type, compared as text."""
+
+    item: str
+    """Column of the item id; any type, compared as text."""
+
+    time: str
+    """Column of the exposure's time: seconds, milliseconds, microseconds or datetimes."""
+
+    time_unit: Literal["auto", "s", "ms", "us"] = "auto"
+    """Unit of a numeric time; ``auto`` tells it from the first value and says so."""
+
+    feedback_delay: NonNegativeFloat | str = 0.0
+    """Seconds until an exposure's outcome is known, or the column that holds them."""
+
+    history: str | None = None
+    """SQL condition: which exposures enter histories (long-watched ones, say); all are still learned from."""
+
+    items: SideFile | None = None
+    """Features of items."""
+
+    users: SideFile | None = None
+    """Features of users."""
+
+
+class FeatureConfig(Settings):
+    """One feature: ``name = "category"`` or ``name = {kind = "number", linear = true}``."""
+
+    kind: Literal["category", "tags", "number", "vector"]
+    """``category`` one id, ``tags`` a list (or text split at ``|``), ``number`` a scalar, ``vector`` a list of floats."""
+
+    linear: bool = False
+    """Numbers: a learned direction times sign(x) log(1 + |x|) instead of buckets of that."""
+
+
+def _feature(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+class FeaturesConfig(Settings):
+    """Columns that describe items, users and the context of an exposure, beside the ids."""
+
+    item: dict[str, FeatureConfig] = Field(default_factory=dict)
+    """Columns of the item file, or, for categories, of the log."""
+
+    user: dict[str, FeatureConfig] = Field(default_factory=dict)
+    """Columns of the user file, or of the log."""
+
+    context: dict[str, FeatureConfig] = Field(default_factory=dict)
+    """Columns of the log known before the outcome (page, device, hour ...)."""
+
+    @field_validator("item", "user", "context", mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {name: _feature(kind) for name, kind in value.items()} if isinstance(value, dict) else value
+
+
+class TaskConfig(Settings):
+    """One thing to predict of an exposure."""
+
+    column: str | None = None
+    """Column of the outcome; null means this outcome was not observed for this row."""
+
+    kind: Literal["binary", "regression"] = "binary"
+    """``binary`` learns a probability by cross-entropy, ``regression`` a number by Huber loss on its log scale."""
+
+    at_least: float | None = None
+    """Positive where the column is at least this."""
+
+    equals: bool | int | float | str | None = None
+    """Positive where the column equals this (compared as text)."""
+
+    every_row: bool = False
+    """Positive on every row: a log of clicks or purchases; needs drawn negatives."""
+
+    divide_by: str | None = None
+    """Column to divide by first (watch time by duration gives the watch ratio)."""
+
+    weight: NonNegativeFloat = 1.0
+    """Share of this task in the loss; 0 keeps it as an outcome in histories only."""
+
+    history: bool = True
+    """Whether rows of history carry this outcome, where known."""
+
+    edges: list[float] = [0.1, 0.5, 1.0, 3.0]
+    """Regression: the buckets by which rows of history carry the number."""
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> "TaskConfig":
+        rules = [self.at_least is not None, self.equals is not None, self.every_row]
+        if sum(rules) > 1:
+            raise ValueError("give one of at_least, equals and every_row")
+        if self.kind == "regression" and any(rules):
+            raise ValueError('kind = "regression" takes the column as it is: drop at_least, equals and every_row')
+        if not self.every_row and self.column is None:
+            raise ValueError("name its column, or set every_row = true")
+        return self
+
+
+class NegativesConfig(Settings):
+    """Negatives for logs that hold positives only (sampled among items of earlier events)."""
+
+    per_event: NonNegativeInt = 0
+    """Drawn negatives for each event; 0 for a log that holds true negatives."""
+
+    recent: PositiveInt = 100_000
+    """They are items of events among the last this many of the log before the event."""
+
+
+class ModelConfig(Settings):
+    """The network: L layers of target attention, and a tower over what they made."""
+
+    layers: NonNegativeInt = 3
+    """Layers of target attention (L); 0 is a model without history."""
+
+    width: PositiveInt = 32
+    """Numbers in a state (D)."""
+
+    heads: PositiveInt = 4
+    """Attention heads (H); must divide the width."""
+
+    ffn: PositiveFloat = 2.0
+    """Inner width of a layer's feed-forward, as a multiple of the width."""
+
+    experts: PositiveInt = 4
+    """Experts of the tower, mixed by a gate for each task (MMoE)."""
+
+    tower: PositiveInt = 64
+    """Width of an expert."""
+
+    token_shift: bool = False
+    """Each row of history also brings the event before it, with its outcome."""
+
+    raw_rows: bool = False
+    """Each remembered row also brings its live embedding."""
+
+    memory_reads: bool = True
+    """False: every layer reads live embeddings, nothing remembered (STCA), for comparison."""
+
+    outcomes: bool = True
+    """Rows of history carry their outcome, where known."""
+
+    time_gap: bool = True
+    """Rows of history carry the time since."""
+
+    rank: bool = True
+    """Rows of history carry how many events ago they were."""
+
+    user_id: bool = True
+    """The user's id is a feature of the tower."""
+
+    task_layers: bool = False
+    """The last attention layer is one for each task, not one for all."""
+
+    table_rows: PositiveInt = 2**18
+    """Rows of the table that all ids share (two probes for each id); its bytes are this x width x 4."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "ModelConfig":
+        if self.width % self.heads:
+            raise ValueError(f"heads = {self.heads} does not divide width = {self.width}")
+        return self
+
+
+class MemoryConfig(Settings):
+    """What is remembered of each exposure, and where."""
+
+    url: str = "lmdb://memory"
+    """Where rings live: ``arena://`` (this process) or ``lmdb:///path`` (``lmdb://memory``: inside the run folder)."""
+
+    window: PositiveInt = 100
+    """Most recent events a target attends to (N)."""
+
+    codec: Literal["float32", "float16"] = "float16"
+    """How a number of a state is stored."""
+
+    facts: PositiveInt = 10_000
+    """Events of a user whose facts (item, time, outcome) are kept in the store."""
+
+    slack: NonNegativeInt = 16
+    """Rows beyond the window and the live tail, for ties; what does not fit is counted as overflow."""
+
+    hot: PositiveInt = 2 * 1024**3
+    """Bytes of the hot arena in this process, in front of the store."""
+
+    budget: PositiveInt = 64 * 1024**3
+    """Bytes of states over all users; beyond it the states of the least recently active users are dropped."""
+
+    store_top: bool = False
+    """Remember the last layer's states too, for other stages."""
+
+
+class TrainConfig(Settings):
+    """How the stream is learned from."""
+
+    seed: int = 0
+    """Of weights and drawn negatives."""
+
+    passes: PositiveInt = 1
+    """Times through the log; memory is cleared in between."""
+
+    device: str = "auto"
+    """``auto``, ``cpu`` or ``cuda``."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the tower and the layers' products; bfloat16 on GPUs."""
+
+    threads: NonNegativeInt = 0
+    """Threads of arithmetic; 0: all cores. Results are the same bit for bit only at the same count."""
+
+    micro_batch: PositiveInt = 512
+    """Events of a step."""
+
+    segment: NonNegativeInt = 0
+    """Learn a user's events together once this many are waiting; 0: as they fall."""
+
+    segment_after: PositiveFloat = 3600.0
+    """Seconds of stream time after which a waiting segment is learned all the same."""
+
+    live: PositiveInt = 16
+    """Most live events of a user in a pass (m_max)."""
+
+    learning_rate: PositiveFloat = 1e-3
+    """Of Adam, for all but the table."""
+
+    table_rate: PositiveFloat = 0.05
+    """Of row-wise Adagrad, for the table."""
+
+    warmup: NonNegativeInt = 100
+    """Steps over which both rates rise."""
+
+    clip: PositiveFloat = 1.0
+    """Largest norm of the dense gradient."""
+
+    cut_every: PositiveInt = 500_000
+    """Events between cuts."""
+
+    window_events: PositiveInt = 10_000
+    """Events of a window of the progressive metrics."""
+
+
+class RunConfig(Settings):
+    """A whole run file."""
+
+    data: DataConfig
+    tasks: dict[str, TaskConfig] = Field(min_length=1)
+    features: FeaturesConfig = Field(default_factory=FeaturesConfig)
+    negatives: NegativesConfig = Field(default_factory=NegativesConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    memory: MemoryConfig = Field(default_factory=MemoryConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunConfig":
+        if self.train.live > self.memory.window:
+            raise ValueError(f"train.live = {self.train.live} is above memory.window = {self.memory.window}")
+        if self.train.segment > self.train.live:
+            raise ValueError(f"train.segment = {self.train.segment} is above train.live = {self.train.live}")
+        needy = [name for name, task in self.tasks.items() if task.every_row]
+        if needy and not self.negatives.per_event:
+            raise ValueError(f"tasks.{needy[0]}.every_row needs negatives: set negatives.per_event = 4, say")
+        if self.model.task_layers and self.memory.store_top:
+            raise ValueError("model.task_layers has no one last state: set memory.store_top = false")
+        return self

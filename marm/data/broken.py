@@ -1,0 +1,37 @@
+"""Which row of a text file it was that could not be read: looked for only once reading has failed."""
+
+import csv
+import json
+from pathlib import Path
+
+
+def broken_row(path: Path) -> str | None:
+    """The first row (1-based, of the data) that is not CSV or JSON, and why; nothing if all rows look well."""
+    match path.suffix.lower():
+        case ".csv":
+            return _broken_csv(path)
+        case ".ndjson" | ".jsonl":
+            return _broken_json(path)
+    return None
+
+
+def _broken_csv(path: Path) -> str | None:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = csv.reader(file)
+        width = len(next(rows, []))
+        for number, row in enumerate(rows, 1):
+            if len(row) > width:
+                return f"row {number} has {len(row)} fields, the header {width}"
+            if any("\ufffd" in field for field in row):
+                return f"row {number} is not UTF-8"
+    return None
+
+
+def _broken_json(path: Path) -> str | None:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                json.loads(line or "{}")
+            except ValueError as error:
+                return f"row {number} is not JSON ({error})"
+    return None

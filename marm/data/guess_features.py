@@ -1,0 +1,217 @@
+"""Guesses at features: side files nearby, what describes items and users, what is known before an outcome.
+
+A column that may hold the outcome, or a count over the whole period, is never guessed: it stays a comment.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from marm.data.columns import TAG_MARK
+from marm.data.guess import Guess
+from marm.data.ids import hash_text
+from marm.data.look import Look, words
+from marm.data.lookup import Lookup
+from marm.data.source import is_data, scan, schema_of
+from marm.errors import DataError
+
+_CONTEXT = frozenset((
+    "device", "os", "platform", "country", "region", "city", "page", "position", "pos", "rank", "slot", "hour",
+    "weekday", "dow", "tab", "channel", "source", "referrer", "environment", "browser", "app", "language", "lang",
+    "locale", "network", "scenario", "domain", "surface", "medium", "placement",
+))  # fmt: skip
+_ITEM = frozenset((
+    "category", "categories", "cat", "brand", "genre", "genres", "author", "publisher", "topic", "section", "class",
+    "subcategory", "department", "artist", "album", "seller", "shop", "maker", "tag", "tags", "type", "music",
+    "creator", "language", "series", "studio", "keywords",
+))  # fmt: skip
+_USER = frozenset((
+    "gender", "sex", "age", "occupation", "postcode", "zip", "zipcode", "city", "country", "region", "state", "level",
+    "subscriber", "language", "degree", "segment", "tier", "plan",
+))  # fmt: skip
+_WHOLE_PERIOD = frozenset((
+    "n", "count", "counts", "cnt", "total", "sum", "mean", "avg", "average", "median", "popularity", "popular", "views",
+    "clicks", "plays", "likes", "sales", "sold", "orders", "ctr", "cvr", "rate", "rating", "ratings", "score", "votes",
+    "first", "last", "reviews", "comments", "shares", "invoices", "followers", "fans", "num",
+))  # fmt: skip
+_BOOKKEEPING = frozenset(("file", "row", "src", "rand", "index", "idx"))
+_MOST_FILES = 50
+_SAMPLE_IDS = 20_000
+_MOST_VALUES = 10_000
+_MOST_CONTEXT = 1_000
+
+
+@dataclass(frozen=True)
+class SideGuess:
+    """A file beside the log that describes its items or users."""
+
+    file: Path
+    id: str
+    overlap: float
+    """Share of the log's ids (sampled) that it has."""
+    features: dict[str, str]
+    """Kinds by column."""
+    doubtful: dict[str, str]
+    """Columns left out, and why."""
+
+
+@dataclass
+class FeatureGuess:
+    """Features by where they stand."""
+
+    items: SideGuess | None = None
+    users: SideGuess | None = None
+    item: dict[str, str] = field(default_factory=dict)
+    """Of the log."""
+    user: dict[str, str] = field(default_factory=dict)
+    context: dict[str, str] = field(default_factory=dict)
+    doubtful: dict[str, str] = field(default_factory=dict)
+
+
+def guess_features(look: Look, guess: Guess, path: Path) -> FeatureGuess:
+    """What describes items, users and the context of an exposure."""
+    out = FeatureGuess()
+    near = _files_near(look, path)
+    out.items = _side(look, guess.item, near, _ITEM)
+    out.users = _side(look, guess.user, [file for file in near if out.items is None or file != out.items.file], _USER)
+    outcomes = {column for task in guess.tasks.values() for column in map(str, task.settings.values())}
+    taken = {guess.user, guess.item, guess.time, guess.delay, *outcomes}
+    beside = set(out.items.features if out.items else ()) | set(out.users.features if out.users else ())
+    for column in look.log.schema:
+        if not _BOOKKEEPING.isdisjoint(words(column)):
+            out.doubtful[column] = "bookkeeping"
+        elif column not in taken and column not in beside:
+            _log_column(look, guess, column, out)
+    return out
+
+
+def _log_column(look: Look, guess: Guess, column: str, out: FeatureGuess) -> None:
+    """Put a column of the log where it belongs; when unsure, among the doubtful."""
+    parts = set(words(column))
+    values = look.distinct(column)
+    dtype = look.log.schema[column]
+    if dtype.is_nested() or dtype.is_float() or dtype.is_temporal() or values < 2:
+        out.doubtful[column] = "may hold the outcome, or is no category"
+    elif _ITEM & parts and not _CONTEXT & parts and _constant(look, guess.item, column):
+        out.item[column] = "category"
+    elif _CONTEXT & parts and values <= _MOST_CONTEXT:
+        out.context[column] = "category"
+    elif _USER & parts and values <= _MOST_CONTEXT and _constant(look, guess.user, column):
+        out.user[column] = "category"
+    else:
+        out.doubtful[column] = "may be known only after the outcome"
+
+
+def _constant(look: Look, key: str, column: str) -> bool:
+    """Whether a column hardly ever changes for one id."""
+    pairs = look.sample.select(key, column).drop_nulls().unique()
+    ids = pairs[key].n_unique()
+    return len(pairs) > 0 and len(pairs) <= 1.05 * ids
+
+
+def _files_near(look: Look, path: Path) -> list[Path]:
+    """Data files beside the log."""
+    folder = path.parent
+    own = {file.resolve() for file in look.log.files}
+    found = sorted(file for file in folder.iterdir() if is_data(file, folder) and file.resolve() not in own)
+    return found[:_MOST_FILES]
+
+
+def _side(look: Look, column: str, files: list[Path], telling: frozenset[str]) -> SideGuess | None:
+    """The file that has one row for each of most of the log's ids; the one that shares most of them."""
+    ids = look.sample[column].drop_nulls().unique(maintain_order=True).head(_SAMPLE_IDS)
+    found = [_join(file, column, ids, telling) for file in files]
+    there = [side for side in found if side is not None and side.overlap >= 0.5]
+    return max(there, key=lambda side: side.overlap, default=None)
+
+
+def _join(file: Path, column: str, ids: pl.Series, telling: frozenset[str]) -> SideGuess | None:
+    try:
+        schema = schema_of(file)
+        keys = [name for name in schema if _same_key(name, column)]
+        if not keys:
+            return None
+        frame = scan(file).collect()
+    except (DataError, PolarsError, OSError):
+        return None  # A file beside the log that cannot be read is none of its side files.
+    hashes = hash_text(frame[keys[0]])
+    if not len(hashes) or not hashes.all() or frame[keys[0]].n_unique() < len(hashes):
+        return None
+    overlap = float((Lookup(hashes).find(hash_text(ids)) >= 0).mean()) if len(ids) else 0.0
+    features, doubtful = _side_columns(frame, keys[0], telling)
+    return SideGuess(file, keys[0], overlap, features, doubtful)
+
+
+def _same_key(name: str, column: str) -> bool:
+    """Whether two columns are named alike: equal, or one ends in the other (``click_article_id``, ``article_id``)."""
+    one, other = words(name), words(column)
+    short, long = sorted((one, other), key=len)
+    return one == other or (len(short) > 1 and long[-len(short) :] == short) or short == ["id"]
+
+
+def _side_columns(frame: pl.DataFrame, key: str, telling: frozenset[str]) -> tuple[dict[str, str], dict[str, str]]:
+    features: dict[str, str] = {}
+    doubtful: dict[str, str] = {}
+    for name in frame.columns:
+        if name == key:
+            continue
+        kind, reason = _side_kind(frame[name], set(words(name)), telling)
+        if kind:
+            features[name] = kind
+        else:
+            doubtful[name] = reason
+    for text, lists in _said_twice(frame, [name for name, kind in features.items() if kind == "tags"]):
+        del features[text]
+        doubtful[text] = f"says what {lists} says"
+    return features, doubtful
+
+
+def _said_twice(frame: pl.DataFrame, tags: list[str]) -> list[tuple[str, str]]:
+    """Columns of text split at ``|`` that another column holds as lists."""
+    texts = [name for name in tags if frame.schema[name] == pl.String]
+    lists = [name for name in tags if frame.schema[name] == pl.List(pl.String)]
+    pairs = [(text, other) for text in texts for other in lists]
+    return [(text, other) for text, other in pairs if frame[text].str.split(TAG_MARK).equals(frame[other])]
+
+
+def _side_kind(series: pl.Series, parts: set[str], telling: frozenset[str]) -> tuple[str, str]:
+    """Kind of a side file's column, or none and the reason."""
+    dtype = series.dtype
+    if parts & _WHOLE_PERIOD:
+        return "", "a figure over the whole period would tell the future"
+    if series.null_count() > 0.9 * len(series):
+        return "", "nearly always empty"
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return _list_kind(series)
+    if dtype.is_temporal() or dtype.is_nested():
+        return "", f"a {dtype} is no feature"
+    values = series.n_unique()
+    if values < 2:
+        return "", "always the same"
+    if dtype == pl.String and _has_marks(series):
+        return "tags", ""
+    if dtype in (pl.String, pl.Boolean, pl.Categorical) or parts & telling:
+        few = values <= min(_MOST_VALUES, max(20, len(series) // 2))
+        return ("category", "") if few else ("", "nearly a value of its own on each row")
+    if dtype.is_integer() and "id" in parts:
+        return "", "an id of something else"
+    return "", "a number that may have been taken after the log began"
+
+
+def _has_marks(series: pl.Series) -> bool:
+    """Whether texts are lists split at ``|``."""
+    marked = series.drop_nulls().head(1000).str.contains(TAG_MARK, literal=True)
+    return bool(marked.sum() > 0.2 * len(marked))
+
+
+def _list_kind(series: pl.Series) -> tuple[str, str]:
+    lists = series.arr.to_list() if isinstance(series.dtype, pl.Array) else series
+    assert isinstance(lists.dtype, pl.List)
+    inner = lists.dtype.inner
+    if inner == pl.String or inner.is_integer():
+        return "tags", ""
+    if inner.is_float() and lists.list.len().drop_nulls().n_unique() == 1:
+        return "vector", ""
+    return "", "lists of differing length"

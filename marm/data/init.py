@@ -1,0 +1,129 @@
+"""A first run file for a log: roles, tasks and features guessed, each setting with its reason."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from marm.config import load_run
+from marm.data.guess import Guess, guess_roles
+from marm.data.guess_features import FeatureGuess, SideGuess, guess_features
+from marm.data.look import Look, look_at
+from marm.errors import DiskError, FolderError
+
+
+def init(log: Path, out: Path, force: bool = False) -> Guess:
+    """Look at a log (file or folder) and write a commented run file; returns the roles that were guessed.
+
+    Errors: ``FolderError`` if ``out`` is there and not ``force``, ``DataError`` where no role can be guessed.
+    """
+    if out.exists() and not force:
+        raise FolderError(f"{out} exists: give --force to write it anew, or --out for another file")
+    look = look_at(log)
+    guess = guess_roles(look)
+    text = _text(look, guess, guess_features(look, guess, log), log, out)
+    try:
+        _write(text, out)
+    except OSError as error:
+        raise DiskError(out, error) from None
+    return guess
+
+
+def _write(text: str, out: Path) -> None:
+    """Write a run file that is known to load, by a rename."""
+    with tempfile.NamedTemporaryFile("w", dir=out.parent, suffix=".toml", delete=False, encoding="utf-8") as file:
+        file.write(text)
+    beside = Path(file.name)
+    try:
+        load_run(beside)
+        beside.replace(out)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _text(look: Look, guess: Guess, features: FeatureGuess, log: Path, out: Path) -> str:
+    parts = [
+        f"# A first run file for {log.name} ({look.rows:,} rows). Lines marked `guess` are read off names and values:",
+        "# check them, then run `marm validate` on this file. Settings not named here have defaults.",
+        "",
+        *_data(look, guess, log, out),
+        *_sides(features, log),
+        *_features(features),
+        *_tasks(guess),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _data(look: Look, guess: Guess, log: Path, out: Path) -> list[str]:
+    base = os.path.relpath(log.parent.resolve(), out.parent.resolve())
+    holes = {column: count for column, count in look.nulls.items() if column in (guess.user, guess.item, guess.time)}
+    lines = ["[data]", _line("path", base, "base folder, relative to this file"), _line("log", log.name, "the log")]
+    if guess.where:
+        lost = max(holes.values())
+        lines.append(_line("where", guess.where, f"rows to keep; at least {lost:,} rows have no value there"))
+    lines += [
+        _line("user", guess.user, "guess: who saw it"),
+        _line("item", guess.item, "guess: what was shown"),
+        _line("time", guess.time, "guess: when it was shown; the unit is recognised"),
+    ]
+    if guess.delay:
+        lines.append(_line("feedback_delay", guess.delay, "guess: seconds until an outcome is known"))
+    else:
+        lines.append("# feedback_delay = 0  # seconds until an outcome is known, or a column of them")
+    return lines
+
+
+def _sides(features: FeatureGuess, log: Path) -> list[str]:
+    lines = []
+    for name, side in (("items", features.items), ("users", features.users)):
+        if side is not None:
+            reason = f"guess: has {side.overlap:.0%} of the log's {name}"
+            file = str(side.file.relative_to(log.parent))
+            lines += ["", f"[data.{name}]", _line("file", file, reason), _line("id", side.id, "its id column")]
+    return lines
+
+
+def _features(features: FeatureGuess) -> list[str]:
+    item, user = _of(features.items), _of(features.users)
+    lines = _group("item", {**item, **features.item}, features.items.doubtful if features.items else {})
+    lines += _group("user", {**user, **features.user}, features.users.doubtful if features.users else {})
+    return lines + _group("context", features.context, features.doubtful)
+
+
+def _of(side: SideGuess | None) -> dict[str, str]:
+    return side.features if side is not None else {}
+
+
+def _group(name: str, features: dict[str, str], doubtful: dict[str, str]) -> list[str]:
+    if not features and not doubtful:
+        return []
+    lines = ["", f"[features.{name}]"]
+    lines += [_line(column, kind, "guess") for column, kind in features.items()]
+    return lines + [f'# {_key(column)} = "category"  # left out: {reason}' for column, reason in doubtful.items()]
+
+
+def _tasks(guess: Guess) -> list[str]:
+    lines = []
+    for name, task in guess.tasks.items():
+        lines += ["", f"[tasks.{_key(name)}]", f"# guess: {task.reason}"]
+        lines += [f"{_key(key)} = {_value(value)}" for key, value in task.settings.items()]
+    if guess.every_row:
+        lines += [
+            "",
+            "[negatives]",
+            _line("per_event", 4, "drawn from items of earlier events: the log has no negatives"),
+        ]
+    return lines
+
+
+def _line(key: str, value: object, reason: str) -> str:
+    return f"{_key(key)} = {_value(value)}  # {reason}"
+
+
+def _key(key: str) -> str:
+    bare = key.isascii() and key.replace("_", "").replace("-", "").isalnum()
+    return key if bare else json.dumps(key)
+
+
+def _value(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,114 @@
+"""From a log, however it lies, to the stream that everything else reads: checked, hashed, in order, in parts."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import polars as pl
+
+from marm.config import RunConfig
+from marm.data.arrow import map_batch
+from marm.data.labels import Tally
+from marm.data.order import UnsortedError, blocks_by_bucket, blocks_in_order
+from marm.data.parts import Manifest, PartWriter
+from marm.data.plan import Plan, make_plan, stop
+from marm.data.rows import LABELS, edges, full
+from marm.data.side import side_file, write_side
+from marm.errors import DiskError, FolderError
+
+Progress = Callable[[str, float], None]
+
+
+def prepare(run: RunConfig, folder: Path, progress: Progress | None = None) -> Manifest:
+    """Write a run's log as a stream under ``folder``, which appears whole or not at all.
+
+    Errors: ``DataError`` for the first thing wrong in the log, ``FolderError`` if the folder is there already.
+    """
+    if folder.exists():
+        raise FolderError(f"{folder} exists: remove it, or choose another folder")
+    plan = make_plan(run, stop)
+    beside = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        manifest = _Preparation(plan, beside, progress).run()
+        manifest.write(beside)
+        beside.rename(folder)
+    except OSError as error:
+        raise DiskError(folder, error) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return manifest
+
+
+class _Preparation:
+    """One way through a log: in order as it lies, else by buckets on disk."""
+
+    def __init__(self, plan: Plan, folder: Path, progress: Progress | None) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._progress = progress
+        self._total = plan.log.count_rows() if progress else 0
+        self._tally = Tally(list(plan.run.tasks))
+
+    def run(self) -> Manifest:
+        """Write parts and side files; returns what the manifest shall say."""
+        widths = {f"{side.name}.{name}": width
+                  for side in self._plan.sides for name, width in write_side(side, self._folder).items()}  # fmt: skip
+        try:
+            in_order = True
+            writer = self._write(blocks_in_order(self._frames("reading")))
+        except UnsortedError:
+            in_order = False
+            writer = self._write(self._by_bucket())
+        for trouble in self._tally.troubles(self._plan.run, self._plan.log.name):
+            stop(trouble)
+        for side in self._plan.sides:
+            writer.add_to_hash(map_batch(side_file(self._folder, side.name)))
+        return self._manifest(writer, in_order, widths)
+
+    def _frames(self, stage: str) -> Iterator[pl.DataFrame]:
+        reader = self._plan.reader
+        for chunk in reader.chunks(self._plan.chunk_rows()):
+            yield full(chunk, self._plan, stop)
+            if self._progress:
+                self._progress(stage, min(1.0, reader.rows / max(self._total, 1)))
+
+    def _by_bucket(self) -> Iterator[pl.DataFrame]:
+        return blocks_by_bucket(self._frames("sorting"), edges(self._plan), self._folder / "buckets")
+
+    def _write(self, blocks: Iterator[pl.DataFrame]) -> PartWriter:
+        # Parts of a first way that was given up are written over: this one has at least as many.
+        self._tally = Tally(list(self._plan.run.tasks))
+        writer = PartWriter(self._folder, self._plan.part_rows())
+        for block in blocks:
+            self._tally.add(block["time"].to_numpy(), block[LABELS].to_numpy())
+            writer.add(block)
+        writer.finish()
+        return writer
+
+    def _manifest(self, writer: PartWriter, in_order: bool, widths: dict[str, int]) -> Manifest:
+        plan, reader, tally = self._plan, self._plan.reader, self._tally
+        columns: dict[str, dict[str, str]] = {"item": {}, "user": {}, "context": {}, "items": {}, "users": {}}
+        for feature in plan.features:
+            columns[feature.group][feature.name] = feature.kind
+            if feature.kind == "vector":
+                widths[feature.column] = feature.width
+        for side in plan.sides:
+            columns[side.name] = {name: feature.kind for name, feature in side.features.items()}
+        return Manifest(
+            rows=writer.rows,
+            log_rows=reader.rows,
+            dropped=reader.dropped,
+            time_column=plan.clock.column,
+            time_unit=plan.clock.says(),
+            sorted=in_order,
+            first_time=tally.first_time,
+            last_time=tally.last_time,
+            tasks=list(plan.run.tasks),
+            columns=columns,
+            widths=widths,
+            part_rows=plan.part_rows(),
+            files=list(zip(reader.places.names, reader.places.first, strict=True)),
+            data_hash=writer.data_hash(),
+        )

@@ -1,0 +1,211 @@
+"""Logs as they lie on disk: files found, their columns agreed on, rows read in chunks."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from polars.exceptions import PolarsError
+
+from marm.data.broken import broken_row
+from marm.data.trouble import Chunk, Places, TroubleError, near_match
+from marm.errors import DataError
+
+_FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
+_WILD = frozenset("*?[")
+_INFER_ALL = 256 * 1024**2
+_INFER_ROWS = 100_000
+CHUNK_ROWS = 2**18
+KEEP, HISTORY = "__keep", "__history"
+
+
+def find_files(base: Path, log: str | list[str]) -> list[Path]:
+    """Files of a log given as a file, a list, a glob or a folder, in order of name where the name is not given."""
+    if isinstance(log, list):
+        return [file for entry in log for file in find_files(base, entry)]
+    path = base / log
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if is_data(file, path))
+        wanted = "Parquet, CSV or NDJSON files"
+    elif _WILD & set(log):
+        found = sorted(file for file in _glob(base, log) if file.is_file())
+        wanted = "files that match"
+    else:
+        raise DataError(f"{path}: no such file{_like(path)}: set data.log and data.path")
+    if not found:
+        raise DataError(f"{path}: no {wanted}: set data.log and data.path")
+    return found
+
+
+def _glob(base: Path, pattern: str) -> Iterator[Path]:
+    absolute = Path(pattern)
+    if absolute.is_absolute():
+        return Path(absolute.anchor).glob(str(absolute.relative_to(absolute.anchor)))
+    return base.glob(pattern)
+
+
+def is_data(file: Path, folder: Path) -> bool:
+    """Whether a file under a folder is a data file that is not hidden."""
+    hidden = any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
+    return file.is_file() and not hidden and file.suffix.lower() in _FORMATS
+
+
+def _like(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" (nor a folder {path.parent})"
+    near = near_match(path.name, [entry.name for entry in path.parent.iterdir()])
+    return f"; did you mean {near}?" if near else ""
+
+
+def scan(path: Path, schema: dict[str, pl.DataType] | None = None) -> pl.LazyFrame:
+    """A lazy frame of a Parquet, CSV or NDJSON file; types of text files come from all rows of files up to 256 MB."""
+    match _FORMATS.get(path.suffix.lower()):
+        case "parquet":
+            return pl.scan_parquet(path, glob=False)
+        case "csv":
+            return pl.scan_csv(path, schema=schema, infer_schema_length=_infer_rows(path), glob=False)
+        case "ndjson":
+            return pl.scan_ndjson(path, schema=schema, infer_schema_length=_infer_rows(path))
+    raise DataError(f"{path}: a {path.suffix or 'nameless'} file; give .parquet, .csv, .ndjson or .jsonl")
+
+
+def _infer_rows(path: Path) -> int | None:
+    return None if path.stat().st_size <= _INFER_ALL else _INFER_ROWS
+
+
+def schema_of(path: Path) -> dict[str, pl.DataType]:
+    """Columns of a file and their types; none for an empty one. Errors: ``DataError`` for one that cannot be read."""
+    if not path.stat().st_size:
+        return {}
+    try:
+        return dict(scan(path).collect_schema())
+    except (PolarsError, OSError) as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: BaseException) -> DataError:
+    """The one line for a file that polars refused."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = broken_row(path) or lines[0]
+    return DataError(f"{path}: cannot be read ({reason}): mend it, or write it as Parquet with one type a column")
+
+
+@dataclass(frozen=True)
+class Log:
+    """Files of a log and the columns that all of them have, with a type that holds each file's."""
+
+    files: list[Path]
+    schemas: list[dict[str, pl.DataType]]
+    schema: dict[str, pl.DataType]
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        first = self.files[0].name
+        return first if len(self.files) == 1 else f"{first} and {len(self.files) - 1:,} more"
+
+    def names(self) -> list[str]:
+        """The files' names, in full where two are the same."""
+        short = [file.name for file in self.files]
+        return short if len(set(short)) == len(short) else [str(file) for file in self.files]
+
+    def frames(self, columns: Mapping[str, pl.Expr], rows: int = CHUNK_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Named expressions over the log in chunks of about ``rows``, each with the number of its file."""
+        wanted = [expr.alias(name) for name, expr in columns.items()]
+        for number, file in enumerate(self.files):
+            if not self.schemas[number]:
+                continue
+            try:
+                lazy = self._lazy(number).select(wanted)
+                for frame in lazy.collect_batches(chunk_size=rows, maintain_order=True):
+                    yield number, frame
+            except (PolarsError, OSError) as error:
+                raise unreadable(file, error) from None
+
+    def count_rows(self) -> int:
+        """Rows of all files, before ``data.where``; reads text files through."""
+        try:
+            lazy = [self._lazy(number).select(pl.len()) for number in range(len(self.files)) if self.schemas[number]]
+            return sum(int(frame.item()) for frame in pl.collect_all(lazy))
+        except (PolarsError, OSError) as error:
+            raise unreadable(self.files[0], error) from None
+
+    def first(self, column: str, where: pl.Expr | None) -> pl.Series:
+        """The first value of a column that is not null, of rows that ``where`` keeps; empty if there is none."""
+        found = pl.Series(column, [], dtype=self.schema[column])
+        for number, file in enumerate(self.files):
+            if self.schemas[number]:
+                lazy = self._lazy(number) if where is None else self._lazy(number).filter(where)
+                try:
+                    found = lazy.select(column).filter(pl.col(column).is_not_null()).head(1).collect()[column]
+                except (PolarsError, OSError) as error:
+                    raise unreadable(file, error) from None
+            if len(found):
+                break
+        return found
+
+    def _lazy(self, number: int) -> pl.LazyFrame:
+        present = self.schemas[number]
+        casts = [pl.col(name).cast(dtype) for name, dtype in self.schema.items() if present[name] != dtype]
+        return scan(self.files[number], present).with_columns(casts)
+
+
+def open_log(base: Path, log: str | list[str]) -> Log:
+    """Find a log's files and agree on their columns; columns that not all files have are left out."""
+    files = find_files(base, log)
+    schemas = [schema_of(file) for file in files]
+    present = [schema for schema in schemas if schema]
+    if not present:
+        raise TroubleError("empty log", "", f"{files[0]}: empty log (no rows)", "set data.log to one with rows")
+    schema = present[0]
+    for other in present[1:]:
+        schema = {name: _wider(dtype, other[name], name) for name, dtype in schema.items() if name in other}
+    return Log(files, schemas, schema)
+
+
+def _wider(one: pl.DataType, other: pl.DataType, name: str) -> pl.DataType:
+    if one == other:
+        return one
+    try:
+        frames = [pl.DataFrame(schema={name: dtype}) for dtype in (one, other)]
+        return pl.concat(frames, how="vertical_relaxed").schema[name]
+    except PolarsError:
+        if one.is_nested() or other.is_nested():
+            raise DataError(f"column {name} is {one} in one file and {other} in another: write it alike") from None
+        return pl.String()
+
+
+class LogReader:
+    """Reads the columns that a run needs, chunk by chunk, and counts what ``data.where`` drops."""
+
+    def __init__(self, log: Log, columns: list[str], where: pl.Expr | None, history: pl.Expr | None) -> None:
+        self.log = log
+        self._wanted = {name: pl.col(name) for name in dict.fromkeys(columns)}
+        if where is not None:
+            self._wanted[KEEP] = where.fill_null(False)
+        self._wanted[HISTORY] = pl.lit(True) if history is None else history.fill_null(False)
+        self.places = Places()
+        self.rows = 0
+        self.dropped = 0
+
+    def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
+        """The log from its start, rows that ``data.where`` drops left out; counts start over."""
+        self.places, self.rows, self.dropped = Places(), 0, 0
+        names = self.log.names()
+        for file, frame in self.log.frames(self._wanted, rows):
+            # A file without rows has no chunk; it begins where the next one does.
+            while len(self.places.names) <= file:
+                self.places.names.append(names[len(self.places.names)])
+                self.places.first.append(self.rows)
+            row = np.arange(self.rows, self.rows + frame.height)
+            self.rows += frame.height
+            if KEEP in frame:
+                keep = frame[KEEP]
+                row = row[keep.to_numpy()]
+                frame = frame.filter(keep).drop(KEEP)
+                self.dropped += len(keep) - len(row)
+            if len(row):
+                yield Chunk(frame, row, self.places)

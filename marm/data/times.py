@@ -1,0 +1,134 @@
+"""Times of a log, whatever they are written as, in microseconds."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from marm.data.trouble import Chunk, TroubleError, where_remedy
+from marm.types import F64, I64, Bool
+
+Unit = Literal["s", "ms", "us", "datetime", "text"]
+_MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_ISO = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+_SECONDS_BELOW, _MILLIS_BELOW = 1e11, 1e14
+_PLAUSIBLE = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How a log writes times: numbers in a unit, datetimes, or ISO text."""
+
+    column: str
+    unit: Unit
+    guessed: bool = False
+    """The unit was told from the first value's magnitude."""
+
+    def says(self) -> str:
+        """The unit in words, for messages and the manifest."""
+        words = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "text": "ISO text"}
+        return words.get(self.unit, "datetimes")
+
+
+def clock_of(first: pl.Series, setting: str) -> Clock:
+    """How to read a time column, from its first value and ``data.time_unit``. Errors: a type that is no time."""
+    column, dtype = first.name, first.dtype
+    if dtype in (pl.Datetime, pl.Date):
+        return Clock(column, "datetime")
+    number = first.cast(pl.Float64, strict=False) if dtype == pl.String else first
+    if dtype == pl.String and not number.drop_nulls().len():
+        return Clock(column, "text")
+    if not (dtype == pl.String or dtype.is_numeric()):
+        remedy = "give seconds, milliseconds, microseconds, datetimes or ISO text"
+        raise TroubleError("unparsable time", column, f"data.time: column {column} is a {dtype}", remedy)
+    if setting in ("s", "ms", "us"):
+        return Clock(column, setting)  # type: ignore[arg-type]
+    size = abs(float(number[0])) if len(number) else 0.0
+    return Clock(column, "s" if size < _SECONDS_BELOW else "ms" if size < _MILLIS_BELOW else "us", guessed=True)
+
+
+def doubtful(clock: Clock, micros: int) -> str | None:
+    """Why a unit told from the first time is doubtful, or nothing."""
+    low, high = (int(edge.timestamp()) * 1_000_000 for edge in _PLAUSIBLE)
+    if not clock.guessed or low <= micros < high:
+        return None
+    return f"column {clock.column} read as {clock.says()} begins at {iso(micros)}: set data.time_unit if that is wrong"
+
+
+def iso(micros: int) -> str:
+    """A time as ISO text to the second (UTC), or the number where the calendar does not reach."""
+    try:
+        return datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{micros} us"
+
+
+def to_micros(chunk: Chunk, clock: Clock) -> tuple[I64, Bool, list[TroubleError]]:
+    """Times of a chunk (n,), which of them are good (n,), and what is wrong with the others."""
+    series = chunk.frame[clock.column]
+    missing = series.is_null() | series.is_nan() if series.dtype.is_float() else series.is_null()
+    micros = _parse(series, clock)
+    absent = missing.to_numpy()
+    unread = micros.is_null().to_numpy() & ~absent
+    values = micros.fill_null(0).to_numpy()
+    negative = (values < 0) & (clock.unit != "datetime") & (clock.unit != "text")
+    troubles = []
+    if absent.any():
+        troubles.append(chunk.trouble("null", clock.column, absent, "", where_remedy(clock.column, "IS NOT NULL")))
+    if unread.any():
+        says = f"is not a time in {clock.says()}"
+        remedy = "mend it, or leave such rows out with data.where"
+        troubles.append(chunk.trouble("unparsable time", clock.column, unread, says, remedy))
+    if negative.any():
+        remedy = where_remedy(clock.column, ">= 0")
+        troubles.append(chunk.trouble("negative time", clock.column, negative, "is negative", remedy))
+    return values, ~(absent | unread | negative), troubles
+
+
+def _parse(series: pl.Series, clock: Clock) -> pl.Series:
+    """Microseconds; null where the value is none, or beyond what 64 bits hold."""
+    if clock.unit == "datetime":
+        return series.cast(pl.Datetime("us", series.dtype.time_zone if isinstance(series.dtype, pl.Datetime) else None)
+                           ).to_physical()  # fmt: skip
+    if clock.unit == "text":
+        return _parse_iso(series)
+    factor = _MICROS[clock.unit]
+    if series.dtype.is_integer() and series.dtype != pl.UInt64:
+        whole = series.cast(pl.Int64)
+        limit = (2**63 - 1) // factor
+        inside = whole.abs() <= limit
+        return pl.select(pl.when(inside).then(whole * factor)).to_series()
+    number: F64 = series.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy() * factor
+    good = np.abs(number) < 2.0**63
+    return pl.select(pl.when(pl.Series(good)).then(pl.Series(np.rint(np.where(good, number, 0)).astype(np.int64)))
+                     ).to_series()  # fmt: skip
+
+
+def _parse_iso(series: pl.Series) -> pl.Series:
+    """ISO 8601 dates and times, with ``T`` or a space, with or without a zone (then UTC)."""
+    text = series.str.strip_chars().str.replace(r"^(\d{4}-\d{2}-\d{2})[Tt]", "$1 ").str.replace("[Zz]$", "+00:00")
+    parsed = pl.Series("parsed", [None] * len(text), dtype=pl.Int64)
+    for form in _ISO:
+        if not parsed.null_count():
+            break
+        more = text.str.to_datetime(form, time_unit="us", strict=False).to_physical()
+        parsed = parsed.fill_null(more) if parsed.null_count() < len(parsed) else more
+    return parsed
+
+
+def seconds_to_micros(chunk: Chunk, delay: float | str) -> I64:
+    """Feedback delay of each row (n,): a number of seconds, or a column of them. Errors: null or negative rows."""
+    if not isinstance(delay, str):
+        return np.full(len(chunk.row), round(delay * 1_000_000), np.int64)
+    series = chunk.frame[delay]
+    if series.dtype == pl.Duration:
+        number: F64 = series.dt.total_microseconds().cast(pl.Float64).fill_null(np.nan).to_numpy()
+    else:
+        number = series.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy() * 1_000_000
+    bad = ~((number >= 0) & (number < 2.0**62))
+    if bad.any():
+        remedy = "give seconds from 0 on in every row, or a number for data.feedback_delay"
+        raise chunk.trouble("feedback delay", delay, bad, "is no delay", remedy)
+    return np.rint(number).astype(np.int64)

@@ -1,0 +1,162 @@
+"""The heart: score a batch with what is remembered of its users, and remember what was made of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marm.config import RunConfig
+from marm.data.events import Column, Side
+from marm.engine.batch import Batch, Layout, lay_out
+from marm.engine.exposures import Exposures
+from marm.memory.memory import Memory, Recalled
+from marm.model.features import Encoded, FeatureEncoder, take
+from marm.model.inputs import Pass
+from marm.model.ranker import Output, Ranker
+from marm.nn.dense import padded
+from marm.nn.operands import plan_work
+from marm.nn.table import Bag, HashTable, place
+from marm.nn.views import Views
+from marm.types import I64, U64
+
+
+@dataclass(frozen=True)
+class Attended:
+    """A scored batch, and what learning and remembering need of it."""
+
+    output: Output
+    embedded: Tensor
+    """(U + B + X, D), the leaf that takes the table's gradient."""
+    bags: list[Bag]
+    recalled: Recalled
+
+
+class Engine:
+    """Trainer and server both go through here, so they cannot drift apart."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        model: Ranker,
+        table: HashTable,
+        memory: Memory,
+        sides: tuple[Side | None, Side | None] = (None, None),
+        threads: int = 1,
+    ) -> None:
+        """``sides``: the item file and the user file; ``threads``: of attention."""
+        self.run, self.model, self.table, self.memory = run, model, table, memory
+        self._items, self._users = sides
+        self.version = 0
+        features = run.features
+        self._logged = list(memory.shape.item_columns)
+        self._item_encoder = FeatureEncoder("item", features.item, True)
+        self._user_encoder = FeatureEncoder("user", features.user, run.model.user_id)
+        self._context_encoder = FeatureEncoder("context", features.context, False)
+        self._lead = int(run.model.token_shift)
+        self._threads = threads
+        self._hidden = run.data.history is not None
+
+    def attend(self, batch: Batch) -> Attended:
+        """Score a batch whose users are admitted; logits and states come back one for each query, padding after."""
+        recalled = self._recall(batch)
+        layout = lay_out(batch, recalled, self.run.memory.window, self._hidden, Pass.MISSING)
+        items = self._encode_items(batch, recalled, layout)
+        users = self._encode_users(batch)
+        contexts = self._context_encoder.encode(np.zeros(len(batch), np.uint64), batch.context)
+        passed = self._pass(batch, layout, recalled, items, users, contexts)
+        total, bags, before = items.count + users.count + contexts.count, [], 0
+        for side in (items, users, contexts):
+            bags += [place(bag, before, total - before - side.count) for bag in side.bags]
+            before += side.count
+        embedded = self.table.lookup(bags, total)
+        embedded.requires_grad_(torch.is_grad_enabled())
+        return Attended(self.model(embedded, passed), embedded, bags, recalled)
+
+    def _recall(self, batch: Batch) -> Recalled:
+        """The window, the row before it for token shift, and what may still be hidden at the newest end."""
+        if not self.run.model.layers:
+            return self.memory.recall(batch.users, batch.since, 0)
+        count = self.run.memory.window + self._lead + self._hidden * self.run.train.live
+        return self.memory.recall(batch.users, batch.since, count)
+
+    def _pass(
+        self, batch: Batch, layout: Layout, recalled: Recalled, items: Encoded, users: Encoded, contexts: Encoded
+    ) -> Pass:
+        """Pad the queries to a fixed number and deal the work out."""
+        extra = padded(len(batch)) - len(batch)
+        views = layout.views
+        begin, end, asked = (_pad(column, extra) for column in (views.begin, views.end, views.asked))
+        views = Views(views.time, views.known, views.outcome, views.previous, begin, end, asked)
+        segment = _pad(batch.segment, extra)
+        work = plan_work(views, segment, layout.rows_at, self._threads)
+        return Pass(
+            items,
+            users,
+            contexts,
+            _pad(layout.item_of_query, extra),
+            segment,
+            _pad(np.arange(len(batch)), extra),
+            layout.item_of_row,
+            views,
+            work,
+            recalled.block,
+            layout.state_of_row,
+        )
+
+    def _encode_items(self, batch: Batch, recalled: Recalled, layout: Layout) -> Encoded:
+        """Features of the distinct items: their id, the item file's columns, and what was logged with the exposure."""
+        ids, logged = self._shown(batch, recalled, layout)
+        rows = self._items.find(ids) if self._items else np.full(len(ids), -1)
+        columns: dict[str, Column] = {name: np.ascontiguousarray(logged[:, c]) for c, name in enumerate(self._logged)}
+        if self._items:
+            columns |= {n: take(c, rows) for n, c in self._items.columns.items() if n not in columns}
+        return self._item_encoder.encode(ids, columns)
+
+    def _shown(self, batch: Batch, recalled: Recalled, layout: Layout) -> tuple[U64, U64]:
+        """Id and logged columns of each distinct item."""
+        rows = len(layout.item_of_row)
+        query = layout.sample - rows
+        of_query = query >= 0
+        ids = np.empty(len(query), np.uint64)
+        logged = np.empty((len(query), len(self._logged)), np.uint64)
+        ids[of_query], logged[of_query] = batch.item[query[of_query]], batch.item_columns[query[of_query]]
+        row = layout.sample[~of_query]
+        source = _row_source(layout, row, recalled, batch)
+        ids[~of_query], logged[~of_query] = source
+        return ids, logged
+
+    def _encode_users(self, batch: Batch) -> Encoded:
+        columns = batch.user_columns
+        if self._users:
+            rows = self._users.find(batch.users)
+            columns = columns | {n: take(c, rows) for n, c in self._users.columns.items() if n not in columns}
+        return self._user_encoder.encode(batch.users, columns)
+
+    def remember(self, made: Exposures, states: Tensor, version: int) -> None:
+        """Append exposures (in order of the stream) and their coded states (E, K, D) to their users' rings, once each."""
+        keep = np.flatnonzero(made.history)
+        if not len(keep):
+            return
+        order = keep[np.argsort(made.user[keep], kind="stable")]
+        users, counts = np.unique(made.user[order], return_counts=True)
+        facts = np.zeros(len(order), self.memory.shape.facts)
+        facts["time"], facts["known"], facts["item"] = made.time[order], made.known[order], made.item[order]
+        facts["outcome"], facts["version"], facts["columns"] = made.outcome[order], version, made.item_columns[order]
+        rows = states[torch.from_numpy(order).to(states.device)].flatten(1).to(self.memory.hot.states.dtype)
+        self.memory.remember(users, counts, facts, rows, made.number[order][np.cumsum(counts) - 1])
+
+
+def _pad(column: I64, extra: int) -> I64:
+    return np.concatenate([column, np.zeros(extra, np.int64)]) if extra else column
+
+
+def _row_source(layout: Layout, row: I64, recalled: Recalled, batch: Batch) -> tuple[U64, U64]:
+    """Item and logged columns of rows of the layout: recalled ones, in order, and live ones, which are queries."""
+    made = (layout.state_of_row < 0) & (layout.state_of_row != Pass.MISSING)
+    ids = np.empty(len(made), np.uint64)
+    columns = np.empty((len(made), recalled.facts["columns"].shape[1]), np.uint64)
+    query = -1 - layout.state_of_row[made]
+    ids[made], columns[made] = batch.item[query], batch.item_columns[query]
+    ids[~made], columns[~made] = recalled.facts["item"], recalled.facts["columns"]
+    return ids[row], columns[row]

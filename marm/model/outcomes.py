@@ -1,0 +1,58 @@
+"""What became of an exposure, as one small code that a row of history carries: 0 unknown, else one for each combination."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marm.config import TaskConfig
+from marm.errors import SettingError
+from marm.types import F32, I16
+
+MOST_CODES = 256
+"""Every code costs each query a dot product for each head and layer."""
+
+
+class OutcomeCodes:
+    """Joint codes of the tasks' outcomes; a code's learned row is the sum of its tasks' rows, so rare ones are not lost."""
+
+    def __init__(self, tasks: dict[str, TaskConfig], used: bool = True) -> None:
+        carried = {name: task for name, task in tasks.items() if used and task.history and not task.every_row}
+        self.columns = [i for i, name in enumerate(tasks) if name in carried]
+        self.edges = [np.array(t.edges if t.kind == "regression" else [0.5], np.float32) for t in carried.values()]
+        self.values = [len(edges) + 1 for edges in self.edges]
+        if math.prod(self.values) > MOST_CODES:
+            raise SettingError(
+                f"tasks {', '.join(carried)} have {math.prod(self.values)} combinations of outcomes, at most {MOST_CODES} "
+                f"fit: set tasks.{list(carried)[-1]}.history = false, say, or fewer edges"
+            )
+        # A value of its own for "not observed", where there is room; else it counts as the lowest.
+        self.missing = [False] * len(self.values)
+        for i in range(len(self.values)):
+            if math.prod(self.values) // self.values[i] * (self.values[i] + 1) <= MOST_CODES:
+                self.values[i] += 1
+                self.missing[i] = True
+
+    def __len__(self) -> int:
+        return 1 + math.prod(self.values)
+
+    def encode(self, labels_NT: F32) -> I16:
+        """Code of each row of labels, 1 or more: (N,)."""
+        code = np.zeros(len(labels_NT), np.int64)
+        for column, edges, values, missing in zip(self.columns, self.edges, self.values, self.missing, strict=True):
+            label = labels_NT[:, column]
+            digit = np.searchsorted(edges, label, side="right") + missing
+            code = code * values + np.where(np.isnan(label), 0, digit)
+        return (1 + code).astype(np.int16)
+
+    def parts(self) -> Tensor:
+        """Which learned rows each code is the sum of: (codes, 1 + all values), the first for unknown."""
+        parts = torch.zeros(len(self), 1 + sum(self.values))
+        parts[0, 0] = 1
+        rest, begin = torch.arange(len(self) - 1), 1 + sum(self.values)
+        for values in reversed(self.values):
+            begin -= values
+            parts[torch.arange(1, len(self)), begin + rest % values] = 1
+            rest = rest // values
+        return parts

@@ -1,0 +1,98 @@
+"""The ranking model: embeddings, the attention stack, and a multi-task tower over all that its layers made."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from marm.config import ModelConfig, TaskConfig
+from marm.model.features import DenseFeatures
+from marm.model.inputs import Pass
+from marm.model.outcomes import OutcomeCodes
+from marm.model.stack import TargetAttentionStack
+from marm.nn.blocks import Experts, Heads, row_norm
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a pass made of its queries."""
+
+    logit_QT: Tensor
+    """Binary: log odds. Regression: sign(y) log(1 + |y|)."""
+    state_QKD: Tensor
+    """Coded states of the depths that are remembered."""
+
+
+class Ranker(nn.Module):
+    """MARM's ranking model (paper, overall architecture): depth l attends to remembered depth l - 1."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tasks: dict[str, TaskConfig],
+        codec: str = "float16",
+        dense_widths: dict[str, dict[str, int]] | None = None,
+        store_top: bool = False,
+    ) -> None:
+        """``dense_widths``: columns of each dense feature, by scope (item, user, context)."""
+        super().__init__()
+        widths = dense_widths or {}
+        self.config, self.tasks = config, tasks
+        self.dense = nn.ModuleDict(
+            {s: DenseFeatures(widths.get(s, {}), config.width) for s in ("item", "user", "context")}
+        )
+        aside = len(tasks) if config.task_layers and config.layers else 0
+        codes = OutcomeCodes(tasks, config.outcomes).parts()
+        self.stack = TargetAttentionStack(config, codes, codec, aside)
+        self.remembered = remembered_depths(config, store_top)
+        inputs = config.width * (3 + len(self.stack.layers))
+        self.experts = Experts(inputs, config.tower, config.experts, len(tasks))
+        self.heads = Heads(config.tower + (config.width if aside else 0), len(tasks))
+        self._binary: Tensor
+        self._weight: Tensor
+        self.register_buffer("_binary", torch.tensor([t.kind == "binary" for t in tasks.values()]), persistent=False)
+        self.register_buffer("_weight", torch.tensor([t.weight for t in tasks.values()]), persistent=False)
+
+    def forward(self, embedded: Tensor, batch: Pass) -> Output:
+        """Score a pass; ``embedded`` (U + B + X, D) is what the table holds for its items, users and contexts."""
+        item_UD, user_BD, context_XD = (
+            self.dense[scope](part, side.dense)
+            for scope, part, side in zip(
+                ("item", "user", "context"),
+                torch.split(embedded, [batch.items.count, batch.users.count, batch.contexts.count]),
+                (batch.items, batch.users, batch.contexts),
+                strict=True,
+            )
+        )
+        made, aside = self.stack(item_UD, batch)
+        device = embedded.device
+        item, segment, context = (
+            torch.from_numpy(at).to(device)
+            for at in (batch.item_of_query, batch.segment_of_query, batch.context_of_query)
+        )
+        parts = [item_UD[item], *made, user_BD[segment], context_XD[context]]
+        mixed_QTN = self.experts(torch.cat([row_norm(part) for part in parts], 1))
+        if aside:
+            mixed_QTN = torch.cat([mixed_QTN, torch.stack([row_norm(a) for a in aside], 1)], 2)
+        kept = [self.stack.coded(state) for state in made[: self.remembered]]
+        state = torch.stack(kept, 1) if kept else item_UD.new_zeros(len(item), 0, self.config.width)
+        return Output(self.heads(mixed_QTN), state)
+
+    def loss(self, logit_QT: Tensor, label_QT: Tensor) -> Tensor:
+        """Cross-entropy or Huber loss, summed over observed outcomes by task weight, over the number of queries."""
+        seen = ~label_QT.isnan()
+        label = label_QT.nan_to_num()
+        binary = functional.binary_cross_entropy_with_logits(logit_QT, label.clamp(0, 1), reduction="none")
+        number = functional.huber_loss(logit_QT, label.sign() * label.abs().log1p(), reduction="none")
+        each = torch.where(self._binary, binary, number) * self._weight
+        return (each * seen).sum() / len(label_QT)
+
+    def predict(self, logit_QT: Tensor) -> Tensor:
+        """Probabilities and numbers: (Q, T)."""
+        return torch.where(self._binary, logit_QT.sigmoid(), logit_QT.sign() * logit_QT.abs().expm1())
+
+
+def remembered_depths(config: ModelConfig, store_top: bool) -> int:
+    """How many depths are remembered (K): all that a layer reads, and the last on request."""
+    return max(config.layers - 1, 0) + (store_top and config.layers > 0) if config.memory_reads else 0

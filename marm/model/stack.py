@@ -1,0 +1,104 @@
+"""L layers of target attention; layer l reads what layer l-1 made of the history (the heart of MARM)."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from marm.config import ModelConfig
+from marm.model.inputs import Pass
+from marm.nn.attention import TargetAttention
+from marm.nn.blocks import FeedForward, Linear, row_norm
+from marm.nn.operands import Operands
+from marm.types import I64
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each with norm before and residual around."""
+
+    def __init__(self, config: ModelConfig, outcomes: Tensor, deep: bool) -> None:
+        super().__init__()
+        raw = config.raw_rows and deep and config.memory_reads
+        self.attention = TargetAttention(config.width, config.heads, outcomes, config.token_shift, raw)
+        self.feed_forward = FeedForward(config.width, config.ffn)
+        _silence(self.attention, config)
+
+    def forward(self, state_QD: Tensor, live: Tensor, raw: Tensor, ops: Operands) -> Tensor:
+        """What the layer makes of each target: (Q, D)."""
+        state_QD = state_QD + self.attention(row_norm(state_QD), live, raw, ops)
+        return state_QD + self.feed_forward(row_norm(state_QD))  # type: ignore[no-any-return]
+
+
+def _silence(attention: TargetAttention, config: ModelConfig) -> None:
+    """Switched-off signals keep their codes, at zero and unlearned, so that every setting runs the same code."""
+    gaps, ranks, null = (int(span) - attention.outcomes for span in attention.spans[:3])
+    kept = torch.ones(len(attention.other_rows), 1)
+    kept[gaps:ranks] = float(config.time_gap)
+    kept[ranks:null] = float(config.rank)
+    with torch.no_grad():
+        attention.other_rows.mul_(kept)
+        if not config.outcomes:
+            attention.outcome_rows.zero_()
+    if not (config.time_gap and config.rank):
+        attention.other_rows.register_hook(lambda grad: grad * kept.to(grad.device))  # type: ignore[no-untyped-call]
+    if not config.outcomes:
+        attention.outcome_rows.requires_grad_(False)
+
+
+def _spans(layer: nn.Module) -> I64:
+    assert isinstance(layer, Layer)
+    return layer.attention.spans
+
+
+class TargetAttentionStack(nn.Module):
+    """All layers, and the learned fall-backs for rows whose state is not there."""
+
+    def __init__(self, config: ModelConfig, outcomes: Tensor, codec: str, top: int = 0) -> None:
+        """``top``: how many last layers stand side by side (one for each task), beside ``config.layers`` in a row."""
+        super().__init__()
+        self.reads_memory = config.memory_reads
+        self.shift, self.raw = config.token_shift, config.raw_rows
+        self.codec, self.width = getattr(torch, codec), config.width
+        row = config.layers - bool(top)
+        self.layers = nn.ModuleList(Layer(config, outcomes, depth > 0) for depth in range(row))
+        self.top = nn.ModuleList(Layer(config, outcomes, row > 0) for _ in range(top))
+        self.fallbacks = nn.ModuleList(Linear(config.width, config.width) for _ in range(config.layers - 1))
+
+    def forward(self, item_UD: Tensor, batch: Pass) -> tuple[list[Tensor], list[Tensor]]:
+        """States (Q, D) of depths 1 and up, one for each layer, and those of the last layers side by side."""
+        raw_UD = row_norm(item_UD)
+        state_QD = item_UD[torch.from_numpy(batch.item_of_query).to(item_UD.device)]
+        made: list[Tensor] = []
+        for depth, layer in enumerate(self.layers):
+            live, ops = self._rows(batch, depth, state_QD, raw_UD, _spans(layer))
+            state_QD = layer(state_QD, live, raw_UD, ops)
+            made.append(state_QD)
+        aside: list[Tensor] = []
+        for layer in self.top:
+            live, ops = self._rows(batch, len(self.layers), state_QD, raw_UD, _spans(layer))
+            aside.append(layer(state_QD, live, raw_UD, ops))
+        return made, aside
+
+    def coded(self, state_QD: Tensor) -> Tensor:
+        """What is remembered of a state: normed and rounded by the codec, which the gradient does not see."""
+        row = row_norm(state_QD)
+        return row + (row.detach().to(self.codec).to(row.dtype) - row.detach())
+
+    def _rows(self, batch: Pass, depth: int, state_QD: Tensor, raw_UD: Tensor, spans: I64) -> tuple[Tensor, Operands]:
+        """The rows that the layer at ``depth`` reads: live ones and where all lie."""
+        deep = depth > 0 and self.reads_memory
+        beside = [np.where(batch.views.previous < 0, -1, batch.item_of_row[batch.views.previous])] * self.shift
+        beside += [batch.item_of_row] * (self.raw and deep)
+        sides = np.stack(beside) if beside else np.zeros((0, len(batch.item_of_row)), np.int64)
+        if not deep:
+            live, at, column = raw_UD, -1 - batch.item_of_row, 0
+        else:
+            live, at = self._live(batch, depth, state_QD, raw_UD)
+            column = (depth - 1) * self.width
+        return live, Operands(batch.views, batch.work, batch.block, column, at, sides, spans)
+
+    def _live(self, batch: Pass, depth: int, state_QD: Tensor, raw_UD: Tensor) -> tuple[Tensor, I64]:
+        live, missing = self.coded(state_QD), batch.state_of_row == Pass.MISSING
+        if not missing.any():
+            return live, batch.state_of_row
+        live = torch.cat([live, row_norm(self.fallbacks[depth - 1](raw_UD))])
+        return live, np.where(missing, -1 - len(state_QD) - batch.item_of_row, batch.state_of_row)

@@ -1,0 +1,152 @@
+"""One layer of target attention: a query per target, the history's rows as keys and values, never projected (design: folding).
+
+    x_kj  = u_j + A[outcome] + G[gap] + R[rank] + S(e_{j-1} + A[outcome of j-1]) + W e_j
+    logit = q_k . Wk x_kj / sqrt(dk)  =  (Wk^T q_k) . u_j + (A Wk^T q_k)[outcome] + ...
+    value = Wv sum_j w_kj x_kj        =  Wv (sum w u + A^T bins + ...)
+
+Everything about a pair is a code with a learned row; nothing nonlinear follows, so all of it moves to the query's side.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from marm.nn.dense import dense
+from marm.nn.fused import FusedAttention
+from marm.nn.operands import Operands, code_spans
+from marm.nn.plain import folded, projected, rows_of
+from marm.nn.views import GAPS, RANKS
+
+
+class TargetAttention(nn.Module):
+    """Multi-head target attention over remembered and live rows (MARM, section on multi-layer target attention)."""
+
+    def __init__(self, width: int, heads: int, outcomes: Tensor, shift: bool = False, raw: bool = False) -> None:
+        """``outcomes`` (codes, F): which of F learned rows each outcome code is the sum of."""
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"heads = {heads} does not divide width = {width}")
+        self.width, self.heads, self.outcomes = width, heads, len(outcomes)
+        self.spans = code_spans(self.outcomes, shift)
+        self.outcome_parts: Tensor
+        self.register_buffer("outcome_parts", outcomes, persistent=False)
+        inner = width // heads
+        self.query = nn.Parameter(_scaled(heads, inner, width))
+        self.key = nn.Parameter(_scaled(heads, inner, width))
+        self.value = nn.Parameter(_scaled(heads, inner, width))
+        self.out = nn.Parameter(_scaled(heads, inner, width))
+        self.outcome_rows = nn.Parameter(torch.randn(outcomes.shape[1], width) * 0.1)
+        self.other_rows = nn.Parameter(torch.randn(GAPS + RANKS + 1, width) * 0.1)
+        self.beside = nn.ParameterList([nn.Parameter(torch.eye(width) * 0.5) for _ in range(int(shift) + int(raw))])
+        self.shift = shift
+
+    def forward(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands, way: str = "auto") -> Tensor:
+        """What each target makes of its view: (Q, D). ``way``: auto, fused, folded, projected or reference."""
+        if way == "auto":
+            way = choose(target_QD.device, self.width, self.heads, len(target_QD), len(ops.work.rows_at) - 1)
+        if way == "reference":
+            return self._reference(target_QD, live, extra, ops)
+        # The product of two projections first: one matrix for each head, whatever the number of targets.
+        fold = torch.einsum("hkd,hke->dhe", self.query, self.key).reshape(self.width, -1) / self._root()
+        q_QHD = dense(target_QD, fold).view(-1, self.heads, self.width)
+        beside = [_each(q_QHD, side) for side in self.beside]
+        codes = self._codes()
+        tab = self._tab(q_QHD, beside, codes)
+        unfold = torch.einsum("hkd,hke->hde", self.value, self.out)
+        if way == "projected":
+            return self._projected(target_QD, live, extra, ops, tab, codes, unfold)
+        attend = FusedAttention.apply if way == "fused" else folded
+        context, bins = attend(torch.stack([q_QHD, *beside], 1), tab, live, extra, ops)
+        return self._value(context, bins, codes, unfold)
+
+    def _root(self) -> float:
+        return math.sqrt(self.width // self.heads)
+
+    def _codes(self) -> Tensor:
+        """The row that each code stands for: outcomes, gaps, ranks and the null row, (C, D)."""
+        return torch.cat([self.outcome_parts @ self.outcome_rows, self.other_rows])
+
+    def _tab(self, q_QHD: Tensor, beside: list[Tensor], codes: Tensor) -> Tensor:
+        """What each code adds to a logit: (Q, H, C)."""
+        tab = dense(q_QHD.reshape(-1, self.width), codes.T)
+        if self.shift:
+            # One place more, for rows without a previous event: it adds nothing.
+            before = functional.pad(codes[: self.outcomes], (0, 0, 0, 1))
+            tab = torch.cat([tab, dense(beside[0].reshape(-1, self.width), before.T)], 1)
+        return tab.view(len(q_QHD), self.heads, -1)
+
+    def _coded(self, bins: Tensor, codes: Tensor) -> Tensor:
+        """The rows that codes stand for, weighted: (Q, H, D), token shift's previous outcomes included."""
+        plain = len(codes)
+        summed = dense(bins[:, :, :plain].reshape(-1, plain), codes)
+        if self.shift:
+            before = dense(bins[:, :, plain:-1].reshape(-1, self.outcomes), codes[: self.outcomes])
+            summed = summed + dense(before, self.beside[0].T)
+        return summed.view(*bins.shape[:2], self.width)
+
+    def _value(self, context_QSHD: Tensor, bins: Tensor, codes: Tensor, unfold_HDD: Tensor) -> Tensor:
+        summed = context_QSHD[:, 0] + self._coded(bins, codes)
+        for s, side in enumerate(self.beside):
+            summed = summed + _each(context_QSHD[:, s + 1], side.T)
+        return dense(summed.reshape(len(summed), -1), unfold_HDD.reshape(-1, self.width))
+
+    def _projected(
+        self, target: Tensor, live: Tensor, extra: Tensor, ops: Operands, tab: Tensor, codes: Tensor, unfold: Tensor
+    ) -> Tensor:
+        rows_RD = self._rows(rows_of(ops, live, extra))
+        q_QHK = torch.einsum("qd,hkd->qhk", target, self.query) / self._root()
+        keys, values = (torch.einsum("rd,hkd->rhk", rows_RD, w) for w in (self.key, self.value))
+        value_QHK, bins = projected(q_QHK, keys, values, tab, ops)
+        coded = self._coded(bins, codes).reshape(len(target), -1) @ unfold.reshape(-1, self.width)
+        return torch.einsum("qhk,hkd->qd", value_QHK, self.out) + coded
+
+    def _rows(self, rows_RSD: Tensor) -> Tensor:
+        """Rows with what travels beside them, as keys and values see them: (R, D)."""
+        summed = rows_RSD[:, 0]
+        for s, side in enumerate(self.beside):
+            summed = summed + rows_RSD[:, s + 1] @ side.T
+        return summed
+
+    def _reference(self, target: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> Tensor:
+        """Every x_kj written out and projected: slow and plain, what the other ways are held against."""
+        views, rows, codes = ops.views, self._rows(rows_of(ops, live, extra)), self._codes()
+        gap0, rank0, null0, prev0 = (int(s) for s in ops.spans)
+        out = []
+        for k in range(len(target)):
+            x = [codes[null0]]
+            for j in range(int(views.begin[k]), int(views.end[k])):
+                gap = int((ops.work.edges <= views.asked[k] - views.time[j]).sum())
+                rank = int(ops.work.ranks[views.end[k] - j])
+                x_kj = rows[j] + codes[_outcome(ops, k, j)] + codes[gap0 + gap] + codes[rank0 + rank]
+                before = int(views.previous[j])
+                if prev0 >= 0 and before >= 0:
+                    x_kj = x_kj + self.beside[0] @ codes[_outcome(ops, k, before)]
+                x.append(x_kj)
+            x_ND = torch.stack(x)
+            q, key, value = self.query @ target[k], x_ND @ self.key.mT, x_ND @ self.value.mT
+            weight = (torch.einsum("hk,hnk->hn", q, key) / self._root()).softmax(1)
+            out.append(torch.einsum("hn,hnk,hkd->d", weight, value, self.out))
+        return torch.stack(out)
+
+
+def choose(device: torch.device, width: int, heads: int, queries: int, segments: int) -> str:
+    """The way to attend, by shapes alone: fused on a CPU; else project once many targets share a history."""
+    if device.type == "cpu":
+        return "fused"
+    shared = queries / max(segments, 1)
+    return "projected" if heads > 1 and segments <= 8 and shared > width / (heads - 1) else "folded"
+
+
+def _outcome(ops: Operands, k: int, j: int) -> int:
+    return int(ops.views.outcome[j]) if ops.views.known[j] <= ops.views.asked[k] else 0
+
+
+def _each(x_QHD: Tensor, weight_DD: Tensor) -> Tensor:
+    """Every head's row times one matrix: (Q, H, D)."""
+    return dense(x_QHD.reshape(-1, x_QHD.shape[2]), weight_DD).view(x_QHD.shape)
+
+
+def _scaled(heads: int, inner: int, width: int) -> Tensor:
+    return torch.randn(heads, inner, width) / math.sqrt(width)

@@ -1,0 +1,78 @@
+"""The small parts between attention and the tasks: norm, feed-forward, experts with gates."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from marm.nn.dense import dense
+
+NORM_FLOOR = 1e-2
+"""Added to the mean square before the root: an id seen a few times stays short instead of being blown up to length one."""
+
+
+def row_norm(x_RD: Tensor) -> Tensor:
+    """Root-mean-square norm without affine: what a row of history is stored as (u_j), (R, D)."""
+    return x_RD * torch.rsqrt(x_RD.square().mean(-1, keepdim=True) + NORM_FLOOR)
+
+
+class Linear(nn.Module):
+    """x W + b in blocks of fixed rows (see ``dense.py``)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(inputs, outputs) / math.sqrt(inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x_RK: Tensor) -> Tensor:
+        """(R, K) to (R, N)."""
+        return dense(x_RK, self.weight) + self.bias
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020): (R, D) to (R, D)."""
+
+    def __init__(self, width: int, ratio: float) -> None:
+        super().__init__()
+        inner = max(1, round(width * ratio))
+        self.inward = Linear(width, 2 * inner)
+        self.outward = Linear(inner, width)
+
+    def forward(self, x_RD: Tensor) -> Tensor:
+        """(R, D) to (R, D)."""
+        gate, value = self.inward(x_RD).chunk(2, -1)
+        return self.outward(functional.silu(gate) * value)  # type: ignore[no-any-return]
+
+
+class Experts(nn.Module):
+    """Experts with a gate for each task (MMoE, Ma et al. 2018): (R, K) to (R, T, N)."""
+
+    def __init__(self, inputs: int, width: int, experts: int, tasks: int) -> None:
+        super().__init__()
+        self.experts, self.tasks, self.width = experts, tasks, width
+        self.first = Linear(inputs, experts * width)
+        self.second = nn.ModuleList(Linear(width, width) for _ in range(experts))
+        self.gate = Linear(inputs, tasks * experts)
+
+    def forward(self, x_RK: Tensor) -> Tensor:
+        """(R, K) to (R, T, N)."""
+        hidden = functional.silu(self.first(x_RK)).view(-1, self.experts, self.width).unbind(1)
+        made_REN = torch.stack([functional.silu(e(h)) for e, h in zip(self.second, hidden, strict=True)], 1)
+        gate_RTE = self.gate(x_RK).view(-1, self.tasks, self.experts).softmax(-1)
+        mixed: Tensor = (gate_RTE.unsqueeze(3) * made_REN.unsqueeze(1)).sum(2)
+        return mixed
+
+
+class Heads(nn.Module):
+    """One number for each task from its own vector: (R, T, N) to (R, T)."""
+
+    def __init__(self, width: int, tasks: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(tasks, width) / math.sqrt(width))
+        self.bias = nn.Parameter(torch.zeros(tasks))
+
+    def forward(self, x_RTN: Tensor) -> Tensor:
+        """(R, T, N) to (R, T)."""
+        # Not a matrix product: with one output column a BLAS sums in an order that depends on the number of rows.
+        return (x_RTN * self.weight).sum(-1) + self.bias

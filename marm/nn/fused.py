@@ -1,0 +1,353 @@
+"""Folded target attention as two loops over memory, for CPUs: rows are read coded where they lie, each once for a segment.
+
+What `plain.py` writes in a dozen tensor operations, without their temporaries; equal to it in values and gradients.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numba as nb
+import numpy as np
+import torch
+from numba.extending import overload
+from torch import Tensor
+
+from marm.nn.operands import Operands, Work
+from marm.types import F32, I64
+
+
+def _decode(block: Any, row: int, column: int, bits: Any, out: Any) -> None:
+    """Decode one state into ``out`` (D,); ``bits`` is the same memory as integers."""
+    raise NotImplementedError
+
+
+@overload(_decode, inline="always")
+def _decode_by_type(block: Any, row: int, column: int, bits: Any, out: Any) -> Any:
+    if block.dtype == nb.types.uint16:
+
+        def half(block: Any, row: int, column: int, bits: Any, out: Any) -> None:
+            for d in range(len(out)):
+                h = np.int32(block[row, column + d])
+                bits[d] = ((h & np.int32(0x7FFF)) << np.int32(13)) | ((h & np.int32(0x8000)) << np.int32(16))
+            for d in range(len(out)):
+                out[d] *= np.float32(2.0**112)
+
+        return half
+
+    def full(block: Any, row: int, column: int, bits: Any, out: Any) -> None:
+        for d in range(len(out)):
+            out[d] = block[row, column + d]
+
+    return full
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _exp(x):  # type: ignore[no-untyped-def]
+    """e^x for x <= 0 to float32 precision, without a call, so that loops over it vectorize."""
+    t = max(x, np.float32(-87.0)) * np.float32(1.44269504)
+    k = np.floor(t + np.float32(0.5))
+    g = t - k
+    p = np.float32(1.5403530e-4) * g + np.float32(1.3333558e-3)
+    p = p * g + np.float32(9.6181291e-3)
+    p = p * g + np.float32(5.5504109e-2)
+    p = p * g + np.float32(2.4022651e-1)
+    p = p * g + np.float32(6.9314718e-1)
+    p = p * g + np.float32(1.0)
+    return p * np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _load(block, column, live, at, extra_rows, extra_at, first, last, bits, row, x):  # type: ignore[no-untyped-def]
+    """Bring the rows [first, last) of one segment into ``x`` (S, D, rows): the state, then what travels beside it.
+
+    Numbers of one dimension lie side by side, so that all loops after this run along the history.
+    """
+    width = live.shape[1]
+    for j in range(first, last):
+        source = at[j]
+        if source >= 0:
+            _decode(block, source, column, bits, row)
+            for d in range(width):
+                x[0, d, j - first] = row[d]
+        else:
+            for d in range(width):
+                x[0, d, j - first] = live[-1 - source, d]
+        for s in range(extra_at.shape[0]):
+            beside = extra_at[s, j]
+            for d in range(width):
+                x[s + 1, d, j - first] = extra_rows[beside, d] if beside >= 0 else np.float32(0.0)
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _project(q, x, off, n, out):  # type: ignore[no-untyped-def]
+    """out[:n] += q (D,) times x (D, rows) from ``off`` on."""
+    width = len(q)
+    whole = width // 8 * 8
+    for d in range(0, whole, 8):
+        q0, q1, q2, q3 = q[d], q[d + 1], q[d + 2], q[d + 3]
+        q4, q5, q6, q7 = q[d + 4], q[d + 5], q[d + 6], q[d + 7]
+        for c in range(n):
+            i = off + c
+            out[c] += (
+                (q0 * x[d, i] + q1 * x[d + 1, i]) + (q2 * x[d + 2, i] + q3 * x[d + 3, i])
+                + (q4 * x[d + 4, i] + q5 * x[d + 5, i]) + (q6 * x[d + 6, i] + q7 * x[d + 7, i])
+            )  # fmt: skip
+    for d in range(whole, width):
+        for c in range(n):
+            out[c] += q[d] * x[d, off + c]
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _gather(w, x, off, n, out):  # type: ignore[no-untyped-def]
+    """out (D,) += w[:n] times x (D, rows) from ``off`` on, transposed."""
+    width = len(out)
+    whole = width // 4 * 4
+    zero = np.float32(0.0)
+    for d in range(0, whole, 4):
+        a0, a1, a2, a3 = zero, zero, zero, zero
+        for c in range(n):
+            i = off + c
+            a0 += w[c] * x[d, i]
+            a1 += w[c] * x[d + 1, i]
+            a2 += w[c] * x[d + 2, i]
+            a3 += w[c] * x[d + 3, i]
+        out[d] += a0
+        out[d + 1] += a1
+        out[d + 2] += a2
+        out[d + 3] += a3
+    for d in range(whole, width):
+        a0 = zero
+        for c in range(n):
+            a0 += w[c] * x[d, off + c]
+        out[d] += a0
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _add_codes(tab, codes, begin, n, out):  # type: ignore[no-untyped-def]
+    """out[:n] += what each pair's codes add; ``codes`` (fields, P)."""
+    for f in range(codes.shape[0]):
+        code = codes[f]
+        for c in range(n):
+            out[c] += tab[code[begin + c]]
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _put_codes(w, codes, begin, n, bins):  # type: ignore[no-untyped-def]
+    """bins[code] += w[:n] for each pair's codes."""
+    for f in range(codes.shape[0]):
+        code = codes[f]
+        for c in range(n):
+            bins[code[begin + c]] += w[c]
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _softmax(logit, null, n):  # type: ignore[no-untyped-def]
+    """Softmax of logit[:n] and the null row's in place; the null row's weight."""
+    top = null
+    for c in range(n):
+        top = max(top, logit[c])
+    total = _exp(null - top)
+    first = total
+    for c in range(n):
+        logit[c] = _exp(logit[c] - top)
+    for c in range(n):
+        total += logit[c]
+    scale = np.float32(1.0) / total
+    for c in range(n):
+        logit[c] *= scale
+    return first * scale
+
+
+@nb.njit(cache=True, nogil=True)
+def _extent(segments, seg_rows, seg_queries, order, begin, end):  # type: ignore[no-untyped-def]
+    """First and one past the last row that any query of each segment sees, and the most rows of a segment."""
+    low, high, most = np.empty(len(segments), np.int64), np.empty(len(segments), np.int64), 1
+    for s in range(len(segments)):
+        b = segments[s]
+        low[s], high[s] = seg_rows[b + 1], seg_rows[b]
+        for i in range(seg_queries[b], seg_queries[b + 1]):
+            if end[order[i]] > begin[order[i]]:
+                low[s] = min(low[s], begin[order[i]])
+                high[s] = max(high[s], end[order[i]])
+        most = max(most, high[s] - low[s])
+    return low, high, most
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _forward(  # type: ignore[no-untyped-def]
+    segments, seg_rows, seg_queries, order, begin, end, pair, codes, null, block, column, live, at, extra_rows, extra_at,
+    q, tab, weights, context, bins,
+):  # fmt: skip
+    """Logits, softmax and sums of each query of the segments; ``weights`` (H, P) keeps the softmax for the way back."""
+    streams, heads, width = q.shape[1], q.shape[2], q.shape[3]
+    low, high, most = _extent(segments, seg_rows, seg_queries, order, begin, end)
+    bits = np.empty(width, np.int32)
+    row = bits.view(np.float32)
+    x = np.empty((streams, width, most), np.float32)
+    # A buffer of its own, not a slice, and places without sign: so the compiler knows that numbers lie side by side.
+    w = np.empty(most, np.float32)
+    for s in range(len(segments)):
+        b = segments[s]
+        _load(block, column, live, at, extra_rows, extra_at, low[s], high[s], bits, row, x)
+        for i in range(seg_queries[b], seg_queries[b + 1]):
+            k = order[i]
+            n, off, first = np.uint64(end[k] - begin[k]), np.uint64(begin[k] - low[s]), np.uint64(pair[k])
+            for h in range(heads):
+                for c in range(n):
+                    w[c] = 0
+                _add_codes(tab[k, h], codes, first, n, w)
+                for m in range(streams):
+                    _project(q[k, m, h], x[m], off, n, w)
+                bins[k, h, null] = _softmax(w, tab[k, h, null], n)
+                for c in range(n):
+                    weights[h, first + c] = w[c]
+                _put_codes(w, codes, first, n, bins[k, h])
+                for m in range(streams):
+                    _gather(w, x[m], off, n, context[k, m, h])
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _backward(  # type: ignore[no-untyped-def]
+    segments, seg_rows, seg_queries, order, begin, end, pair, codes, null, block, column, live, at, extra_rows, extra_at,
+    q, weights, null_weight, d_context, d_bins, dq, d_tab, d_live, d_extra,
+):  # fmt: skip
+    """Gradients of queries and tables, and of those rows that have one (live ones and what travels beside)."""
+    streams, heads, width = q.shape[1], q.shape[2], q.shape[3]
+    low, high, most = _extent(segments, seg_rows, seg_queries, order, begin, end)
+    bits = np.empty(width, np.int32)
+    row = bits.view(np.float32)
+    x, dx = np.empty((streams, width, most), np.float32), np.empty((streams, width, most), np.float32)
+    ds, w = np.empty(most, np.float32), np.empty(most, np.float32)
+    for s in range(len(segments)):
+        b = segments[s]
+        _load(block, column, live, at, extra_rows, extra_at, low[s], high[s], bits, row, x)
+        first_live = high[s]
+        for j in range(low[s], high[s]):
+            if at[j] < 0:
+                first_live = j
+                break
+        dx[:, :, : high[s] - low[s]] = 0
+        for i in range(seg_queries[b], seg_queries[b + 1]):
+            k = order[i]
+            n, off, first = np.uint64(end[k] - begin[k]), np.uint64(begin[k] - low[s]), np.uint64(pair[k])
+            for h in range(heads):
+                for c in range(n):
+                    w[c] = weights[h, first + c]
+                    ds[c] = 0
+                _add_codes(d_bins[k, h], codes, first, n, ds)
+                for m in range(streams):
+                    _project(d_context[k, m, h], x[m], off, n, ds)
+                mean = null_weight[k, h] * d_bins[k, h, null]
+                for c in range(n):
+                    mean += w[c] * ds[c]
+                d_tab[k, h, null] = null_weight[k, h] * (d_bins[k, h, null] - mean)
+                for c in range(n):
+                    ds[c] = w[c] * (ds[c] - mean)
+                _put_codes(ds, codes, first, n, d_tab[k, h])
+                for m in range(streams):
+                    _gather(ds, x[m], off, n, dq[k, m, h])
+                    # Remembered states are constants: of them nothing needs to be carried back.
+                    since = np.uint64(max(0, first_live - begin[k]) if m == 0 else 0)
+                    _spread(q[k, m, h], d_context[k, m, h], ds, w, since, off, n, dx[m])
+        _deliver(at, extra_at, low[s], first_live, high[s], dx, d_live, d_extra)
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _spread(q, d_context, ds, w, since, off, n, dx):  # type: ignore[no-untyped-def]
+    """dx (D, rows) += q ds + d_context w, for pairs from ``since`` on."""
+    for d in range(len(q)):
+        q_d, c_d = q[d], d_context[d]
+        for c in range(since, n):
+            dx[d, off + c] += q_d * ds[c] + c_d * w[c]
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _deliver(at, extra_at, low, first_live, high, dx, d_live, d_extra):  # type: ignore[no-untyped-def]
+    """Add a segment's row gradients to where the rows came from."""
+    width = dx.shape[1]
+    for j in range(first_live, high):
+        if at[j] < 0:
+            for d in range(width):
+                d_live[-1 - at[j], d] += dx[0, d, j - low]
+    for m in range(extra_at.shape[0]):
+        for j in range(low, high):
+            if extra_at[m, j] >= 0:
+                for d in range(width):
+                    d_extra[extra_at[m, j], d] += dx[m + 1, d, j - low]
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="marm-attend")
+
+
+def _deal(work: Work, run: Any) -> None:
+    """Run ``run(segments, thread)`` on shares of about equal work, the last on this thread."""
+    waiting = [_pool(os.cpu_count() or 1).submit(run, share, i) for i, share in enumerate(work.shares[:-1])]
+    run(work.shares[-1], len(work.shares) - 1)
+    for future in waiting:
+        future.result()
+
+
+def _numpy(tensor: Tensor) -> F32:
+    return tensor.detach().numpy()
+
+
+class FusedAttention(torch.autograd.Function):
+    """(q, tab, live, extra) -> (context, bins); see ``operands.py`` for the shapes."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, tab: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
+        """Sum the rows of every view, weighted by softmax."""
+        work = ops.work
+        q, tab = q.contiguous(), tab.contiguous()
+        context, bins = torch.zeros_like(q), torch.zeros_like(tab)
+        weights = torch.empty(q.shape[2], int(work.pairs_at[-1]))
+        arrays = _arrays(ops, live, extra)
+
+        def run(share: I64, _: int) -> None:
+            _forward(share, *arrays, *(_numpy(t) for t in (q, tab, weights, context, bins)))
+
+        _deal(work, run)
+        ctx.save_for_backward(q, live, extra, weights, bins[:, :, int(ops.spans[2])].clone())
+        ctx.operands = ops
+        return context, bins
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of q, tab, live and extra."""
+        q, live, extra, weights, null = ctx.saved_tensors
+        ops: Operands = ctx.operands
+        work = ops.work
+        d_context, d_bins = (_numpy(grad.contiguous()) for grad in grads)
+        dq, d_tab = torch.zeros_like(q), torch.zeros(*d_bins.shape)
+        # One sum for each thread, added up in a fixed order: the same bits at the same number of threads.
+        d_live = np.zeros((len(work.shares), *live.shape), np.float32)
+        d_extra = np.zeros((len(work.shares), *(extra.shape if len(ops.beside) else (0, live.shape[1]))), np.float32)
+        arrays = _arrays(ops, live, extra)
+
+        def run(share: I64, thread: int) -> None:
+            _backward(  # type: ignore[call-arg]
+                share, *arrays, _numpy(q), _numpy(weights), _numpy(null), d_context, d_bins,
+                _numpy(dq), _numpy(d_tab), d_live[thread], d_extra[thread],
+            )  # fmt: skip
+
+        _deal(work, run)
+        return dq, d_tab, _sum(d_live), _sum(d_extra) if len(ops.beside) else None, None
+
+
+def _sum(parts: F32) -> Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total += part
+    return torch.from_numpy(total)
+
+
+def _arrays(ops: Operands, live: Tensor, extra: Tensor) -> tuple[Any, ...]:
+    v, work = ops.views, ops.work
+    return (
+        work.rows_at, work.queries_at, work.order, v.begin, v.end, work.pairs_at, ops.codes(), int(ops.spans[2]),
+        ops.block_numpy(), ops.column, _numpy(live), ops.at, _numpy(extra), ops.beside,
+    )  # fmt: skip

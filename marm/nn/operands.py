@@ -1,0 +1,94 @@
+"""What one layer of attention reads: coded rows, live rows, and who sees what.
+
+row j's state      block[at[j], column : column + D]   where at[j] >= 0: remembered, a constant
+                   live[-1 - at[j]]                    else: made in this pass, carries gradient
+beside it          extra[beside[s, j]]                 token shift's previous event, the raw embedding; -1 nothing
+
+codes (C)   | outcome | gap | rank | null |(previous outcome)|      spans: where each begins
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from marm.nn.views import GAPS, RANKS, Views, gap_edges, pair_codes, rank_buckets
+from marm.types import I16, I64
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a pass falls into segments, and into shares of about equal work for threads."""
+
+    rows_at: I64
+    """(B + 1,) first row of each segment."""
+    queries_at: I64
+    """(B + 1,) first place of each segment in ``order``."""
+    order: I64
+    """(Q,) queries grouped by segment."""
+    pairs_at: I64
+    """(Q + 1,) first pair of each query."""
+    ranks: I64
+    edges: I64
+    shares: list[I64]
+    """Segments of each thread."""
+    pairs: I16
+    """(4, P) of every pair, oldest row first: outcome, gap, rank, previous outcome (-1: there is no previous row)."""
+
+
+def plan_work(views: Views, segment_of_query: I64, rows_at: I64, threads: int) -> Work:
+    """Group queries by segment and deal the segments out, consecutive ones together."""
+    segments = len(rows_at) - 1
+    order = np.argsort(segment_of_query, kind="stable")
+    queries_at = np.searchsorted(segment_of_query[order], np.arange(segments + 1))
+    lengths = views.end - views.begin
+    pairs_at = np.concatenate([[0], np.cumsum(lengths)])
+    load = np.concatenate([[0], np.cumsum(lengths[order] + 8)])[queries_at]
+    threads = max(1, min(threads, segments))
+    bounds = np.searchsorted(load, load[-1] * np.arange(1, threads) / threads)
+    shares = np.split(np.arange(segments), bounds)
+    ranks, edges = rank_buckets(views.longest), gap_edges()
+    v = views
+    pairs = pair_codes(v.time, v.known, v.outcome, v.previous, v.begin, v.end, v.asked, ranks, edges, pairs_at)
+    return Work(rows_at, queries_at, order, pairs_at, ranks, edges, shares, pairs)
+
+
+@dataclass(frozen=True)
+class Operands:
+    """One layer's rows and views."""
+
+    views: Views
+    work: Work
+    block: Tensor
+    """(any, K x D) coded states, float16 or float32."""
+    column: int
+    at: I64
+    """(R,)."""
+    beside: I64
+    """(S - 1, R)."""
+    spans: I64
+    """(4,) first code of gap, rank, null and previous outcome; the last is -1 without token shift."""
+
+    def codes(self) -> NDArray[np.uint16]:
+        """Codes of every pair as places in the table of codes: (3, P), with token shift (4, P)."""
+        gap0, rank0, _null0, prev0 = self.spans
+        kept = 4 if prev0 >= 0 else 3
+        first = np.array([0, gap0, rank0, prev0], np.int16)[:kept, None]
+        codes = self.work.pairs[:kept] + first
+        if prev0 >= 0:
+            # A row without a previous one takes a place past the end, where nothing is learned.
+            codes[3, self.work.pairs[3] < 0] = prev0 + gap0
+        return codes.view(np.uint16)
+
+    def block_numpy(self) -> np.ndarray:
+        """The block as numpy; float16 as its bits, which is what the fused loops decode."""
+        block = self.block.view(torch.int16) if self.block.dtype == torch.float16 else self.block
+        return block.numpy().view(np.uint16) if self.block.dtype == torch.float16 else block.numpy()
+
+
+def code_spans(outcomes: int, shift: bool) -> I64:
+    """First code of gap, rank, null and previous outcome, for this many outcome codes."""
+    null = outcomes + GAPS + RANKS
+    return np.array([outcomes, outcomes + GAPS, null, null + 1 if shift else -1])

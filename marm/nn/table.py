@@ -1,0 +1,172 @@
+"""One table for all ids, of a fixed number of rows: an id's embedding is the sum of the two rows that it hashes to.
+
+Stateless, so that ranks, restarts and new ids agree: two ids share an embedding only if both probes collide. Learned by
+row-wise Adagrad (one accumulator a row; Duchi et al. 2011, as in DLRM): a step touches only the rows of its pass.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba as nb
+import numpy as np
+import torch
+from torch import Tensor
+
+from marm.types import F32, I64, U64
+
+
+@dataclass(frozen=True)
+class Bag:
+    """Ids to sum for each of N outputs: output i's are ``keys[offsets[i]:offsets[i + 1]]``; key 0 is nothing."""
+
+    keys: U64
+    offsets: I64
+    weights: F32
+    """(E,) factor of each key."""
+
+
+def single(keys_NF: U64) -> Bag:
+    """A bag of F ids for each of N outputs, all of weight one."""
+    count, width = keys_NF.shape
+    offsets = np.arange(count + 1) * width
+    return Bag(np.ascontiguousarray(keys_NF).reshape(-1), offsets, np.ones(count * width, np.float32))
+
+
+def mean(keys: U64, offsets: I64) -> Bag:
+    """A ragged bag whose ids share a weight of one (tags)."""
+    counts = np.diff(offsets)
+    return Bag(keys, offsets, np.repeat((1.0 / np.maximum(counts, 1)).astype(np.float32), counts))
+
+
+def place(bag: Bag, before: int, after: int) -> Bag:
+    """The same bag among more outputs: this many empty ones before and after."""
+    offsets = np.concatenate([np.zeros(before, np.int64), bag.offsets, np.full(after, bag.offsets[-1])])
+    return Bag(bag.keys, offsets, bag.weights)
+
+
+@nb.njit(cache=True, nogil=True, inline="always")
+def mix(x: np.uint64) -> np.uint64:
+    """A bijection of 64 bits that spreads them (the finalizer of splitmix64, Steele et al. 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@nb.njit(cache=True, nogil=True)
+def probes(keys: U64, rows: int) -> I64:
+    """The two rows of each key: (E, 2)."""
+    out = np.empty((len(keys), 2), np.int64)
+    for i in range(len(keys)):
+        out[i, 0] = mix(keys[i] ^ np.uint64(0x9E3779B97F4A7C15)) % np.uint64(rows)
+        out[i, 1] = mix(keys[i] ^ np.uint64(0xD1B54A32D192ED03)) % np.uint64(rows)
+    return out
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _sum_bags(table: F32, keys: U64, offsets: I64, weights: F32, out: F32) -> None:
+    at = probes(keys, len(table))
+    for i in range(len(offsets) - 1):
+        for e in range(offsets[i], offsets[i + 1]):
+            if keys[e] != 0:
+                for d in range(table.shape[1]):
+                    out[i, d] += weights[e] * (table[at[e, 0], d] + table[at[e, 1], d])
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _add_gradient(keys, offsets, weights, gradient, rows, place, touched, used, total):  # type: ignore[no-untyped-def]
+    """Add each output's gradient to the rows it was summed from; ``place`` finds a row's sum, -1 while untouched."""
+    at = probes(keys, rows)
+    for i in range(len(offsets) - 1):
+        for e in range(offsets[i], offsets[i + 1]):
+            if keys[e] == 0:
+                continue
+            for probe in range(2):
+                row = at[e, probe]
+                if place[row] < 0:
+                    place[row] = used
+                    touched[used] = row
+                    used += 1
+                for d in range(gradient.shape[1]):
+                    total[place[row], d] += weights[e] * gradient[i, d]
+    return used
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _adagrad(table, square, touched, total, place, rate):  # type: ignore[no-untyped-def]
+    for i in range(len(touched)):
+        row = touched[i]
+        place[row] = -1
+        mean_square = np.float32(0.0)
+        for d in range(table.shape[1]):
+            mean_square += total[i, d] * total[i, d]
+        square[row] += mean_square / table.shape[1]
+        if square[row] > 0:
+            step = rate / np.sqrt(square[row])
+            for d in range(table.shape[1]):
+                table[row, d] -= step * total[i, d]
+
+
+class HashTable:
+    """(rows, D) of weights and their accumulators; no module: its gradient is sparse and its step is its own."""
+
+    def __init__(self, rows: int, width: int, seed: int, device: torch.device, scale: float = 0.05) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.weight = (torch.randn(rows, width, generator=generator) * scale).to(device)
+        self.square = torch.zeros(rows, device=device)
+        self._place: I64 = np.full(rows, -1, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def lookup(self, bags: list[Bag], outputs: int) -> Tensor:
+        """The sum of the bags for each output: (N, D), without gradient."""
+        out = torch.zeros(outputs, self.weight.shape[1], device=self.weight.device)
+        for bag in bags:
+            if self.weight.is_cuda:
+                _lookup_torch(self.weight, bag, out)
+            else:
+                _sum_bags(self.weight.numpy(), bag.keys, bag.offsets, bag.weights, out.numpy())
+        return out
+
+    def learn(self, bags: list[Bag], gradient_ND: Tensor, rate: float) -> None:
+        """One step of row-wise Adagrad: every row of the bags is updated once."""
+        if self.weight.is_cuda:
+            _learn_torch(self.weight, self.square, bags, gradient_ND, rate)
+            return
+        most = min(2 * sum(len(bag.keys) for bag in bags), len(self))
+        touched, total = np.empty(most, np.int64), np.zeros((most, self.weight.shape[1]), np.float32)
+        gradient, used = gradient_ND.numpy(), 0
+        for bag in bags:
+            used = _add_gradient(
+                bag.keys, bag.offsets, bag.weights, gradient, len(self), self._place, touched, used, total
+            )
+        _adagrad(self.weight.numpy(), self.square.numpy(), touched[:used], total, self._place, np.float32(rate))
+
+    def touched(self) -> Tensor:
+        """Rows ever learned: what a cut has to keep, since all others are as the seed made them."""
+        return torch.nonzero(self.square > 0).flatten()
+
+
+def _entries(bag: Bag, rows: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Output, weight and both table rows of each key that is one."""
+    real = bag.keys != 0
+    output = np.repeat(np.arange(len(bag.offsets) - 1), np.diff(bag.offsets))[real]
+    arrays: list[Any] = [output, bag.weights[real], probes(bag.keys[real], rows)]
+    output_t, weight, at = (torch.from_numpy(a).to(device) for a in arrays)
+    return output_t, weight, at
+
+
+def _lookup_torch(table: Tensor, bag: Bag, out: Tensor) -> None:
+    output, weight, at = _entries(bag, len(table), table.device)
+    out.index_add_(0, output, weight[:, None] * (table[at[:, 0]] + table[at[:, 1]]))
+
+
+def _learn_torch(table: Tensor, square: Tensor, bags: list[Bag], gradient: Tensor, rate: float) -> None:
+    entries = [_entries(bag, len(table), table.device) for bag in bags]
+    at = torch.cat([at.T.reshape(-1) for _, _, at in entries])
+    grad = torch.cat([(weight[:, None] * gradient[output]).repeat(2, 1) for output, weight, _ in entries])
+    rows, place = torch.unique(at, return_inverse=True)
+    total = torch.zeros(len(rows), table.shape[1], device=table.device).index_add_(0, place, grad)
+    square[rows] += total.square().mean(1)
+    step = torch.where(square[rows] > 0, rate * square[rows].rsqrt(), 0.0)
+    table[rows] -= step[:, None] * total

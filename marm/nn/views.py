@@ -1,0 +1,89 @@
+"""Who sees what: the rows of history of a pass, and the range of them that each query may attend to.
+
+    rows of one segment   r r r r r r l l l      r remembered, l live (being learned, or not yet remembered)
+    query k               . . [begin . . end)    its view: the last n rows with t_j < t_k
+
+Views are ranges because everything that hides a row (time, a history filter) hides all later rows of the user too.
+"""
+
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+
+from marm.types import I16, I64
+
+GAPS = 32
+"""Time-gap buckets: 0 under a second (2^20 microseconds), then one for each doubling."""
+
+RANKS = 32
+"""Rank buckets: 1 to 8 one each, then four for each doubling."""
+
+UNKNOWN = 0
+"""Outcome code of an event whose outcome the query cannot know yet; not the same as negative."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Flat rows (R) in order of segment and position, and flat queries (Q), each with its range of rows."""
+
+    time: I64
+    """(R,) of each row, microseconds."""
+    known: I64
+    """(R,) when the row's outcome is known."""
+    outcome: I16
+    """(R,) outcome code, 1 or more."""
+    previous: I64
+    """(R,) the row before it of the same user; -1 where there is none."""
+    begin: I64
+    """(Q,) first row seen."""
+    end: I64
+    """(Q,) one past the last row seen."""
+    asked: I64
+    """(Q,) time of the query."""
+
+    @property
+    def longest(self) -> int:
+        """Rows of the longest view."""
+        return int((self.end - self.begin).max(initial=0))
+
+
+def rank_buckets(longest: int) -> I64:
+    """Bucket of each rank 0..longest (rank 1 is the newest row): (longest + 1,)."""
+    rank = np.arange(longest + 1)
+    wide = 8 + np.floor(4 * np.log2(np.maximum(rank, 8) / 8)).astype(np.int64)
+    return np.minimum(np.where(rank <= 8, np.maximum(rank, 1) - 1, wide), RANKS - 1).astype(np.int64)
+
+
+def gap_edges() -> I64:
+    """Smallest gap in microseconds of each bucket after the first: (GAPS - 1,)."""
+    return np.left_shift(np.int64(1) << 20, np.arange(GAPS - 1, dtype=np.int64))
+
+
+@nb.njit(cache=True, nogil=True)
+def pair_codes(
+    time: I64,
+    known: I64,
+    outcome: I16,
+    previous: I64,
+    begin: I64,
+    end: I64,
+    asked: I64,
+    ranks: I64,
+    edges: I64,
+    pair: I64,
+) -> I16:
+    """Codes of every pair of a query and a row it sees, oldest row first: outcome, gap, rank, previous outcome, (4, P)."""
+    out = np.empty((4, pair[-1]), np.int16)
+    for k in range(len(begin)):
+        gap = 0
+        for j in range(end[k] - 1, begin[k] - 1, -1):
+            p = pair[k] + j - begin[k]
+            while gap < len(edges) and asked[k] - time[j] >= edges[gap]:
+                gap += 1
+            out[0, p] = outcome[j] if known[j] <= asked[k] else 0
+            out[1, p] = gap
+            out[2, p] = ranks[end[k] - j]
+            before = previous[j]
+            out[3, p] = -1 if before < 0 else (outcome[before] if known[before] <= asked[k] else 0)
+    return out

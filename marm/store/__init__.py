@@ -1,0 +1,8 @@
+"""Rings of fixed-width rows for many users, behind one small contract."""
+
+from marm.store.arena import ArenaStore
+from marm.store.base import Facts, Holding, Layout, Rows, Store, StoreStats
+from marm.store.lmdb import LmdbStore
+from marm.store.open import open_store
+
+__all__ = ["ArenaStore", "Facts", "Holding", "Layout", "LmdbStore", "Rows", "Store", "StoreStats", "open_store"]

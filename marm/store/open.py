@@ -1,0 +1,26 @@
+"""Stores by URL: a new kind is one file, and one line here."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from marm.errors import SettingError
+from marm.store.arena import ArenaStore
+from marm.store.base import Layout, Store
+from marm.store.lmdb import LmdbStore
+
+_KINDS: dict[str, Callable[[str, Layout, Path, bool], Store]] = {
+    "arena": lambda place, layout, base, readonly: ArenaStore(layout),
+    "lmdb": lambda place, layout, base, readonly: LmdbStore(base / place, layout, readonly),
+}
+
+
+def open_store(url: str, layout: Layout, base: Path, readonly: bool = False) -> Store:
+    """Open the store that ``memory.url`` names; relative places are below ``base``. SettingError for no such kind."""
+    kind, mark, place = url.partition("://")
+    if not mark or kind not in _KINDS:
+        known = ", ".join(f"{name}://" for name in _KINDS)
+        raise SettingError(f'memory.url = "{url}": no such store; known are {known}')
+    if bool(place) == (kind == "arena"):
+        wanted = "arena://" if kind == "arena" else f"{kind}://folder or {kind}:///absolute/folder"
+        raise SettingError(f'memory.url = "{url}": give {wanted}')
+    return _KINDS[kind](place, layout, base, readonly)

@@ -1,0 +1,1 @@
+"""The stream: measure, learn, remember, cut."""

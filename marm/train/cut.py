@@ -1,0 +1,120 @@
+"""The cut: weights, optimizer, stream position and what memory gained, visible by one rename and only then in the store.
+
+cuts/00000007/   model.safetensors   table.safetensors   optimizer.safetensors   memory.safetensors   state.json
+"""
+
+import json
+import os
+import shutil
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from marm.errors import DiskError, FolderError
+from marm.nn.table import HashTable
+from marm.store.base import Rows
+
+KEPT = 2
+"""Cuts kept; older ones are deleted once a newer one is visible and applied."""
+
+
+def write_cut(
+    folder: Path, number: int, parts: dict[str, dict[str, Tensor]], state: dict[str, Any], dump: Any = None
+) -> None:
+    """Write all files beside, make them durable, and rename; an interrupted write leaves the earlier cuts as they were."""
+    cuts = folder / "cuts"
+    beside, target = cuts / f".{number:08d}.tmp", cuts / f"{number:08d}"
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        for name, tensors in parts.items():
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, beside / f"{name}.safetensors")
+        if dump is not None:
+            dump(beside / "store")
+        (beside / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        for path in [*beside.rglob("*"), beside]:
+            _sync(path)
+        beside.rename(target)
+        _sync(cuts)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise DiskError(target, error) from None
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def cut_numbers(folder: Path) -> list[int]:
+    """Visible cuts, oldest first."""
+    cuts = folder / "cuts"
+    return sorted(int(path.name) for path in cuts.iterdir() if path.name.isdigit()) if cuts.is_dir() else []
+
+
+def drop_old_cuts(folder: Path) -> None:
+    """Delete all but the newest cuts, and what interrupted writes left."""
+    for number in cut_numbers(folder)[:-KEPT]:
+        # Renamed first: a cut that is half deleted must not be visible.
+        dying = folder / "cuts" / f".{number:08d}.old"
+        (folder / "cuts" / f"{number:08d}").rename(dying)
+        shutil.rmtree(dying)
+    for left in (folder / "cuts").glob(".*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+class Cut:
+    """A visible cut, read part by part."""
+
+    def __init__(self, folder: Path, number: int | None = None) -> None:
+        """The newest one, or the one of this number."""
+        numbers = cut_numbers(folder)
+        if not numbers:
+            raise FolderError(f"{folder}: holds no cut; train into it first (`marm train RUN --out {folder}`)")
+        self.number = numbers[-1] if number is None else number
+        self.path = folder / "cuts" / f"{self.number:08d}"
+        self.state: dict[str, Any] = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
+
+    def tensors(self, part: str) -> dict[str, Tensor]:
+        """One of its files."""
+        return load_file(self.path / f"{part}.safetensors")
+
+    def rows(self) -> Rows:
+        """What memory gained since the cut before."""
+        tensors = self.tensors("memory")
+        return Rows(**{f.name: _array(tensors[f.name], f.name) for f in fields(Rows)})
+
+
+def rows_tensors(rows: Rows) -> dict[str, Tensor]:
+    """Rows as tensors to save; user hashes as their signed bits."""
+    return {f.name: torch.from_numpy(_signed(getattr(rows, f.name))) for f in fields(Rows)}
+
+
+def _signed(array: np.ndarray) -> np.ndarray:
+    return array.view(np.int64) if array.dtype == np.uint64 else array
+
+
+def _array(tensor: Tensor, name: str) -> np.ndarray:
+    array: np.ndarray = tensor.numpy()
+    return array.view(np.uint64) if name == "users" else array
+
+
+def table_tensors(table: HashTable) -> dict[str, Tensor]:
+    """The rows ever learned; all others are as the seed made them."""
+    rows = table.touched()
+    return {"rows": rows.cpu(), "weight": table.weight[rows].cpu(), "square": table.square[rows].cpu()}
+
+
+def load_table(table: HashTable, tensors: dict[str, Tensor]) -> None:
+    """Lay learned rows over a fresh table of the same seed."""
+    rows = tensors["rows"].to(table.weight.device)
+    table.weight[rows] = tensors["weight"].to(table.weight.device)
+    table.square[rows] = tensors["square"].to(table.weight.device)

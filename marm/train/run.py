@@ -1,0 +1,192 @@
+"""The commands: train a run folder, take it up again, evaluate it on a log it has not seen."""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from marm.config import RunConfig, load_run, to_toml
+from marm.data.prepare import prepare
+from marm.data.stream import EventLog
+from marm.errors import DiskError, FolderError
+from marm.metrics.spool import Spool
+from marm.report import write_report
+from marm.store import ArenaStore, LmdbStore
+from marm.train.cut import Cut, cut_numbers, load_table
+from marm.train.files import write_text
+from marm.train.results import (
+    age_figures,
+    commit,
+    config_hash,
+    figures,
+    machine,
+    memory_figures,
+    peak_rss,
+    write_predictions,
+)
+from marm.train.setup import Parts, build, set_threads
+from marm.train.stepper import Stepper
+from marm.train.tally import Tally
+from marm.train.trainer import Progress, Trainer, flops_per_event, parameter_counts
+
+Preparing = Callable[[str, float], None]
+
+
+def quiet(_: dict[str, Any]) -> None:
+    """No progress."""
+
+
+def train(run: RunConfig, out: Path, progress: Progress = quiet, preparing: Preparing | None = None) -> dict[str, Any]:
+    """Train on a log from its beginning into a new folder; returns what ``result.json`` holds."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FolderError(f"{out}: not empty; name a new folder, or `marm resume {out}`")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(out, error) from None
+    write_text(out / "run.toml", to_toml(run))
+    return _from_start(run, out, progress, preparing)
+
+
+def _from_start(run: RunConfig, out: Path, progress: Progress, preparing: Preparing | None) -> dict[str, Any]:
+    began = time.perf_counter()
+    threads = set_threads(run)
+    prepare(run, out / "events", preparing)
+    log = EventLog(out / "events")
+    trainer = Trainer(run, out, log, build(run, log, out, threads), threads)
+    trainer.cut()
+    return _to_end(trainer, began, 0.0, progress)
+
+
+def resume(out: Path, progress: Progress = quiet, preparing: Preparing | None = None) -> dict[str, Any]:
+    """Take up an interrupted training; before the first cut it starts over, after the end it gives the result again."""
+    if (out / "result.json").exists():
+        return json.loads((out / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    run = run_of(out)
+    if not cut_numbers(out):
+        for path in out.iterdir():
+            if path.name != "run.toml":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return _from_start(run, out, progress, preparing)
+    began, cut = time.perf_counter(), Cut(out)
+    threads = set_threads(run, cut.state["threads"])
+    log = EventLog(out / "events")
+    trainer = Trainer(run, out, log, build(run, log, out, threads), threads)
+    trainer.load(cut)
+    return _to_end(trainer, began, cut.state["elapsed"], progress)
+
+
+def run_of(out: Path) -> RunConfig:
+    """The settings of a run folder."""
+    if not (out / "run.toml").exists():
+        raise FolderError(f"{out}: no run.toml in it; name a folder that `marm train` made")
+    return load_run(out / "run.toml")
+
+
+def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -> dict[str, Any]:
+    trainer.clock = lambda: before + time.perf_counter() - began
+    trainer.run_to_end(progress)
+    seconds = trainer.clock()
+    run, parts, log, out = trainer.run, trainer.parts, trainer.log, trainer.folder
+    write_predictions(out / "predictions.parquet", run, trainer.spool, log)
+    result = {
+        "events": len(log) * run.train.passes,
+        "events_per_s": round(len(log) * run.train.passes / seconds, 1),
+        "peak_rss_bytes": peak_rss(),
+        **figures(run, trainer.spool),
+        "memory": memory_figures(parts, trainer.tally),
+        "segments": {"counts": trainer.tally.segments.tolist()},
+        "parameters": parameter_counts(parts),
+        "flops_per_event": flops_per_event(run, min(run.memory.window, trainer.tally.rows_per_query())),
+        "age": age_figures(trainer.tally, parts.engine.memory.shape.depths),
+        "seconds": round(seconds, 2),
+        **provenance(run, log),
+    }
+    write_text(out / "result.json", json.dumps(result, indent=1))
+    write_report(out)
+    parts.store.close()
+    return result
+
+
+def provenance(run: RunConfig, log: EventLog) -> dict[str, Any]:
+    """Where the figures come from."""
+    return {
+        "machine": machine(),
+        "commit": commit(),
+        "config_hash": config_hash(run),
+        "data_hash": log.manifest.data_hash,
+        "seed": run.train.seed,
+        "config": run.model_dump(),
+    }
+
+
+def open_run(out: Path, scratch: Path, log: EventLog, run: RunConfig, copy: bool) -> Parts:
+    """The newest cut of a run folder, its memory read where it lies or copied to ``scratch``."""
+    cut = Cut(out)
+    threads = set_threads(run, cut.state["threads"])
+    if run.memory.url.startswith("arena:"):
+        parts = build(run, log, scratch, threads)
+        assert isinstance(parts.store, ArenaStore)
+        parts.store.load(cut.path / "store")
+    elif copy:
+        original = build(run, log, out, threads, readonly=True).store
+        assert isinstance(original, LmdbStore)
+        original.copy(scratch / "memory")
+        original.close()
+        parts = build(run, log, scratch, threads, url="lmdb://memory")
+    else:
+        parts = build(run, log, out, threads, readonly=True)
+    parts.engine.model.load_state_dict(cut.tensors("model"))
+    load_table(parts.engine.table, cut.tensors("table"))
+    parts.engine.model.eval()
+    parts.engine.memory.budget.adopt(parts.store.holding())
+    parts.engine.version = cut.state["steps"]
+    return parts
+
+
+def evaluate(
+    out: Path, run: RunConfig, frozen: bool = False, progress: Progress = quiet, predictions: Path | None = None
+) -> dict[str, Any]:
+    """Score another log with a run's newest cut: nothing is learned, and states are remembered in a scratch copy.
+
+    ``frozen``: nothing is remembered either; what a user did since the cut is a live tail of at most ``train.live`` events.
+    """
+    with tempfile.TemporaryDirectory(prefix="marm-") as temporary:
+        scratch = Path(temporary)
+        prepare(run, scratch / "events")
+        log, tally = EventLog(scratch / "events"), Tally()
+        parts = open_run(out, scratch, log, run, copy=not frozen)
+        stepper = Stepper(run, log, parts.engine, None, tally, remembers=not frozen)
+        stepper.steps = parts.engine.version
+        spool = Spool(scratch / "predictions.spool", list(run.tasks))
+        began, position = time.perf_counter(), 0
+        with torch.no_grad():
+            while position < len(log):
+                position = stepper.step(position, len(log), spool, lambda: _make_room(parts))
+                progress({"events": position, "total": len(log)})
+        seconds = time.perf_counter() - began
+        if predictions:
+            write_predictions(predictions, run, spool, log)
+        result = {
+            "events": len(log),
+            "events_per_s": round(len(log) / seconds, 1),
+            "peak_rss_bytes": peak_rss(),
+            **figures(run, spool),
+            "memory": memory_figures(parts, tally),
+            **provenance(run, log),
+        }
+        spool.close()
+        parts.store.close()
+    return result
+
+
+def _make_room(parts: Parts) -> None:
+    """Put what the scratch copy gained into it."""
+    memory = parts.engine.memory
+    parts.store.append(memory.delta(), parts.store.last_cut() + 1)
+    memory.saved()

@@ -1,0 +1,104 @@
+"""From settings and a prepared log to an engine: the one place where the floors are put together."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from marm.config import RunConfig
+from marm.data.stream import EventLog
+from marm.engine.engine import Engine
+from marm.errors import SettingError
+from marm.memory.memory import Memory, RingShape
+from marm.model.ranker import Ranker, remembered_depths
+from marm.nn.table import HashTable
+from marm.store import Store, open_store
+
+VERSION = "marm-1"
+"""Changes when rows made by an earlier release can no longer be read."""
+
+
+def device_of(run: RunConfig) -> torch.device:
+    """The device that ``train.device`` names; ``auto``: CUDA where there is one."""
+    name = run.train.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingError(f"train.device = {name!r}: give auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingError('train.device = "cuda": this machine has no CUDA device; set train.device = "auto"')
+    return device
+
+
+def set_threads(run: RunConfig, recorded: int | None = None) -> int:
+    """Threads of attention: as recorded by an earlier cut, as set, or all cores.
+
+    The small products between run on one thread: for them a second costs more in waiting than it brings, and on a busy
+    machine many times more.
+    """
+    torch.set_num_threads(1)
+    return recorded or run.train.threads or len(os.sched_getaffinity(0))
+
+
+def ring_shape(run: RunConfig, log: EventLog) -> RingShape:
+    """Sizes of the rings: the window, the live tail, the row before for token shift, and slack for ties."""
+    memory = run.memory
+    capacity = memory.window + run.train.live * (1 + (run.data.history is not None)) + 1 + memory.slack
+    columns = tuple(log.manifest.columns["item"])
+    depths = remembered_depths(run.model, memory.store_top)
+    return RingShape(depths, run.model.width, memory.codec, columns, capacity, max(memory.facts, capacity))
+
+
+def family(run: RunConfig) -> str:
+    """What must be equal for a model to read rows: features, tasks and the shape of the layers, as a short hash."""
+    told = {
+        "version": VERSION,
+        "features": run.features.model_dump(),
+        "tasks": [[n, t.kind, t.history, t.edges] for n, t in run.tasks.items()],
+        "model": {k: getattr(run.model, k) for k in ("layers", "width", "token_shift", "raw_rows", "memory_reads")},
+        "history": run.data.history,
+    }
+    return "features " + hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def dense_widths(run: RunConfig, log: EventLog) -> dict[str, dict[str, int]]:
+    """Numbers in each dense feature: a vector's width, one for a linear number; by scope."""
+    found = log.manifest.widths
+    scopes = {"item": run.features.item, "user": run.features.user, "context": run.features.context}
+    widths: dict[str, dict[str, int]] = {scope: {} for scope in scopes}
+    for scope, features in scopes.items():
+        for name, feature in features.items():
+            if feature.kind == "vector":
+                widths[scope][name] = found.get(f"{scope}s.{name}") or found[f"{scope}.{name}"]
+            elif feature.kind == "number" and feature.linear:
+                widths[scope][name] = 1
+    return widths
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of."""
+
+    engine: Engine
+    store: Store
+    device: torch.device
+
+
+def build(
+    run: RunConfig, log: EventLog, folder: Path, threads: int, url: str | None = None, readonly: bool = False
+) -> Parts:
+    """Model, table, store and memory, as the seed makes them; ``url`` instead of the run's own store."""
+    device = device_of(run)
+    torch.manual_seed(run.train.seed)
+    widths = dense_widths(run, log)
+    model = Ranker(run.model, run.tasks, run.memory.codec, widths, run.memory.store_top).to(device)
+    table = HashTable(run.model.table_rows, run.model.width, run.train.seed, device)
+    shape = ring_shape(run, log)
+    store = open_store(url or run.memory.url, shape.layout(family(run)), folder, readonly)
+    memory = Memory(store, shape, run.memory, device)
+    return Parts(Engine(run, model, table, memory, (log.items, log.users), threads), store, device)

@@ -1,0 +1,190 @@
+"""One step of the stream: score what is new with the weights as they are, learn from what is due, remember."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from marm.config import RunConfig
+from marm.data.events import Events
+from marm.data.negatives import draw
+from marm.data.stream import EventLog
+from marm.engine.batches import Asked, Drawn, ask
+from marm.engine.engine import Attended, Engine
+from marm.engine.exposures import Exposures, from_events, join
+from marm.memory.memory import MemoryFull
+from marm.metrics.spool import Spool
+from marm.model.outcomes import OutcomeCodes
+from marm.nn.dense import steady_rows
+from marm.store.slots import SlotMap
+from marm.train.learner import Learner
+from marm.train.steps import first_stop, next_events, tie_groups
+from marm.train.tally import Tally
+from marm.train.waiting import Waiting, beyond, first_of_user
+from marm.types import F32, I64, U64, Bool
+
+
+class Stepper:
+    """Drives the engine along the stream; with a learner it trains, without one it only scores and remembers."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        log: EventLog,
+        engine: Engine,
+        learner: Learner | None,
+        tally: Tally,
+        remembers: bool = True,
+    ) -> None:
+        """``remembers`` false, without a learner: what a user did stays a live tail of its newest events."""
+        self.remembers = remembers
+        self.run, self.log, self.engine, self.learner, self.tally = run, log, engine, learner, tally
+        self.codes = OutcomeCodes(run.tasks, run.model.outcomes)
+        self.waiting = Waiting(run.train.segment, run.train.segment_after * 1e6)
+        self.steps = 0
+        # Learned in the pass that scores: only where nothing has to be waited for.
+        waits = run.data.feedback_delay != 0 or run.train.segment > 0
+        self._at_once = remembers and (learner is None or not waits)
+        self._new_live = run.train.live if self._at_once else max(run.train.live // 2, 1)
+        self._binary = [t.every_row for t in run.tasks.values()]
+
+    def step(self, position: int, end: int, spool: Spool | None, make_room: Callable[[], None]) -> int:
+        """Take the next events of the stream; returns where they end. ``make_room`` cuts, when memory is full."""
+        events = next_events(self.log, position, self.run.train.micro_batch, self._new_live, end)
+        self.steps += 1
+        with steady_rows():
+            if not self._at_once:
+                self._learn_due(int(events.time[0]), make_room)
+            seen = self._exposures(events)
+            self._admit(seen.user, make_room)
+            if self._at_once:
+                self._score_and_learn(seen, spool)
+            else:
+                self._score_and_wait(seen, spool)
+        return position + len(events)
+
+    def finish(self, make_room: Callable[[], None]) -> None:
+        """Learn from all that still waits: the stream has ended."""
+        with steady_rows():
+            self._learn_due(None, make_room)
+
+    def load_waiting(self, numbers: I64, remembered: Bool) -> None:
+        """Take up exposures that waited when a cut was made."""
+        for number, was in zip(numbers.tolist(), remembered.tolist(), strict=True):
+            self.waiting.add(self._exposures(self.log.read(number, number + 1)), np.array([was]))
+
+    def _exposures(self, events: Events) -> Exposures:
+        return from_events(events, self.codes.encode(events.labels))
+
+    def _admit(self, users: U64, make_room: Callable[[], None]) -> None:
+        distinct = np.unique(users)
+        try:
+            self.engine.memory.admit(distinct, self.steps)
+        except MemoryFull:
+            make_room()
+            self.engine.memory.admit(distinct, self.steps)
+
+    def _score_and_learn(self, seen: Exposures, spool: Spool | None) -> None:
+        asked = ask(seen, self._drawn(seen))
+        with torch.set_grad_enabled(self.learner is not None):
+            attended = self.engine.attend(asked.batch)
+        self.tally.add(asked, attended, self.steps, True)
+        labels = self._labels(seen, asked)
+        self._record(spool, seen, asked, attended, labels, np.ones(len(asked.exposure), bool))
+        if self.learner:
+            self.learner.learn(attended, torch.from_numpy(labels))
+        self._remember(seen, asked, attended, np.arange(len(seen)))
+
+    def _score_and_wait(self, new: Exposures, spool: Spool | None) -> None:
+        """Score with the live tail of each user before its first new event; what overflows the tail is remembered."""
+        held, places = self.waiting.held, self.waiting.tail(new.user)
+        tail = held.pick(places) if held else new.pick(places)
+        both = join(tail, new)
+        key = np.concatenate([first_of_user(tail.user, new.user), np.arange(len(new))])
+        order = np.lexsort((both.number, np.arange(len(both)) >= len(tail), key))
+        both = both.pick(order)
+        is_new = order >= len(tail)
+        asked = ask(both, self._drawn(both, is_new))
+        with torch.no_grad():
+            attended = self.engine.attend(asked.batch)
+        self.tally.add(asked, attended, self.steps, False)
+        self._record(spool, both, asked, attended, self._labels(both, asked), is_new[asked.exposure])
+        if not self.remembers:
+            self.waiting.add(new, np.zeros(len(new), bool))
+            self.waiting.trim(self.run.train.live - self._new_live)
+            return
+        early = both.history.copy()
+        early[early] = beyond(both.user[early], self.run.train.live - self._new_live)
+        self._remember(both, asked, attended, np.flatnonzero(early))
+        self.waiting.remembered[places[order[early & ~is_new]]] = True
+        self.waiting.add(new, early[np.flatnonzero(is_new)])
+
+    def _learn_due(self, now: int | None, make_room: Callable[[], None]) -> None:
+        while True:
+            places = self.waiting.due(now)
+            if not len(places) or self.waiting.held is None or self.learner is None:
+                return
+            due = self.waiting.held.pick(places)
+            user = SlotMap(len(due)).insert(due.user)
+            limit = self.run.train.micro_batch
+            places = places[: first_stop(user, due.time, due.history, limit, self.run.train.live)]
+            self._learn(places, make_room)
+
+    def _learn(self, places: I64, make_room: Callable[[], None]) -> None:
+        assert self.waiting.held is not None and self.learner is not None
+        seen = self.waiting.held.pick(places)
+        self._admit(seen.user, make_room)
+        asked = ask(seen, self._drawn(seen))
+        attended = self.engine.attend(asked.batch)
+        self.tally.add(asked, attended, self.steps, True)
+        self.learner.learn(attended, torch.from_numpy(self._labels(seen, asked)))
+        self._remember(seen, asked, attended, np.flatnonzero(~self.waiting.remembered[places]))
+        self.waiting.release(places)
+
+    def _remember(self, seen: Exposures, asked: Asked, attended: Attended, which: I64) -> None:
+        query = torch.from_numpy(asked.query_of_exposure[which])
+        states = attended.output.state_QKD.detach()
+        self.engine.remember(seen.pick(which), states[query.to(states.device)], self.steps)
+
+    def _drawn(self, seen: Exposures, which: Bool | None = None) -> Drawn:
+        """Negatives of the exposures, the same in whatever pass they are drawn."""
+        per_event = self.run.negatives.per_event
+        if not per_event:
+            return Drawn.none(seen.item_columns.shape[1])
+        begin, end = self._ties(seen)
+        config = self.run.negatives
+        numbers = draw(seen.number, begin, end, per_event, config.recent, self.run.train.seed, self.log.item_hashes)
+        if which is not None:
+            numbers[~which] = -1
+        exposure = np.repeat(np.arange(len(seen)), per_event)
+        number = numbers.reshape(-1)
+        exposure, number = exposure[number >= 0], number[number >= 0]
+        return Drawn(exposure, number, self.log.item_hashes(number), self.log.item_columns(number))
+
+    def _ties(self, seen: Exposures) -> tuple[I64, I64]:
+        """Stream numbers of each exposure's tie group; the groups of a pass are whole."""
+        order = np.argsort(seen.number, kind="stable")
+        begin, end = tie_groups(seen.user[order], seen.time[order])
+        first, last = np.empty_like(begin), np.empty_like(end)
+        first[order], last[order] = seen.number[order][begin], seen.number[order][end - 1] + 1
+        return first, last
+
+    def _labels(self, seen: Exposures, asked: Asked) -> F32:
+        """Labels of the queries (Q, T): drawn items are negative in tasks where every row is positive, else unknown."""
+        labels = seen.labels[asked.exposure]
+        drawn = asked.drawn_from >= 0
+        labels[drawn] = np.where(self._binary, 0.0, np.nan).astype(np.float32)
+        return labels
+
+    def _record(
+        self, spool: Spool | None, seen: Exposures, asked: Asked, attended: Attended, labels: F32, which: Bool
+    ) -> None:
+        if spool is None:
+            return
+        scores = self.engine.model.predict(attended.output.logit_QT.detach().float()).cpu().numpy()[: len(labels)]
+        number = seen.number[asked.exposure]
+        item = np.where(asked.drawn_from >= 0, asked.drawn_from, number)
+        drawn = asked.drawn_from >= 0
+        columns: list[Any] = [number, seen.user[asked.exposure], item, drawn, scores, labels]
+        spool.append(*(column[which] for column in columns))

@@ -1,0 +1,185 @@
+"""The loop over the stream, from cut to cut."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marm.config import RunConfig
+from marm.data.stream import EventLog
+from marm.metrics.progressive import summarise
+from marm.metrics.spool import Spool
+from marm.store.arena import ArenaStore
+from marm.train.cut import Cut, drop_old_cuts, load_table, rows_tensors, table_tensors, write_cut
+from marm.train.files import Lines
+from marm.train.learner import Learner
+from marm.train.setup import Parts
+from marm.train.stepper import Stepper
+from marm.train.tally import Tally
+
+Progress = Callable[[dict[str, Any]], None]
+"""Called after each step with events, total, and the last window's figures."""
+
+
+class Trainer:
+    """Streaming training of one run folder; between any two steps it can be killed and taken up again."""
+
+    def __init__(self, run: RunConfig, folder: Path, log: EventLog, parts: Parts, threads: int) -> None:
+        self.run, self.folder, self.log, self.parts, self.threads = run, folder, log, parts, threads
+        self.engine, self.memory = parts.engine, parts.engine.memory
+        self.tally = Tally()
+        self.learner = Learner(self.engine, run.train)
+        self.stepper = Stepper(run, log, self.engine, self.learner, self.tally)
+        self.spool = Spool(folder / "predictions.spool", list(run.tasks))
+        self.windows = Lines(folder / "metrics.jsonl")
+        self.position, self.passes, self.cut_number = 0, 0, -1
+        self._window = (0, 0)
+        self._since_cut = 0
+        self.clock: Callable[[], float] = lambda: 0.0
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Kind of each task."""
+        return {name: task.kind for name, task in self.run.tasks.items()}
+
+    def load(self, cut: Cut) -> None:
+        """Take up where a cut was made; its delta goes into the store if that was missed."""
+        self.engine.model.load_state_dict(cut.tensors("model"))
+        load_table(self.engine.table, cut.tensors("table"))
+        state = cut.state
+        self.learner.load(cut.tensors("optimizer"), state["learned"])
+        self.stepper.steps, self.position, self.passes = state["steps"], state["position"], state["passes"]
+        self.cut_number, self._window = cut.number, (state["window"][0], state["window"][1])
+        self.tally.load(state["tally"])
+        self.spool.truncate(state["scored"])
+        self.windows.truncate(state["windows"])
+        store = self.parts.store
+        if isinstance(store, ArenaStore):
+            store.load(cut.path / "store")
+        elif store.last_cut() < cut.number:
+            self._apply(cut.number, cut.rows(), state["cleared"])
+        self.memory.budget.adopt(store.holding())
+        self.memory.budget.dropped_users = state["dropped_users"]
+        waiting = (np.array(state[name]) for name in ("waiting", "waiting_remembered"))
+        self.stepper.load_waiting(*(w.astype(kind) for w, kind in zip(waiting, (np.int64, bool), strict=True)))
+
+    def _apply(self, number: int, rows: Any, cleared: bool) -> None:
+        if cleared:
+            self.parts.store.clear()
+        self.parts.store.append(rows, number)
+
+    def cut(self, cleared: bool = False) -> None:
+        """Make everything up to here durable: files, then the rename that makes it visible, then the store."""
+        rows, number, store = self.memory.delta(), self.cut_number + 1, self.parts.store
+        parts = {
+            "model": {k: v.detach().cpu() for k, v in self.engine.model.state_dict().items()},
+            "table": table_tensors(self.engine.table),
+            "optimizer": self.learner.state(),
+            "memory": rows_tensors(rows),
+        }
+        self.spool.flush()
+        state = self._state() | {"cleared": cleared}
+        if isinstance(store, ArenaStore):
+            # It dies with the process, so the cut carries all of it, this delta included.
+            self._apply(number, rows, cleared)
+            write_cut(self.folder, number, parts, state, store.dump)
+        else:
+            write_cut(self.folder, number, parts, state)
+            self._apply(number, rows, cleared)
+        self.cut_number, self._since_cut = number, 0
+        self.memory.saved()
+        drop_old_cuts(self.folder)
+
+    def _state(self) -> dict[str, Any]:
+        waiting = self.stepper.waiting
+        return {
+            "position": self.position,
+            "passes": self.passes,
+            "steps": self.stepper.steps,
+            "learned": self.learner.steps,
+            "scored": len(self.spool),
+            "windows": self.windows.flush(),
+            "window": list(self._window),
+            "elapsed": self.clock(),
+            "waiting": waiting.held.number.tolist() if waiting.held else [],
+            "waiting_remembered": waiting.remembered.tolist(),
+            "dropped_users": self.memory.budget.dropped_users,
+            "tally": self.tally.state(),
+            "threads": self.threads,
+            "data_hash": self.log.manifest.data_hash,
+        }
+
+    def run_to_end(self, progress: Progress) -> None:
+        """Learn from the rest of the stream."""
+        while self.passes < self.run.train.passes:
+            while self.position < len(self.log):
+                self._step(progress)
+            self.stepper.finish(self.cut)
+            self.passes += 1
+            if self.passes < self.run.train.passes:
+                self.position = 0
+                self.memory.forget()
+                self.cut(cleared=True)
+        self._close_window(progress)
+        self.cut()
+
+    def _step(self, progress: Progress) -> None:
+        first = self.passes == 0
+        before = self.position
+        self.position = self.stepper.step(before, len(self.log), self.spool if first else None, self.cut)
+        self._since_cut += self.position - before
+        if first and self.position - self._window[0] >= self.run.train.window_events:
+            self._close_window(progress)
+        if self._since_cut >= self.run.train.cut_every:
+            self.cut()
+        progress(
+            {"events": self.position + self.passes * len(self.log), "total": len(self.log) * self.run.train.passes}
+        )
+
+    def _close_window(self, progress: Progress) -> None:
+        """Measure what was scored since the last window."""
+        scored = self._window[1]
+        if len(self.spool) == scored:
+            return
+        seen, depths = self.tally.window(), self.memory.shape.depths
+        last = self.spool.read(len(self.spool) - 1, len(self.spool))["number"][0]
+        line = {
+            "events": int(last) + 1,
+            "time": int(self.log.read(int(last), int(last) + 1).time[0]),
+            "seconds": round(self.clock(), 3),
+            "events_per_s": round((int(last) + 1) / max(self.clock(), 1e-9), 1),
+            "tasks": summarise(self.spool, self.kinds, scored, len(self.spool)),
+            "hit_rate": [seen["hit_rate"]] * depths,
+            "age_steps": [seen["age"]] * depths,
+            "memory_rows": self.memory.budget.rows,
+            "memory_bytes": self.memory.budget.rows * self.memory.shape.state_bytes,
+        }
+        self.windows.append(line)
+        self._window = (self.position, len(self.spool))
+        progress({"window": line})
+
+
+def flops_per_event(run: RunConfig, window: float) -> int:
+    """Multiply-adds x 2 of scoring one target (forward), as counted from the shapes; learning costs about three times that."""
+    model, d = run.model, run.model.width
+    inner = round(d * model.ffn)
+    codes = 65 + 16
+    streams = 1 + model.token_shift + model.raw_rows
+    attend = 2 * window * d * model.heads * streams + 2 * d * d * model.heads + 2 * codes * d * model.heads
+    layer = attend + 3 * d * inner
+    inputs = d * (3 + model.layers)
+    tower = model.experts * (inputs + model.tower) * model.tower + len(run.tasks) * (
+        inputs * model.experts + model.tower
+    )
+    return int(2 * (model.layers * layer + tower))
+
+
+def parameter_counts(parts: Parts) -> dict[str, int]:
+    """Dense and sparse parameters, and how many rows of the table were ever learned."""
+    table = parts.engine.table
+    return {
+        "dense": sum(p.numel() for p in parts.engine.model.parameters()),
+        "sparse": table.weight.numel(),
+        "sparse_touched": len(table.touched()) * table.weight.shape[1],
+    }

@@ -1,0 +1,172 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from marm.config import load_run
+from marm.data.init import init
+from marm.data.prepare import prepare
+from marm.data.validate import validate
+from marm.errors import DataError, FolderError
+from tests.data.logs import START, write
+
+ROWS = 400
+RNG = np.random.default_rng(5)
+
+
+def log_of(**columns):
+    base = {
+        "user_id": RNG.integers(0, 30, ROWS),
+        "item_id": RNG.integers(0, 60, ROWS),
+        "timestamp": START + np.arange(ROWS),
+    }
+    return pl.DataFrame({**base, **columns})
+
+
+def guessed(folder, frame, name="log.parquet"):
+    """The run that is guessed of a log; it loads, validates and can be prepared."""
+    write(frame, folder / name)
+    init(folder / name, folder / "run.toml")
+    run = load_run(folder / "run.toml")
+    assert validate(run).ok
+    prepare(run, folder / "events")
+    return run
+
+
+def binary(share=0.3):
+    return (RNG.random(ROWS) < share).astype(int)
+
+
+def test_a_short_video_log_gives_clicks_likes_and_the_share_watched(tmp_path):
+    frame = log_of(
+        time_ms=(START + np.arange(ROWS)) * 1000,
+        date=20220408,
+        is_click=binary(),
+        is_like=binary(0.1),
+        long_view=binary(),
+        is_hate=0,
+        is_rand=binary(),
+        play_time_ms=RNG.integers(0, 9000, ROWS),
+        duration_ms=RNG.integers(5000, 9000, ROWS),
+        profile_stay_time=RNG.integers(0, 9, ROWS),
+        tab=RNG.integers(0, 4, ROWS),
+    ).drop("timestamp").rename({"item_id": "video_id"})  # fmt: skip
+    run = guessed(tmp_path, frame)
+    assert (run.data.user, run.data.item, run.data.time) == ("user_id", "video_id", "time_ms")
+    assert set(run.tasks) == {"click", "like", "long_view", "watch_ratio"}
+    assert run.tasks["watch_ratio"].divide_by == "duration_ms"
+    assert run.data.feedback_delay == 9.0
+    assert set(run.features.context) == {"tab"}
+
+
+def test_the_time_is_when_it_was_shown_and_not_when_the_session_or_the_item_began(tmp_path):
+    shown = START + np.arange(ROWS)
+    began = {"session_start_time": shown - 5, "logged_time": START + RNG.permutation(ROWS)}
+    frame = log_of(is_click=binary(), **began).rename({"timestamp": "shown_time"})
+    front = ["logged_time", "session_start_time"]
+    assert guessed(tmp_path, frame.select(*front, pl.exclude(front))).data.time == "shown_time"
+
+
+def test_ratings_are_likes_from_4_of_5(tmp_path):
+    frame = log_of(rating=RNG.integers(1, 6, ROWS)).rename({"user_id": "userId", "item_id": "movieId"})
+    run = guessed(tmp_path, frame, "ratings.csv")
+    assert (run.data.user, run.data.item) == ("userId", "movieId")
+    assert (run.tasks["like"].column, run.tasks["like"].at_least) == ("rating", 4)
+
+
+def test_kinds_of_behaviour_are_a_task_each(tmp_path):
+    run = guessed(tmp_path, log_of(event_type=RNG.choice(["view", "cart", "purchase"], ROWS)))
+    assert {name: task.equals for name, task in run.tasks.items()} == {v: v for v in ("view", "cart", "purchase")}
+
+
+def test_a_log_of_purchases_only_gets_drawn_negatives_and_nulls_are_left_out(tmp_path):
+    users = [None, *RNG.integers(0, 9, ROWS - 1).tolist()]
+    frame = log_of(CustomerID=users, Quantity=RNG.integers(1, 9, ROWS)).drop("user_id").rename({"item_id": "StockCode"})
+    run = guessed(tmp_path, frame)
+    assert run.data.where == "CustomerID IS NOT NULL"
+    assert [task.every_row for task in run.tasks.values()] == [True]
+    assert run.negatives.per_event == 4
+    assert not run.features.context
+
+
+def test_a_user_column_that_is_a_word_of_sql_is_quoted(tmp_path):
+    run = guessed(tmp_path, log_of(user=[None] + [1, 2, 3] * 133).drop("user_id"))
+    assert run.data.where == '"user" IS NOT NULL'
+
+
+def test_side_files_nearby_are_found_by_their_ids_and_figures_of_the_whole_period_left_out(tmp_path):
+    items = pl.DataFrame(
+        {
+            "item_id": [str(n) for n in range(60)],
+            "category": [n % 5 for n in range(60)],
+            "genres": ["a|b", "c"] * 30,
+            "embedding": [[0.1, 0.2]] * 60,
+            "title": [f"title {n}" for n in range(60)],
+            "n_clicks": range(60),
+            "popularity_band": ["hot", "cold"] * 30,
+            "avg_rating": [0.5] * 60,
+        }
+    )
+    users = pl.DataFrame({"user_id": range(30), "gender": ["f", "m"] * 15, "n_orders": range(30)})
+    write(items, tmp_path / "things.parquet")
+    write(users, tmp_path / "people.csv")
+    write(pl.DataFrame({"item_id": [900, 901]}), tmp_path / "other.parquet")
+    (tmp_path / "broken.parquet").write_text("nothing")
+    run = guessed(tmp_path, log_of(is_click=binary()))
+    assert (run.data.items.file, run.data.items.id) == ("things.parquet", "item_id")
+    assert run.data.users.file == "people.csv"
+    kinds = {name: feature.kind for name, feature in run.features.item.items()}
+    assert kinds == {"category": "category", "genres": "tags", "embedding": "vector"}
+    assert list(run.features.user) == ["gender"]
+
+
+def test_a_file_nearby_that_holds_other_ids_is_no_side_file(tmp_path):
+    write(pl.DataFrame({"item_id": range(900, 950), "category": [1, 2] * 25}), tmp_path / "other.parquet")
+    assert guessed(tmp_path, log_of(is_click=binary())).data.items is None
+
+
+def test_what_is_known_after_the_outcome_is_never_context(tmp_path):
+    frame = log_of(
+        clicked=binary(),
+        device=RNG.integers(0, 3, ROWS),
+        next_read_time=RNG.random(ROWS),
+        dwell=RNG.integers(0, 50, ROWS),
+        is_returned=binary(),
+    )
+    run = guessed(tmp_path, frame)
+    assert list(run.features.context) == ["device"]
+    text = (tmp_path / "run.toml").read_text()
+    assert "# dwell = " in text
+    assert "# next_read_time = " in text
+
+
+def test_the_items_category_in_the_log_is_an_item_feature(tmp_path):
+    items = RNG.integers(0, 60, ROWS)
+    run = guessed(tmp_path, log_of(item_id=items, category_id=items % 7, is_click=binary()))
+    assert list(run.features.item) == ["category_id"]
+
+
+def test_a_run_file_that_is_there_is_kept_unless_forced(tmp_path):
+    write(log_of(is_click=binary()), tmp_path / "log.parquet")
+    out = tmp_path / "run.toml"
+    out.write_text("mine")
+    with pytest.raises(FolderError, match=r"run.toml exists: give --force"):
+        init(tmp_path / "log.parquet", out)
+    assert out.read_text() == "mine"
+    init(tmp_path / "log.parquet", out, force=True)
+    assert load_run(out).data.user == "user_id"
+
+
+def test_a_folder_of_files_is_a_log(tmp_path):
+    (tmp_path / "days").mkdir()
+    write(log_of(is_click=binary()), tmp_path / "days" / "1.csv")
+    init(tmp_path / "days", tmp_path / "run.toml")
+    run = load_run(tmp_path / "run.toml")
+    assert run.data.log == "days"
+    assert validate(run).ok
+
+
+def test_a_log_without_a_user_says_so(tmp_path):
+    write(log_of().drop("user_id"), tmp_path / "log.parquet")
+    with pytest.raises(DataError, match="no column looks like the user among item_id, timestamp"):
+        init(tmp_path / "log.parquet", tmp_path / "run.toml")
+    assert not (tmp_path / "run.toml").exists()

@@ -1,0 +1,84 @@
+from datetime import date, datetime
+
+import numpy as np
+import polars as pl
+import pytest
+
+from marm.data.times import Clock, clock_of, doubtful, iso, to_micros
+from marm.data.trouble import Chunk, Places, TroubleError
+
+MICROS = 1_704_103_200_000_000  # 2024-01-01T10:00:00Z
+
+
+def chunk_of(series):
+    return Chunk(pl.DataFrame({"t": series}), np.arange(len(series)), Places(["log.csv"], [0]))
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (MICROS // 1_000_000, "seconds"),
+        (MICROS / 1_000_000, "seconds"),
+        (MICROS // 1000, "milliseconds"),
+        (MICROS, "microseconds"),
+        (str(MICROS // 1000), "milliseconds"),
+        (datetime(2024, 1, 1, 10), "datetimes"),
+        ("2024-01-01T10:00:00Z", "ISO text"),
+        ("2024-01-01 12:00:00.000+02:00", "ISO text"),
+        ("2024-01-01 10:00", "ISO text"),
+    ],
+)
+def test_a_time_is_recognised_however_it_is_written(value, says):
+    series = pl.Series("t", [value])
+    clock = clock_of(series, "auto")
+    micros, good, troubles = to_micros(chunk_of(series), clock)
+    assert (clock.says(), micros.tolist(), good.tolist(), troubles) == (says, [MICROS], [True], [])
+
+
+def test_a_date_is_its_midnight_and_a_zone_counts():
+    zoned = pl.Series("t", [datetime(2024, 1, 1, 11)]).dt.replace_time_zone("Europe/Paris")
+    assert to_micros(chunk_of(zoned), clock_of(zoned, "auto"))[0].tolist() == [MICROS]
+    day = pl.Series("t", [date(2024, 1, 1)])
+    assert iso(int(to_micros(chunk_of(day), clock_of(day, "auto"))[0][0])) == "2024-01-01T00:00:00"
+
+
+def test_the_unit_comes_from_the_first_value_alone_and_a_set_one_wins():
+    series = pl.Series("t", [99_999_999_999, 10**15])
+    assert clock_of(series[:1], "auto").unit == "s"
+    assert clock_of(series[1:], "auto").unit == "us"
+    assert clock_of(series, "ms") == Clock("t", "ms")
+
+
+def test_floats_of_seconds_keep_their_microseconds():
+    series = pl.Series("t", [1_600_000_000.25])
+    assert to_micros(chunk_of(series), Clock("t", "s"))[0].tolist() == [1_600_000_000_250_000]
+
+
+def test_null_negative_and_unreadable_times_are_told_apart_and_named():
+    _, good, troubles = to_micros(chunk_of(pl.Series("t", [5.0, None, -1.0, float("nan")])), Clock("t", "s"))
+    assert good.tolist() == [True, False, False, False]
+    assert [trouble.kind for trouble in troubles] == ["null", "negative time"]
+    assert "log.csv row 2" in str(troubles[0])
+    assert "t IS NOT NULL" in str(troubles[0])
+    assert str(troubles[1]) == 'log.csv row 3: t = -1.0 is negative: set data.where = "t >= 0" to leave such rows out'
+    text = pl.Series("t", ["2024-01-01", "soon"])
+    _, good, troubles = to_micros(chunk_of(text), Clock("t", "text"))
+    assert good.tolist() == [True, False]
+    assert "log.csv row 2: t = 'soon' is not a time in ISO text" in str(troubles[0])
+
+
+def test_a_number_of_seconds_beyond_64_bits_is_no_time():
+    _, good, troubles = to_micros(chunk_of(pl.Series("t", [1, 2**62])), Clock("t", "s"))
+    assert good.tolist() == [True, False]
+    assert troubles[0].kind == "unparsable time"
+
+
+def test_a_column_that_cannot_be_a_time_is_refused():
+    with pytest.raises(TroubleError, match="column t is a Boolean"):
+        clock_of(pl.Series("t", [True]), "auto")
+
+
+def test_a_guessed_unit_is_doubted_outside_1990_to_2100():
+    assert doubtful(Clock("t", "s", guessed=True), 5_000_000) is not None
+    assert doubtful(Clock("t", "s"), 5_000_000) is None
+    assert doubtful(Clock("t", "s", guessed=True), MICROS) is None

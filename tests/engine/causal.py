@@ -1,0 +1,115 @@
+"""A full causal pass over whole histories, event by event and pair by pair: the second way of the golden test.
+
+Nothing is remembered, batched, folded or cached here; it follows the definitions of what a target sees, one line each.
+"""
+
+import math
+
+import torch
+
+from marm.model.features import FeatureEncoder
+from marm.nn.blocks import row_norm
+
+
+def embed(engine, ids, scope):
+    encoder = FeatureEncoder(scope, {}, True)
+    return engine.table.lookup(encoder.encode(ids, {}).bags, len(ids))
+
+
+class CausalPass:
+    """Scores of every event of a log, and of items beside it, from the definitions."""
+
+    def __init__(self, engine, seen):
+        self.model, self.run, self.seen = engine.model, engine.run, seen
+        self.item = embed(engine, seen.item, "item")
+        self.user = embed(engine, seen.user, "user")
+        self.engine = engine
+        self.history = [j for j in range(len(seen)) if seen.history[j]]
+        self.enter = self._enter()
+        self.states = {}
+
+    def _enter(self):
+        """When each exposure enters histories: at its time, or, if a filter reads its outcome, when that is known."""
+        enter, last = {}, {}
+        for j in self.history:
+            user = int(self.seen.user[j])
+            last[user] = max(last.get(user, -(1 << 60)), int(self.seen.known[j]))
+            enter[j] = last[user] if self.run.data.history else int(self.seen.time[j])
+        return enter
+
+    def scores(self, drawn=None):
+        out = [self.score(k, self.item[k]) for k in range(len(self.seen))]
+        if drawn is None:
+            return torch.stack(out)
+        rows = embed(self.engine, drawn.item, "item")
+        beside = [self.score(int(k), rows[i], own=False) for i, k in enumerate(drawn.exposure)]
+        return torch.stack(out), torch.stack(beside)
+
+    def score(self, k, item, own=True):
+        made, aside = self.stack(k, item)
+        if own:
+            self.states[k] = made
+        parts = [item, *made, self.user[k], torch.zeros_like(item)]
+        mixed = self.model.experts(torch.cat([row_norm(p) for p in parts])[None])
+        if aside:
+            mixed = torch.cat([mixed, torch.stack([row_norm(a) for a in aside])[None]], 2)
+        return self.model.heads(mixed)[0]
+
+    def view(self, k):
+        seen, t = self.seen, self.seen.time[k]
+        known = [j for j in self.history if seen.user[j] == seen.user[k] and seen.time[j] < t]
+        if self.run.data.history:
+            known = [j for j in known if self.enter[j] <= t]
+        return known, known[-self.run.memory.window :]
+
+    def stack(self, k, item):
+        state, made, aside = item, [], []
+        layers = self.model.stack.layers
+        for depth, layer in enumerate(layers):
+            state = self.layer(layer, depth, state, k)
+            made.append(state)
+        for layer in self.model.stack.top:
+            aside.append(self.layer(layer, len(layers), state, k))
+        return made, aside
+
+    def row(self, j, depth):
+        """u_j: what is stored of event j at a depth."""
+        if depth == 0 or not self.run.model.memory_reads:
+            return row_norm(self.item[j])
+        return row_norm(self.states[j][depth - 1])
+
+    def outcome(self, attention, k, j):
+        known = self.known(j) <= self.seen.time[k]
+        return attention.outcome_parts[int(self.seen.outcome[j]) if known else 0] @ attention.outcome_rows
+
+    def known(self, j):
+        return self.enter[j] if self.run.data.history else self.seen.known[j]
+
+    def layer(self, layer, depth, state, k):
+        attention, seen = layer.attention, self.seen
+        gaps, ranks, null = (int(s) - attention.outcomes for s in attention.spans[:3])
+        every, view = self.view(k)
+        x = [attention.other_rows[null]]
+        for j in view:
+            gap = (int(seen.time[k]) - int(seen.time[j])) >> 20
+            rank = len(view) - view.index(j)
+            far = 8 + math.floor(4 * math.log2(max(rank, 8) / 8))
+            row = self.row(j, depth) + self.outcome(attention, k, j)
+            row = row + attention.other_rows[gaps + min(gap.bit_length(), 31)]
+            row = row + attention.other_rows[ranks + (rank - 1 if rank <= 8 else min(far, 31))]
+            sides = list(attention.beside)
+            if self.run.model.token_shift:
+                side = sides.pop(0)
+                if every.index(j) > 0:
+                    before = every[every.index(j) - 1]
+                    row = row + side @ (row_norm(self.item[before]) + self.outcome(attention, k, before))
+            if sides:
+                row = row + sides[0] @ row_norm(self.item[j])
+            x.append(row)
+        x_ND = torch.stack(x)
+        query = torch.einsum("hkd,d->hk", attention.query, row_norm(state))
+        key = torch.einsum("hkd,nd->hnk", attention.key, x_ND)
+        value = torch.einsum("hkd,nd->hnk", attention.value, x_ND)
+        weight = (torch.einsum("hk,hnk->hn", query, key) / math.sqrt(key.shape[2])).softmax(1)
+        state = state + torch.einsum("hn,hnk,hkd->d", weight, value, attention.out)
+        return state + layer.feed_forward(row_norm(state)[None])[0]

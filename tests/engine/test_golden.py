@@ -1,0 +1,154 @@
+"""Remembering in any segmentation equals one causal pass; nothing after t, nor an outcome unknown at t, moves a score up to t."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marm.engine.batches import Drawn, ask
+from marm.nn.dense import steady_rows
+from tests.engine.causal import CausalPass
+from tests.engine.worlds import SECOND, build, exposures, run_config, segment_through, tie_groups, with_column
+
+SHAPES = {
+    "plain": {},
+    "one layer": {"layers": 1},
+    "token shift": {"token_shift": True},
+    "raw rows": {"raw_rows": True},
+    "shift and raw": {"token_shift": True, "raw_rows": True},
+    "a last layer for each task": {"task_layers": True},
+    "no memory": {"memory_reads": False},
+    "no signals": {"time_gap": False, "rank": False, "outcomes": False},
+}
+
+
+def drawer(seed, per_event=2, items=12):
+    """The same negatives for an event whatever pass it is in."""
+
+    def draw(part):
+        exposure = np.repeat(np.arange(len(part)), per_event)
+        number = part.number[exposure]
+        item = 1 + (number * 7 + np.tile(np.arange(per_event), len(part)) * 3 + seed) % items
+        return Drawn(exposure, number, item.astype(np.uint64), np.zeros((len(item), 0), np.uint64))
+
+    return draw
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@settings(max_examples=4, deadline=None)
+@given(seed=st.integers(0, 10**6), delay=st.sampled_from([0, 3]), filtered=st.booleans(), data=st.data())
+def test_remembering_in_any_segmentation_equals_one_causal_pass(shape, seed, delay, filtered, data):
+    sections = {"data": {"history": "c = 1"}} if filtered else {}
+    run = run_config(model=SHAPES[shape], **sections)
+    engine = build(run, seed)
+    seen = exposures(seed, events=40, delay=delay, filtered=filtered)
+    if not run.model.outcomes:
+        seen = with_column(seen, "outcome", np.ones_like(seen.outcome))
+    groups = len(tie_groups(seen)) - 1
+    cuts = data.draw(st.lists(st.integers(1, groups), max_size=groups, unique=True))
+    draw = drawer(seed)
+    exposed, beside = segment_through(engine, seen, sorted(cuts), draw)
+    with torch.no_grad():
+        wanted, wanted_beside = CausalPass(engine, seen).scores(draw(seen))
+    torch.testing.assert_close(exposed, wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(beside, wanted_beside, rtol=1e-4, atol=1e-4)
+
+
+def test_float16_rows_do_not_depend_on_where_they_lay():
+    run = run_config(memory={"codec": "float16"})
+    seen = exposures(3)
+    one, _ = segment_through(build(run), seen, np.arange(1, len(tie_groups(seen)) - 1))
+    whole, _ = segment_through(build(run), seen, np.zeros(0, int))
+    torch.testing.assert_close(one, whole, rtol=1e-4, atol=1e-4)
+
+
+CHANGES = {
+    "items": (
+        "item",
+        lambda seen, at, rng: np.where(at, 1 + rng.integers(0, 12, len(seen)), seen.item).astype(np.uint64),
+    ),
+    "outcomes": ("outcome", lambda seen, at, rng: np.where(at, 1 + seen.outcome % 3, seen.outcome).astype(np.int16)),
+    "histories": ("history", lambda seen, at, rng: np.where(at, ~seen.history, seen.history)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6), when=st.integers(10, 50))
+def test_a_change_after_t_leaves_every_score_up_to_t_equal_bit_for_bit(change, seed, when):
+    seen = exposures(seed, delay=3)
+    t = seen.time[when]
+    name, alter = CHANGES[change]
+    other = with_column(seen, name, alter(seen, seen.time > t, np.random.default_rng(seed)))
+    cuts = np.arange(3, len(tie_groups(seen)) - 1, 5)
+    for run in (run_config(), run_config(model={"token_shift": True})):
+        with steady_rows():
+            before, _ = segment_through(build(run), seen, cuts)
+            after, _ = segment_through(build(run), other, cuts)
+        assert torch.equal(before[seen.time <= t], after[seen.time <= t])
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6), when=st.integers(10, 50))
+def test_events_cut_off_after_t_leave_every_score_up_to_t_equal_bit_for_bit(seed, when):
+    run, seen = run_config(), exposures(seed)
+    kept = int((seen.time <= seen.time[when]).sum())
+    with steady_rows():
+        before, _ = segment_through(build(run), seen, np.zeros(0, int))
+        after, _ = segment_through(build(run), seen.pick(np.arange(kept)), np.zeros(0, int))
+    assert torch.equal(before[:kept], after)
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6), when=st.integers(10, 50))
+def test_an_outcome_unknown_at_t_leaves_every_score_up_to_t_equal_bit_for_bit(seed, when):
+    run, seen = run_config(), exposures(seed, delay=30)
+    t = seen.time[when]
+    unknown = seen.known > t
+    other = with_column(seen, "outcome", np.where(unknown, 1 + seen.outcome % 3, seen.outcome).astype(np.int16))
+    with steady_rows():
+        before, _ = segment_through(build(run), seen, np.arange(3, 20, 5))
+        after, _ = segment_through(build(run), other, np.arange(3, 20, 5))
+    assert torch.equal(before[seen.time <= t], after[seen.time <= t])
+    assert not torch.equal(before, after) or not (unknown & (seen.known <= seen.time.max())).any()
+
+
+def test_a_row_without_a_state_attends_by_the_learned_fall_back():
+    run, seen = run_config(), exposures(1)
+    engine = build(run)
+    half = seen.pick(np.arange(30))
+    segment_through(engine, half, np.arange(2, 10))
+    late = seen.pick(np.arange(30, 40))
+    late = with_column(late, "time", late.time + 1000 * SECOND)
+    asked = ask(late, Drawn.none(0))
+    with torch.no_grad():
+        engine.memory.admit(asked.batch.users, 100)
+        whole = engine.attend(asked.batch).output.logit_QT
+        engine.memory.hot.states_from[:] = engine.memory.hot.head
+        bare = engine.attend(asked.batch).output.logit_QT
+        assert torch.isfinite(bare).all() and not torch.equal(whole, bare)
+        for fallback in engine.model.stack.fallbacks:
+            fallback.weight.mul_(2)
+        assert not torch.equal(engine.attend(asked.batch).output.logit_QT, bare)
+
+
+def test_live_rows_carry_gradient_and_remembered_ones_none():
+    run, seen = run_config(model={"layers": 2}), exposures(2, users=1)
+    seen = with_column(seen, "time", np.arange(len(seen)) * SECOND)
+
+    def gradient(parts):
+        """Of the last event's logits, in the first layer's feed-forward, having gone through its own row and others'."""
+        engine = build(run)
+        for low, high in parts:
+            asked = ask(seen.pick(np.arange(low, high)), Drawn.none(0))
+            engine.memory.admit(asked.batch.users, high)
+            output = engine.attend(asked.batch).output
+            engine.remember(seen.pick(np.arange(low, high)), output.state_QKD.detach(), high)
+        output.logit_QT[-1].sum().backward()
+        return output.logit_QT[-1].detach(), engine.model.stack.layers[0].feed_forward.outward.weight.grad
+
+    live, alone = gradient([(0, 4)]), gradient([(0, 3), (3, 4)])
+    torch.testing.assert_close(live[0], alone[0])
+    assert alone[1].abs().sum() > 0
+    assert (live[1] - alone[1]).abs().sum() > 1e-3

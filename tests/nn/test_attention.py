@@ -1,0 +1,113 @@
+"""The fused, folded and projected ways equal the plain reference, in values and gradients."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marm.nn.attention import TargetAttention
+from marm.nn.operands import Operands, plan_work
+from marm.nn.views import Views, rank_buckets
+
+OUTCOMES = 4
+
+
+def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw=False, threads=2):
+    """A pass of random rows: some remembered, some live, some without a row before them; views of any length, 0 too."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, longest + 1, segments)
+    rows_at = np.concatenate([[0], np.cumsum(rows)])
+    total = int(rows_at[-1])
+    time = np.concatenate([np.sort(rng.integers(0, 10**12, n)) for n in rows]) if total else np.zeros(0, np.int64)
+    segment = rng.integers(0, segments, queries)
+    ends = np.array([rng.integers(rows_at[b], rows_at[b + 1] + 1) for b in segment], np.int64)
+    begins = np.array([rng.integers(rows_at[b], e + 1) for b, e in zip(segment, ends, strict=True)], np.int64)
+    asked = np.array(
+        [time[e - 1] + rng.integers(1, 10**9) if e > b else 10**12 for b, e in zip(begins, ends, strict=True)]
+    )
+    first = np.isin(np.arange(total), rows_at[:-1])
+    previous = np.where(first, -1, np.arange(total) - 1)
+    known = time + rng.integers(0, 10**12, total)
+    outcome = rng.integers(1, OUTCOMES, total).astype(np.int16)
+    views = Views(time, known, outcome, previous, begins, ends, asked.astype(np.int64))
+    live = torch.randn(7, width, requires_grad=True)
+    block = torch.randn(50, 2 * width).to({"float16": torch.float16, "float32": torch.float32}[codec])
+    extra = torch.randn(9, width, requires_grad=True)
+    at = rng.integers(-7, 50, total)
+    beside = [np.where(previous >= 0, rng.integers(0, 9, total), -1)] * shift + [rng.integers(0, 9, total)] * raw
+    attention = TargetAttention(width, 2, torch.eye(OUTCOMES), shift, raw)
+    sides = np.stack(beside) if beside else np.zeros((0, total), np.int64)
+    work = plan_work(views, segment, rows_at, threads)
+    ops = Operands(views, work, block, width, at, sides, attention.spans)
+    return attention, torch.randn(queries, width, requires_grad=True), live, extra, ops
+
+
+def run(attention, target, live, extra, ops, way):
+    out = attention(target, live, extra, ops, way)
+    leaves = {"target": target, "live": live, "extra": extra, **dict(attention.named_parameters())}
+    grads = torch.autograd.grad(
+        (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum(), leaves.values(), allow_unused=True
+    )
+    return out, dict(zip(leaves, grads, strict=True))
+
+
+@pytest.mark.parametrize("way", ["fused", "folded", "projected"])
+@pytest.mark.parametrize(("shift", "raw"), [(False, False), (True, False), (False, True), (True, True)])
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.sampled_from([0, 3, 40]), st.sampled_from(["float16", "float32"]))
+def test_each_way_equals_the_reference_in_values_and_gradients(way, shift, raw, seed, segments, longest, codec):
+    torch.manual_seed(seed)
+    drawn = random_pass(seed, segments, longest, queries=12, width=8, codec=codec, shift=shift, raw=raw)
+    wanted, wanted_grads = run(*drawn, "reference")
+    got, got_grads = run(*drawn, way)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=2e-6)
+    for name, grad in wanted_grads.items():
+        other = got_grads[name]
+        if grad is not None and grad.any():
+            torch.testing.assert_close(other, grad, rtol=1e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+        elif other is not None:
+            assert not other.any(), name
+
+
+def test_a_query_without_history_attends_to_the_null_row_alone():
+    attention, target, live, extra, ops = random_pass(0, 1, 0, queries=3, width=8, codec="float32")
+    null = attention._codes()[int(attention.spans[2])]
+    value = torch.einsum("hkd,d->hk", attention.value, null)
+    wanted = torch.einsum("hk,hkd->d", value, attention.out).expand(3, -1)
+    torch.testing.assert_close(attention(target, live, extra, ops, "fused"), wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_an_outcome_not_yet_known_changes_nothing():
+    attention, target, live, extra, ops = random_pass(1, 3, 20, queries=6, width=8, codec="float32")
+    segment = np.repeat(np.arange(3), np.diff(ops.work.queries_at))[np.argsort(ops.work.order)]
+
+    def with_others(which):
+        """The outcomes of these rows changed."""
+        outcome = np.where(which, 1 + ops.views.outcome % (OUTCOMES - 1), ops.views.outcome).astype(np.int16)
+        views = dataclasses.replace(ops.views, outcome=outcome)
+        work = plan_work(views, segment, ops.work.rows_at, 2)
+        return attention(target, live, extra, dataclasses.replace(ops, views=views, work=work), "fused")
+
+    unknown = np.array([(ops.views.known[j] > ops.views.asked).all() for j in range(len(ops.views.known))])
+    before = with_others(np.zeros_like(unknown))
+    assert unknown.any()
+    assert torch.equal(with_others(unknown), before)
+    assert not torch.equal(with_others(~unknown), before)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_number_of_threads_changes_no_value(threads):
+    torch.manual_seed(0)
+    one = random_pass(3, 9, 30, queries=40, width=8, codec="float16", threads=1)
+    torch.manual_seed(0)
+    more = random_pass(3, 9, 30, queries=40, width=8, codec="float16", threads=threads)
+    assert torch.equal(one[0](*one[1:], "fused"), more[0](*more[1:], "fused"))
+
+
+def test_ranks_are_exact_near_and_coarse_far():
+    buckets = rank_buckets(1000)
+    assert list(buckets[1:9]) == list(range(8))
+    assert buckets[9] >= 8 and (np.diff(buckets[1:]) >= 0).all() and buckets[1000] <= 31

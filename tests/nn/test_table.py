@@ -1,0 +1,66 @@
+"""The sparse table: stateless probes, sums of bags, and one Adagrad step for each touched row."""
+
+import numpy as np
+import torch
+
+from marm.nn import table as t
+
+CPU = torch.device("cpu")
+
+
+def bags(rng, outputs=20):
+    keys = rng.integers(0, 50, (outputs, 3)).astype(np.uint64)
+    offsets = np.concatenate([[0], np.cumsum(rng.integers(0, 4, outputs))])
+    return [t.single(keys), t.mean(rng.integers(1, 50, offsets[-1]).astype(np.uint64), offsets)]
+
+
+def test_an_embedding_is_the_sum_of_two_rows_and_key_zero_is_nothing():
+    table = t.HashTable(1000, 4, 0, CPU)
+    at = t.probes(np.array([7], np.uint64), 1000)[0]
+    out = table.lookup([t.single(np.array([[7, 0], [0, 0]], np.uint64))], 2)
+    torch.testing.assert_close(out[0], table.weight[at[0]] + table.weight[at[1]])
+    assert not out[1].any()
+
+
+def test_tags_share_a_weight_of_one():
+    table = t.HashTable(1000, 4, 0, CPU)
+    keys = np.array([3, 4], np.uint64)
+    both = table.lookup([t.mean(keys, np.array([0, 2]))], 1)
+    apart = table.lookup([t.single(keys[:, None])], 2)
+    torch.testing.assert_close(both[0], apart.mean(0))
+
+
+def test_the_loops_and_the_tensor_operations_look_up_and_learn_the_same():
+    rng = np.random.default_rng(0)
+    one, two = t.HashTable(64, 4, 0, CPU), t.HashTable(64, 4, 0, CPU)
+    for _ in range(5):
+        drawn = bags(rng)
+        out = torch.zeros(20, 4)
+        for bag in drawn:
+            t._lookup_torch(two.weight, bag, out)
+        torch.testing.assert_close(one.lookup(drawn, 20), out)
+        gradient = torch.randn(20, 4)
+        one.learn(drawn, gradient, 0.1)
+        t._learn_torch(two.weight, two.square, drawn, gradient, 0.1)
+        torch.testing.assert_close(one.weight, two.weight)
+        torch.testing.assert_close(one.square, two.square)
+
+
+def test_the_first_adagrad_step_has_length_rate_in_every_touched_row_and_zero_elsewhere():
+    table = t.HashTable(1000, 4, 0, CPU)
+    before = table.weight.clone()
+    key = np.array([[9]], np.uint64)
+    table.learn([t.single(key)], torch.tensor([[3.0, 3.0, -3.0, 3.0]]), 0.05)
+    moved = (table.weight - before)[t.probes(key[0], 1000)[0]]
+    torch.testing.assert_close(moved, torch.tensor([[-0.05, -0.05, 0.05, -0.05]]).expand(2, -1), atol=1e-6, rtol=1e-4)
+    assert len(table.touched()) == 2 and torch.equal(
+        table.touched(), torch.nonzero((table.weight != before).any(1)).flatten()
+    )
+
+
+def test_two_probes_hardly_ever_collide_on_both():
+    keys = np.arange(1, 100_001).astype(np.uint64)
+    at = np.sort(t.probes(keys, 2**18), 1)
+    both = len(at) - len(np.unique(at, axis=0))
+    one = len(at) - len(np.unique(at[:, 0]))
+    assert both < 5 and one > 1000

@@ -1,0 +1,65 @@
+"""What another process does to a store in the tests: ``python -m tests.store.other_process write|read FOLDER``."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from marm.store import LmdbStore
+from tests.store.rings import LAYOUT, Given, PlainStore, assert_same_states, facts_row, rows_of
+
+USERS = list(range(20))
+ROWS = 3
+LAST = 40
+
+
+def given_at(cut: int) -> list[Given]:
+    """Three more rows for every user, stamped with the cut."""
+    return [(user, ROWS * cut, [cut % 1000] * ROWS, 0, cut) for user in USERS]
+
+
+def plain_at(cut: int) -> PlainStore:
+    """What a store holds after this cut."""
+    plain = PlainStore()
+    for number in range(cut + 1):
+        plain.append(given_at(number), number)
+    return plain
+
+
+def write(store: LmdbStore) -> None:
+    while True:
+        cut = store.last_cut() + 1
+        store.append(rows_of(given_at(cut)), cut)
+        print(cut, flush=True)
+
+
+def read(store: LmdbStore) -> None:
+    """Until the last cut is there, every read sees one cut of all users, and rows that are their own."""
+    print("ready", flush=True)
+    seen: set[int] = set()
+    users = np.array(USERS, np.uint64)
+    while max(seen, default=0) < ROWS * LAST:
+        facts = store.read_facts(users, 5)
+        assert len(set(facts.next.tolist())) == 1
+        seen.add(int(facts.next[0]))
+        wanted = [facts_row(u, p, p // ROWS) for u in USERS for p in range(facts.next[0])[-5:]]
+        assert facts.facts.tobytes() == b"".join(wanted)
+        upto = int(facts.next[0]) // ROWS
+        states, there = store.read_states(users, np.maximum(facts.next - 5, 0), facts.counts)
+        assert there.all() or upto < LAST  # later appends may have pushed rows out between the two reads
+        for row, stamps in enumerate(states[:, 8:16].copy().view(np.int32).tolist()):
+            assert not there[row] or stamps == [stamps[0], stamps[0] // ROWS]
+        assert (states[there][:, :8].copy().view(np.uint64)[:, 0] == np.repeat(users, facts.counts)[there]).all()
+    print(len(seen), flush=True)
+
+
+def check_whole(store: LmdbStore, cut: int) -> None:
+    """The store holds exactly what this cut made."""
+    plain = plain_at(cut)
+    assert store.last_cut() == cut
+    assert store.holding().next.tolist() == [ROWS * (cut + 1)] * len(USERS)
+    assert_same_states(store, plain, USERS)
+
+
+if __name__ == "__main__":
+    {"write": write, "read": read}[sys.argv[1]](LmdbStore(Path(sys.argv[2]), LAYOUT, readonly=sys.argv[1] == "read"))

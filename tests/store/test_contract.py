@@ -1,0 +1,185 @@
+"""What every store promises, asked of each."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marm.store import ArenaStore, LmdbStore, Store
+from tests.store.rings import LAYOUT, PlainStore, assert_same, rows_of
+
+USERS = [0, 7, 2**63, 2**64 - 1]
+KINDS: dict[str, Callable[[Path], Store]] = {
+    "arena": lambda folder: ArenaStore(LAYOUT),
+    "lmdb": lambda folder: LmdbStore(folder / "memory", LAYOUT),
+}
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    opened = KINDS[request.param](tmp_path)
+    yield opened
+    opened.close()
+
+
+def ids(*users: int) -> np.ndarray:
+    return np.array(users, np.uint64)
+
+
+def whole(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int64)
+
+
+def test_a_user_never_seen_has_an_empty_ring(store: Store) -> None:
+    facts = store.read_facts(ids(5, 6), 10, whole(0, 9))
+    assert facts.next.tolist() == facts.counts.tolist() == facts.states_from.tolist() == [0, 0]
+    rows, there = store.read_states(ids(5), whole(0), whole(3))
+    assert not there.any() and not rows.any() and rows.shape == (3, LAYOUT.state_bytes)
+    assert store.last_cut() == -1 and store.stats().users == 0
+
+
+def test_no_users_is_an_ordinary_question(store: Store) -> None:
+    assert store.read_facts(ids(), 10, whole()).facts.shape == (0, LAYOUT.facts_bytes)
+    assert store.read_states(ids(), whole(), whole())[0].shape == (0, LAYOUT.state_bytes)
+    store.append(rows_of([]), 0)
+    assert store.last_cut() == 0
+
+
+def test_a_replayed_cut_changes_nothing(store: Store) -> None:
+    store.append(rows_of([(7, 0, [1, 2, 3], 0, 3)]), 4)
+    plain = PlainStore()
+    plain.append([(7, 0, [1, 2, 3], 0, 3)], 4)
+    for cut in (4, 3):
+        store.append(rows_of([(7, 0, [9, 9], 1, 8), (8, 0, [9], 0, 8)]), cut)
+        assert_same(store, plain, [7, 8])
+
+
+def test_positions_already_there_are_replaced_and_later_ones_stay(store: Store) -> None:
+    plain = PlainStore()
+    for cut, given_ in enumerate([[(7, 0, list(range(100)), 0, 1)], [(7, 60, [901, 902, 903, 904, 905], 0, 2)]]):
+        store.append(rows_of(given_), cut)
+        plain.append(given_, cut)
+    assert_same(store, plain, [7])
+
+
+def test_facts_before_a_time_exclude_that_time(store: Store) -> None:
+    store.append(rows_of([(7, 0, [0] * 140, 0, 0)]), 0)
+    facts = store.read_facts(ids(7, 7, 7), 4, whole(30, 31, 0))
+    assert facts.first.tolist()[:2] == [86, 89] and facts.counts.tolist() == [4, 4, 0]
+    assert facts.facts[:, :8].copy().view(np.int64)[:, 0].tolist() == [28, 29, 29, 29, 29, 30, 30, 30]
+
+
+def test_states_from_never_falls_and_hides_states_but_not_facts(store: Store) -> None:
+    plain = PlainStore()
+    for cut, states_from in enumerate((0, 6, 2)):
+        given_ = [(7, 0, [cut] * 10, states_from, cut)]
+        store.append(rows_of(given_), cut)
+        plain.append(given_, cut)
+    assert_same(store, plain, [7])
+    _, there = store.read_states(ids(7), whole(0), whole(10))
+    assert there.tolist() == [False] * 6 + [True] * 4
+
+
+def test_one_read_may_name_a_user_twice_and_any_positions(store: Store) -> None:
+    store.append(rows_of([(7, 0, [3] * 10, 0, 0)]), 0)
+    rows, there = store.read_states(ids(7, 1, 7), whole(8, 0, 2), whole(4, 1, 2))
+    assert there.tolist() == [True, True, False, False, False, True, True]
+    assert rows[:, 8:12].copy().view(np.int32)[:, 0].tolist() == [8, 9, 0, 0, 0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[(7, 4, [1], 0, 0)], [(7, 0, [1], 4, 0)], [(7, -1, [1], 0, 0)], [(7, 0, [1], -1, 0)], [(8, 0, [1], 0, 0)] * 2],
+)
+def test_rows_that_break_the_contract_are_refused_whole(store: Store, wrong: list) -> None:
+    store.append(rows_of([(7, 0, [1, 2, 3], 0, 3)]), 0)
+    plain = PlainStore()
+    plain.append([(7, 0, [1, 2, 3], 0, 3)], 0)
+    with pytest.raises(ValueError, match=r"^(user|a user)"):
+        store.append(rows_of([(9, 0, [5], 0, 0), *wrong]), 1)
+    assert_same(store, plain, [7, 8, 9])
+
+
+def test_rows_of_another_width_are_refused(store: Store) -> None:
+    rows = rows_of([(7, 0, [1], 0, 0)])
+    narrow = type(rows)(**{**vars(rows), "states": rows.states[:, :-1]})
+    with pytest.raises(ValueError, match=r"states to append have shape \(1, 19\), wanted \(1, 20\)"):
+        store.append(narrow, 0)
+    assert store.last_cut() == -1
+
+
+def test_a_cleared_store_is_like_new(store: Store) -> None:
+    store.append(rows_of([(7, 0, [1] * 90, 20, 3)]), 5)
+    store.clear()
+    assert_same(store, PlainStore(), [7])
+    store.append(rows_of([(7, 0, [2], 0, 0)]), 0)
+    plain = PlainStore()
+    plain.append([(7, 0, [2], 0, 0)], 0)
+    assert_same(store, plain, [7])
+
+
+def test_more_rows_at_once_than_are_kept_leave_the_newest(store: Store) -> None:
+    given_ = [(7, 0, list(range(400)), 0, 0), (8, 0, [5], 0, 0)]
+    store.append(rows_of(given_), 0)
+    plain = PlainStore()
+    plain.append(given_, 0)
+    assert_same(store, plain, [7, 8])
+
+
+def test_many_small_appends_of_many_users_never_mix_them(store: Store) -> None:
+    plain = PlainStore()
+    random = np.random.default_rng(3)
+    for cut in range(40):
+        users = random.choice(60, 12, replace=False).tolist()
+        given_ = []
+        for user in users:
+            size = len(plain.rings[user].stamps) if user in plain.rings else 0
+            first = max(0, size - int(random.integers(0, 3)))
+            stamps = random.integers(0, 1000, int(random.integers(0, 45))).tolist()
+            given_.append((user, first, stamps, max(0, size - int(random.integers(0, 60))), cut))
+        store.append(rows_of(given_), cut)
+        plain.append(given_, cut)
+    assert_same(store, plain, list(range(62)))
+
+
+APPENDS = st.lists(
+    st.lists(
+        st.tuples(
+            st.sampled_from(USERS),
+            st.integers(0, 200),  # how far back the first row lies
+            st.lists(st.integers(0, 999), max_size=30).map(lambda stamps: stamps * (1 + 5 * (len(stamps) % 4 == 3))),
+            st.integers(0, 300),  # how far back states begin
+            st.integers(0, 99),
+        ),
+        max_size=3,
+        unique_by=lambda row: row[0],
+    ),
+    max_size=7,
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=40, deadline=None)
+@given(appends=APPENDS, cuts=st.lists(st.integers(-1, 2), min_size=7, max_size=7), reopen=st.integers(0, 7))
+def test_any_appends_read_as_lists_that_grow(kind: str, appends: list, cuts: list[int], reopen: int) -> None:
+    with TemporaryDirectory() as folder:
+        store, plain = KINDS[kind](Path(folder)), PlainStore()
+        for step, (rows, rise) in enumerate(zip(appends, cuts, strict=False)):
+            given_ = []
+            for user, back, stamps, states_back, seen in rows:
+                size = len(plain.rings[user].stamps) if user in plain.rings else 0
+                first = max(0, size - back)
+                upto = max(size, first + len(stamps))
+                given_.append((user, first, stamps, max(0, upto - states_back), seen))
+            cut = max(0, plain.cut + rise)
+            store.append(rows_of(given_), cut)
+            plain.append(given_, cut)
+            if step == reopen and store.durable:
+                store.close()
+                store = KINDS[kind](Path(folder))
+        assert_same(store, plain, [*USERS, 5])
+        store.close()

@@ -142,7 +142,7 @@ class Scorer:
 
 
 def predict_pairs(scorer: Scorer, pairs: Path, out: Path) -> int:
-    """Score a file of pairs into a Parquet file, beside its columns; the number of pairs. Errors: ``DataError``, ``DiskError``."""
+    """Score a file of pairs into a Parquet file, beside its columns; the number of pairs. Errors: `DataError`, `DiskError`."""
     try:
         frame = scan(pairs).collect()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Remembering in any segmentation equals one causal pass; nothing after t, nor an outcome unknown at t, moves a score up to t."""
+"""Remembering in any segmentation equals one causal pass; nothing after t, nor an outcome unknown at t, moves a score."""
 
 import numpy as np
 import pytest

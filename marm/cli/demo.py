@@ -22,9 +22,9 @@ from marm.train import run as commands
 from marm.world import WorldConfig, simulate, write
 
 EFFECTS = ("drift", "satiation")
-USERS, ITEMS, EVENTS = 500, 2_000, 60_000
+USERS, ITEMS, EVENTS = 200, 500, 100_000
 ARMS = {"1 layer": ["model.layers=1"], "3 layers": ["model.layers=3"]}
-SETTINGS = ["memory.window=50", "train.live=50"]
+SETTINGS = ["memory.window=50", "train.live=50", "train.micro_batch=128", "data.feedback_delay=0"]
 
 
 def demo(

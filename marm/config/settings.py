@@ -255,7 +255,7 @@ class TrainConfig(Settings):
     threads: NonNegativeInt = 0
     """Threads of arithmetic; 0: all cores. Results are the same bit for bit only at the same count."""
 
-    micro_batch: PositiveInt = 512
+    micro_batch: PositiveInt = 256
     """Events of a step."""
 
     segment: NonNegativeInt = 0
@@ -267,13 +267,13 @@ class TrainConfig(Settings):
     live: PositiveInt = 16
     """Most live events of a user in a pass (m_max)."""
 
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 3e-3
     """Of Adam, for all but the table."""
 
     table_rate: PositiveFloat = 0.05
     """Of row-wise Adagrad, for the table."""
 
-    warmup: NonNegativeInt = 100
+    warmup: NonNegativeInt = 50
     """Steps over which both rates rise."""
 
     clip: PositiveFloat = 1.0

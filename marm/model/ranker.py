@@ -46,9 +46,10 @@ class Ranker(nn.Module):
         codes = OutcomeCodes(tasks, config.outcomes).parts()
         self.stack = TargetAttentionStack(config, codes, codec, aside)
         self.remembered = remembered_depths(config, store_top)
-        inputs = config.width * (3 + len(self.stack.layers))
+        inputs = config.width * (4 + 2 * len(self.stack.layers))
         self.experts = Experts(inputs, config.tower, config.experts, len(tasks))
         self.heads = Heads(config.tower + (config.width if aside else 0), len(tasks))
+        self.wide = nn.Parameter(torch.randn(len(tasks), 3 * config.width) * 0.1)
         self._binary: Tensor
         self._weight: Tensor
         self.register_buffer("_binary", torch.tensor([t.kind == "binary" for t in tasks.values()]), persistent=False)
@@ -71,13 +72,18 @@ class Ranker(nn.Module):
             torch.from_numpy(at).to(device)
             for at in (batch.item_of_query, batch.segment_of_query, batch.context_of_query)
         )
-        parts = [item_UD[item], *made, user_BD[segment], context_XD[context]]
-        mixed_QTN = self.experts(torch.cat([row_norm(part) for part in parts], 1))
+        sides = [user_BD[segment], context_XD[context]]
+        target = row_norm(item_UD[item])
+        parts = [row_norm(part) for part in [*made, *sides]]
+        # What the target has in common with its history and its user, which a perceptron finds only slowly.
+        crossed = [target * part for part in parts[:-1]]
+        mixed_QTN = self.experts(torch.cat([target, *parts, *crossed], 1))
         if aside:
             mixed_QTN = torch.cat([mixed_QTN, torch.stack([row_norm(a) for a in aside], 1)], 2)
         kept = [self.stack.coded(state) for state in made[: self.remembered]]
         state = torch.stack(kept, 1) if kept else item_UD.new_zeros(len(item), 0, self.config.width)
-        return Output(self.heads(mixed_QTN), state)
+        linear_QTD = torch.cat([item_UD[item], *sides], 1).unsqueeze(1) * self.wide
+        return Output(self.heads(mixed_QTN) + linear_QTD.sum(2), state)
 
     def loss(self, logit_QT: Tensor, label_QT: Tensor) -> Tensor:
         """Cross-entropy or Huber loss, summed over observed outcomes by task weight, over the number of queries."""

@@ -15,6 +15,10 @@ from torch import Tensor
 from marm.types import F32, I64, U64
 
 
+FLOOR = 0.1
+"""Added to a row's accumulator: without it a row's first step is as long for a stray gradient as for a real one."""
+
+
 @dataclass(frozen=True)
 class Bag:
     """Ids to sum for each of N outputs: output i's are ``keys[offsets[i]:offsets[i + 1]]``; key 0 is nothing."""
@@ -92,7 +96,7 @@ def _add_gradient(keys, offsets, weights, gradient, rows, place, touched, used, 
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _adagrad(table, square, touched, total, place, rate):  # type: ignore[no-untyped-def]
+def _adagrad(table, square, touched, total, place, rate, floor):  # type: ignore[no-untyped-def]
     for i in range(len(touched)):
         row = touched[i]
         place[row] = -1
@@ -100,8 +104,8 @@ def _adagrad(table, square, touched, total, place, rate):  # type: ignore[no-unt
         for d in range(table.shape[1]):
             mean_square += total[i, d] * total[i, d]
         square[row] += mean_square / table.shape[1]
-        if square[row] > 0:
-            step = rate / np.sqrt(square[row])
+        if mean_square > 0:
+            step = rate / np.sqrt(square[row] + floor)
             for d in range(table.shape[1]):
                 table[row, d] -= step * total[i, d]
 
@@ -140,7 +144,7 @@ class HashTable:
             used = _add_gradient(
                 bag.keys, bag.offsets, bag.weights, gradient, len(self), self._place, touched, used, total
             )
-        _adagrad(self.weight.numpy(), self.square.numpy(), touched[:used], total, self._place, np.float32(rate))
+        _adagrad(self.weight.numpy(), self.square.numpy(), touched[:used], total, self._place, np.float32(rate), np.float32(FLOOR))
 
     def touched(self) -> Tensor:
         """Rows ever learned: what a cut has to keep, since all others are as the seed made them."""
@@ -168,5 +172,4 @@ def _learn_torch(table: Tensor, square: Tensor, bags: list[Bag], gradient: Tenso
     rows, place = torch.unique(at, return_inverse=True)
     total = torch.zeros(len(rows), table.shape[1], device=table.device).index_add_(0, place, grad)
     square[rows] += total.square().mean(1)
-    step = torch.where(square[rows] > 0, rate * square[rows].rsqrt(), 0.0)
-    table[rows] -= step[:, None] * total
+    table[rows] -= (rate * (square[rows] + FLOOR).rsqrt())[:, None] * total

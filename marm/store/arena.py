@@ -33,7 +33,7 @@ class ArenaStore:
         self._users = SlotMap()
         self._meta = np.zeros((1, 3), np.int64)
         self._facts = Pages(layout.facts_bytes, layout.facts_kept)
-        self._states = Pages(layout.state_bytes, layout.states_kept, budget // layout.state_bytes)
+        self._states = Pages(layout.state_bytes, layout.states_kept, budget // max(layout.state_bytes, 1))
         self._cut = -1
 
     def _bounds(self, slots: I64) -> Bounds:

@@ -33,7 +33,7 @@ class Pages:
     """Rows of ``width`` bytes, the last ``kept`` of each slot; bookkeeping of positions is the caller's."""
 
     def __init__(self, width: int, kept: int, rows_hint: int = 0) -> None:
-        self.rows = 1 << min(max((_PAGE_BYTES // width).bit_length() - 1, 3), 6)
+        self.rows = 1 << min(max((_PAGE_BYTES // max(width, 1)).bit_length() - 1, 3), 6)
         self.width = width
         self.table: I32 = np.zeros((0, kept // self.rows + 2), np.int32)
         self.data: U8 = np.zeros(self._bytes(-(-rows_hint // self.rows)), np.uint8)

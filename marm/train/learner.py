@@ -28,7 +28,7 @@ class Learner:
         self.adam.step()
         gradient = attended.embedded.grad
         assert gradient is not None
-        self.engine.table.learn(attended.bags, gradient, self.config.table_rate * rise)
+        self.engine.table.learn(attended.bags, gradient * len(label_QT), self.config.table_rate * rise)
         self.steps += 1
 
     def state(self) -> dict[str, Tensor]:

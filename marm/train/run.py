@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def quiet(_: dict[str, Any]) -> None:
 
 def train(run: RunConfig, out: Path, progress: Progress = quiet, preparing: Preparing | None = None) -> dict[str, Any]:
     """Train on a log from its beginning into a new folder; returns what ``result.json`` holds."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(path.name != ".run.toml.tmp" for path in out.iterdir())):
         raise FolderError(f"{out}: not empty; name a new folder, or `marm resume {out}`")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -58,14 +59,16 @@ def _from_start(run: RunConfig, out: Path, progress: Progress, preparing: Prepar
     threads = set_threads(run)
     prepare(run, out / "events", preparing)
     log = EventLog(out / "events")
-    trainer = Trainer(run, out, log, build(run, log, out, threads), threads)
-    trainer.cut()
-    return _to_end(trainer, began, 0.0, progress)
+    with closing(Trainer(run, out, log, build(run, log, out, threads), threads)) as trainer:
+        trainer.start()
+        return _to_end(trainer, began, 0.0, progress)
 
 
 def resume(out: Path, progress: Progress = quiet, preparing: Preparing | None = None) -> dict[str, Any]:
     """Take up an interrupted training; before the first cut it starts over, after the end it gives the result again."""
     if (out / "result.json").exists():
+        if not (out / "report.html").exists():
+            write_report(out)
         return json.loads((out / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
     run = run_of(out)
     if not cut_numbers(out):
@@ -76,9 +79,9 @@ def resume(out: Path, progress: Progress = quiet, preparing: Preparing | None = 
     began, cut = time.perf_counter(), Cut(out)
     threads = set_threads(run, cut.state["threads"])
     log = EventLog(out / "events")
-    trainer = Trainer(run, out, log, build(run, log, out, threads), threads)
-    trainer.load(cut)
-    return _to_end(trainer, began, cut.state["elapsed"], progress)
+    with closing(Trainer(run, out, log, build(run, log, out, threads), threads)) as trainer:
+        trainer.load(cut)
+        return _to_end(trainer, began, cut.state["elapsed"], progress)
 
 
 def run_of(out: Path) -> RunConfig:
@@ -109,7 +112,6 @@ def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -
     }
     write_text(out / "result.json", json.dumps(result, indent=1))
     write_report(out)
-    parts.store.close()
     return result
 
 

@@ -65,14 +65,16 @@ class Scorer:
         time = self._times(chunk)
         context = _features(chunk, self.run, "context", self.log)
         user_columns = _features(chunk, self.run, "user", self.log)
+        logged = self._item_columns(item, chunk)
         out = [np.zeros((0, len(self.run.tasks)), np.float32)]
         for low in range(0, len(frame), _AT_ONCE):
             part = np.arange(low, min(low + _AT_ONCE, len(frame)))
-            out.append(self._score(user[part], item[part], time[part], _pick(context, part), _pick(user_columns, part)))
+            columns = _pick(context, part), _pick(user_columns, part)
+            out.append(self._score(user[part], item[part], logged[part], time[part], *columns))
         return np.concatenate(out)
 
     def _score(
-        self, user: U64, item: U64, time: I64, context: dict[str, Column], user_columns: dict[str, Column]
+        self, user: U64, item: U64, logged: U64, time: I64, context: dict[str, Column], user_columns: dict[str, Column]
     ) -> F32:
         """A segment is a user at a time: what it may see begins before that time, whenever that was."""
         asked = SlotMap(len(user))
@@ -85,7 +87,7 @@ class Scorer:
             since=time[first],
             segment=segment,
             item=item,
-            item_columns=self._item_columns(item),
+            item_columns=logged,
             time=time,
             context=context,
             live=np.zeros(len(user), bool),
@@ -113,14 +115,17 @@ class Scorer:
         unit = units.get(self.log.manifest.time_unit)
         return clock_of(first, unit or "auto")
 
-    def _item_columns(self, item: U64) -> U64:
-        """Logged categories of items as their last exposure had them; an item never seen has none."""
+    def _item_columns(self, item: U64, chunk: Chunk) -> U64:
+        """Logged categories of items, as given or as their last exposure had them; an item never seen has none."""
         names = self.log.manifest.columns["item"]
         out = np.zeros((len(item), len(names)), np.uint64)
         if names:
             last = self._last_seen().find(item)
             known = last >= 0
             out[known] = self.log.item_columns(self._last_event[last[known]])
+        for c, name in enumerate(names):
+            if name in chunk.frame.columns:
+                out[:, c] = convert(chunk, name, "category", 1).to_numpy()
         return out
 
     def _last_seen(self) -> SlotMap:

@@ -43,6 +43,8 @@ class Stepper:
         self.codes = OutcomeCodes(run.tasks, run.model.outcomes)
         self.waiting = Waiting(run.train.segment, run.train.segment_after * 1e6)
         self.steps = 0
+        """Completed ones: the version of the weights."""
+        self._admissions = 0
         # Learned in the pass that scores: only where nothing has to be waited for.
         waits = run.data.feedback_delay != 0 or run.train.segment > 0
         self._at_once = remembers and (learner is None or not waits)
@@ -52,7 +54,6 @@ class Stepper:
     def step(self, position: int, end: int, spool: Spool | None, make_room: Callable[[], None]) -> int:
         """Take the next events of the stream; returns where they end. ``make_room`` cuts, when memory is full."""
         events = next_events(self.log, position, self.run.train.micro_batch, self._new_live, end)
-        self.steps += 1
         with steady_rows():
             if not self._at_once:
                 self._learn_due(int(events.time[0]), make_room)
@@ -62,6 +63,8 @@ class Stepper:
                 self._score_and_learn(seen, spool)
             else:
                 self._score_and_wait(seen, spool)
+        # Counted last: a cut that memory forces in the middle of a step is taken up at the step's beginning.
+        self.steps += 1
         return position + len(events)
 
     def finish(self, make_room: Callable[[], None]) -> None:
@@ -78,12 +81,14 @@ class Stepper:
         return from_events(events, self.codes.encode(events.labels))
 
     def _admit(self, users: U64, make_room: Callable[[], None]) -> None:
+        # A number for each pass: users of an earlier pass of the same step may leave the arena again.
+        self._admissions += 1
         distinct = np.unique(users)
         try:
-            self.engine.memory.admit(distinct, self.steps)
+            self.engine.memory.admit(distinct, self._admissions)
         except MemoryFull:
             make_room()
-            self.engine.memory.admit(distinct, self.steps)
+            self.engine.memory.admit(distinct, self._admissions)
 
     def _score_and_learn(self, seen: Exposures, spool: Spool | None) -> None:
         asked = ask(seen, self._drawn(seen))

@@ -8,6 +8,7 @@ import numpy as np
 
 from marm.config import RunConfig
 from marm.data.stream import EventLog
+from marm.errors import FolderError
 from marm.metrics.progressive import summarise
 from marm.metrics.spool import Spool
 from marm.store.arena import ArenaStore
@@ -43,6 +44,19 @@ class Trainer:
         """Kind of each task."""
         return {name: task.kind for name, task in self.run.tasks.items()}
 
+    def start(self) -> None:
+        """Cut 0, before the first event, into a store that nobody has written to."""
+        if self.parts.store.last_cut() >= 0:
+            raise FolderError(
+                f"{self.run.memory.url}: already holds the rows of a run: name a new store in memory.url and a new folder"
+            )
+        self.cut()
+
+    def close(self) -> None:
+        """Give back the store and the files."""
+        self.spool.close()
+        self.parts.store.close()
+
     def load(self, cut: Cut) -> None:
         """Take up where a cut was made; its delta goes into the store if that was missed."""
         self.engine.model.load_state_dict(cut.tensors("model"))
@@ -59,6 +73,10 @@ class Trainer:
             store.load(cut.path / "store")
         elif store.last_cut() < cut.number:
             self._apply(cut.number, cut.rows(), state["cleared"])
+        elif store.last_cut() > cut.number:
+            raise FolderError(
+                f"{self.run.memory.url}: is ahead of {self.folder}, so another run wrote to it: train into a new store"
+            )
         self.memory.budget.adopt(store.holding())
         self.memory.budget.dropped_users = state["dropped_users"]
         waiting = (np.array(state[name]) for name in ("waiting", "waiting_remembered"))
@@ -116,12 +134,13 @@ class Trainer:
             while self.position < len(self.log):
                 self._step(progress)
             self.stepper.finish(self.cut)
+            if not self.passes:
+                self._close_window(progress)
             self.passes += 1
             if self.passes < self.run.train.passes:
                 self.position = 0
                 self.memory.forget()
                 self.cut(cleared=True)
-        self._close_window(progress)
         self.cut()
 
     def _step(self, progress: Progress) -> None:
@@ -168,7 +187,7 @@ def flops_per_event(run: RunConfig, window: float) -> int:
     streams = 1 + model.token_shift + model.raw_rows
     attend = 2 * window * d * model.heads * streams + 2 * d * d * model.heads + 2 * codes * d * model.heads
     layer = attend + 3 * d * inner
-    inputs = d * (3 + model.layers)
+    inputs = d * (4 + 2 * model.layers)
     tower = model.experts * (inputs + model.tower) * model.tower + len(run.tasks) * (
         inputs * model.experts + model.tower
     )

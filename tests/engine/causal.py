@@ -49,11 +49,13 @@ class CausalPass:
         made, aside = self.stack(k, item)
         if own:
             self.states[k] = made
-        parts = [item, *made, self.user[k], torch.zeros_like(item)]
-        mixed = self.model.experts(torch.cat([row_norm(p) for p in parts])[None])
+        sides = [self.user[k], torch.zeros_like(item)]
+        parts = [row_norm(p) for p in [*made, *sides]]
+        crossed = [row_norm(item) * part for part in parts[:-1]]
+        mixed = self.model.experts(torch.cat([row_norm(item), *parts, *crossed])[None])
         if aside:
             mixed = torch.cat([mixed, torch.stack([row_norm(a) for a in aside])[None]], 2)
-        return self.model.heads(mixed)[0]
+        return self.model.heads(mixed)[0] + self.model.wide @ torch.cat([item, *sides])
 
     def view(self, k):
         seen, t = self.seen, self.seen.time[k]

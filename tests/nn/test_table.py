@@ -46,13 +46,14 @@ def test_the_loops_and_the_tensor_operations_look_up_and_learn_the_same():
         torch.testing.assert_close(one.square, two.square)
 
 
-def test_the_first_adagrad_step_has_length_rate_in_every_touched_row_and_zero_elsewhere():
+def test_an_adagrad_step_is_rate_times_gradient_over_the_root_of_its_sum_and_zero_elsewhere():
     table = t.HashTable(1000, 4, 0, CPU)
     before = table.weight.clone()
     key = np.array([[9]], np.uint64)
     table.learn([t.single(key)], torch.tensor([[3.0, 3.0, -3.0, 3.0]]), 0.05)
     moved = (table.weight - before)[t.probes(key[0], 1000)[0]]
-    torch.testing.assert_close(moved, torch.tensor([[-0.05, -0.05, 0.05, -0.05]]).expand(2, -1), atol=1e-6, rtol=1e-4)
+    step = 0.05 * 3 / (9 + t.FLOOR) ** 0.5
+    torch.testing.assert_close(moved, torch.tensor([[-step, -step, step, -step]]).expand(2, -1), atol=1e-6, rtol=1e-4)
     assert len(table.touched()) == 2 and torch.equal(
         table.touched(), torch.nonzero((table.weight != before).any(1)).flatten()
     )

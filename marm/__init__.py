@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from marm.train.score import Scorer
 
 __all__ = ["open", "train"]
+
+# Loaded now, while it is empty: loaded later, the package would take the place of the function of the same name.
+import_module("marm.train")
 
 
 def train(run: "RunConfig | str | Path", out: str | Path, sets: Sequence[str] = ()) -> dict[str, Any]:

@@ -249,9 +249,6 @@ class TrainConfig(Settings):
     device: str = "auto"
     """``auto``, ``cpu`` or ``cuda``."""
 
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the tower and the layers' products; bfloat16 on GPUs."""
-
     threads: NonNegativeInt = 0
     """Threads of arithmetic; 0: all cores. Results are the same bit for bit only at the same count."""
 

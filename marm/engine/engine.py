@@ -8,6 +8,7 @@ from torch import Tensor
 
 from marm.config import RunConfig
 from marm.data.events import Column, Side
+from marm.data.lookup import Lookup
 from marm.engine.batch import Batch, Layout, lay_out
 from marm.engine.exposures import Exposures
 from marm.memory.memory import Memory, Recalled
@@ -47,6 +48,7 @@ class Engine:
         """``sides``: the item file and the user file; ``threads``: of attention."""
         self.run, self.model, self.table, self.memory = run, model, table, memory
         self._items, self._users = sides
+        self._item_rows, self._user_rows = (Lookup(side.ids) if side else None for side in sides)
         self.version = 0
         features = run.features
         self._logged = list(memory.shape.item_columns)
@@ -107,9 +109,9 @@ class Engine:
     def _encode_items(self, batch: Batch, recalled: Recalled, layout: Layout) -> Encoded:
         """Features of the distinct items: their id, the item file's columns, and what was logged with the exposure."""
         ids, logged = self._shown(batch, recalled, layout)
-        rows = self._items.find(ids) if self._items else np.full(len(ids), -1)
         columns: dict[str, Column] = {name: np.ascontiguousarray(logged[:, c]) for c, name in enumerate(self._logged)}
-        if self._items:
+        if self._items and self._item_rows:
+            rows = self._item_rows.find(ids)
             columns |= {n: take(c, rows) for n, c in self._items.columns.items() if n not in columns}
         return self._item_encoder.encode(ids, columns)
 
@@ -128,8 +130,8 @@ class Engine:
 
     def _encode_users(self, batch: Batch) -> Encoded:
         columns = batch.user_columns
-        if self._users:
-            rows = self._users.find(batch.users)
+        if self._users and self._user_rows:
+            rows = self._user_rows.find(batch.users)
             columns = columns | {n: take(c, rows) for n, c in self._users.columns.items() if n not in columns}
         return self._user_encoder.encode(batch.users, columns)
 

@@ -18,6 +18,10 @@ from marm.nn.operands import Operands, Work
 from marm.types import F32, I64
 
 
+_TILE = 16
+"""Rows turned from row by row to number by number at a time."""
+
+
 def _decode(block: Any, row: int, column: int, bits: Any, out: Any) -> None:
     """Decode one state into ``out`` (D,); ``bits`` is the same memory as integers."""
     raise NotImplementedError
@@ -59,25 +63,36 @@ def _exp(x):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _load(block, column, live, at, extra_rows, extra_at, first, last, bits, row, x):  # type: ignore[no-untyped-def]
+def _load(block, column, live, at, extra_rows, extra_at, first, last, bits, rows, x):  # type: ignore[no-untyped-def]
     """Bring the rows [first, last) of one segment into ``x`` (S, D, rows): the state, then what travels beside it.
 
     Numbers of one dimension lie side by side, so that all loops after this run along the history.
     """
     width = live.shape[1]
-    for j in range(first, last):
-        source = at[j]
-        if source >= 0:
-            _decode(block, source, column, bits, row)
-            for d in range(width):
-                x[0, d, j - first] = row[d]
-        else:
-            for d in range(width):
-                x[0, d, j - first] = live[-1 - source, d]
+    for begin in range(first, last, _TILE):
+        tile = min(_TILE, last - begin)
+        for i in range(tile):
+            source = at[begin + i]
+            if source >= 0:
+                _decode(block, source, column, bits[i], rows[i])
+            else:
+                for d in range(width):
+                    rows[i, d] = live[-1 - source, d]
+        _turn(rows, np.uint64(tile), np.uint64(begin - first), x[0])
         for s in range(extra_at.shape[0]):
-            beside = extra_at[s, j]
-            for d in range(width):
-                x[s + 1, d, j - first] = extra_rows[beside, d] if beside >= 0 else np.float32(0.0)
+            for i in range(tile):
+                beside = extra_at[s, begin + i]
+                for d in range(width):
+                    rows[i, d] = extra_rows[beside, d] if beside >= 0 else np.float32(0.0)
+            _turn(rows, np.uint64(tile), np.uint64(begin - first), x[s + 1])
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _turn(rows, tile, to, x):  # type: ignore[no-untyped-def]
+    """Write a tile of rows as columns of ``x``."""
+    for d in range(rows.shape[1]):
+        for i in range(tile):
+            x[d, to + i] = rows[i, d]
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
@@ -125,21 +140,34 @@ def _gather(w, x, off, n, out):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _add_codes(tab, codes, begin, n, out):  # type: ignore[no-untyped-def]
-    """out[:n] += what each pair's codes add; ``codes`` (fields, P)."""
-    for f in range(codes.shape[0]):
-        code = codes[f]
-        for c in range(n):
-            out[c] += tab[code[begin + c]]
+def _add_codes(tab, codes, runs, pair, first, last, out):  # type: ignore[no-untyped-def]
+    """out[:n] = what each pair's codes add: outcomes one by one, gap and rank by run of pairs that share both."""
+    outcome = codes[0]
+    for r in range(first, last):
+        shared = tab[runs[1, r]] + tab[runs[2, r]]
+        for c in range(np.uint64(runs[0, r]), np.uint64(runs[0, r + 1])):
+            out[c - pair] = shared + tab[outcome[c]]
+    if codes.shape[0] > 1:
+        before = codes[1]
+        for c in range(np.uint64(runs[0, first]), np.uint64(runs[0, last])):
+            out[c - pair] += tab[before[c]]
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _put_codes(w, codes, begin, n, bins):  # type: ignore[no-untyped-def]
+def _put_codes(w, codes, runs, pair, first, last, bins):  # type: ignore[no-untyped-def]
     """bins[code] += w[:n] for each pair's codes."""
-    for f in range(codes.shape[0]):
-        code = codes[f]
-        for c in range(n):
-            bins[code[begin + c]] += w[c]
+    outcome = codes[0]
+    for r in range(first, last):
+        total = np.float32(0.0)
+        for c in range(np.uint64(runs[0, r]), np.uint64(runs[0, r + 1])):
+            total += w[c - pair]
+            bins[outcome[c]] += w[c - pair]
+        bins[runs[1, r]] += total
+        bins[runs[2, r]] += total
+    if codes.shape[0] > 1:
+        before = codes[1]
+        for c in range(np.uint64(runs[0, first]), np.uint64(runs[0, last])):
+            bins[before[c]] += w[c - pair]
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
@@ -177,52 +205,50 @@ def _extent(segments, seg_rows, seg_queries, order, begin, end):  # type: ignore
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _forward(  # type: ignore[no-untyped-def]
-    segments, seg_rows, seg_queries, order, begin, end, pair, codes, null, block, column, live, at, extra_rows, extra_at,
+    segments, seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, null, block, column, live, at, extra_rows, extra_at,
     q, tab, weights, context, bins,
 ):  # fmt: skip
     """Logits, softmax and sums of each query of the segments; ``weights`` (H, P) keeps the softmax for the way back."""
     streams, heads, width = q.shape[1], q.shape[2], q.shape[3]
     low, high, most = _extent(segments, seg_rows, seg_queries, order, begin, end)
-    bits = np.empty(width, np.int32)
-    row = bits.view(np.float32)
+    bits = np.empty((_TILE, width), np.int32)
+    rows = bits.view(np.float32)
     x = np.empty((streams, width, most), np.float32)
     # A buffer of its own, not a slice, and places without sign: so the compiler knows that numbers lie side by side.
     w = np.empty(most, np.float32)
     for s in range(len(segments)):
         b = segments[s]
-        _load(block, column, live, at, extra_rows, extra_at, low[s], high[s], bits, row, x)
+        _load(block, column, live, at, extra_rows, extra_at, low[s], high[s], bits, rows, x)
         for i in range(seg_queries[b], seg_queries[b + 1]):
             k = order[i]
             n, off, first = np.uint64(end[k] - begin[k]), np.uint64(begin[k] - low[s]), np.uint64(pair[k])
             for h in range(heads):
-                for c in range(n):
-                    w[c] = 0
-                _add_codes(tab[k, h], codes, first, n, w)
+                _add_codes(tab[k, h], codes, runs, first, runs_at[k], runs_at[k + 1], w)
                 for m in range(streams):
                     _project(q[k, m, h], x[m], off, n, w)
                 bins[k, h, null] = _softmax(w, tab[k, h, null], n)
                 for c in range(n):
                     weights[h, first + c] = w[c]
-                _put_codes(w, codes, first, n, bins[k, h])
+                _put_codes(w, codes, runs, first, runs_at[k], runs_at[k + 1], bins[k, h])
                 for m in range(streams):
                     _gather(w, x[m], off, n, context[k, m, h])
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _backward(  # type: ignore[no-untyped-def]
-    segments, seg_rows, seg_queries, order, begin, end, pair, codes, null, block, column, live, at, extra_rows, extra_at,
+    segments, seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, null, block, column, live, at, extra_rows, extra_at,
     q, weights, null_weight, d_context, d_bins, dq, d_tab, d_live, d_extra,
 ):  # fmt: skip
     """Gradients of queries and tables, and of those rows that have one (live ones and what travels beside)."""
     streams, heads, width = q.shape[1], q.shape[2], q.shape[3]
     low, high, most = _extent(segments, seg_rows, seg_queries, order, begin, end)
-    bits = np.empty(width, np.int32)
-    row = bits.view(np.float32)
+    bits = np.empty((_TILE, width), np.int32)
+    rows = bits.view(np.float32)
     x, dx = np.empty((streams, width, most), np.float32), np.empty((streams, width, most), np.float32)
     ds, w = np.empty(most, np.float32), np.empty(most, np.float32)
     for s in range(len(segments)):
         b = segments[s]
-        _load(block, column, live, at, extra_rows, extra_at, low[s], high[s], bits, row, x)
+        _load(block, column, live, at, extra_rows, extra_at, low[s], high[s], bits, rows, x)
         first_live = high[s]
         for j in range(low[s], high[s]):
             if at[j] < 0:
@@ -235,8 +261,7 @@ def _backward(  # type: ignore[no-untyped-def]
             for h in range(heads):
                 for c in range(n):
                     w[c] = weights[h, first + c]
-                    ds[c] = 0
-                _add_codes(d_bins[k, h], codes, first, n, ds)
+                _add_codes(d_bins[k, h], codes, runs, first, runs_at[k], runs_at[k + 1], ds)
                 for m in range(streams):
                     _project(d_context[k, m, h], x[m], off, n, ds)
                 mean = null_weight[k, h] * d_bins[k, h, null]
@@ -245,7 +270,7 @@ def _backward(  # type: ignore[no-untyped-def]
                 d_tab[k, h, null] = null_weight[k, h] * (d_bins[k, h, null] - mean)
                 for c in range(n):
                     ds[c] = w[c] * (ds[c] - mean)
-                _put_codes(ds, codes, first, n, d_tab[k, h])
+                _put_codes(ds, codes, runs, first, runs_at[k], runs_at[k + 1], d_tab[k, h])
                 for m in range(streams):
                     _gather(ds, x[m], off, n, dq[k, m, h])
                     # Remembered states are constants: of them nothing needs to be carried back.
@@ -348,6 +373,7 @@ def _sum(parts: F32) -> Tensor:
 def _arrays(ops: Operands, live: Tensor, extra: Tensor) -> tuple[Any, ...]:
     v, work = ops.views, ops.work
     return (
-        work.rows_at, work.queries_at, work.order, v.begin, v.end, work.pairs_at, ops.codes(), int(ops.spans[2]),
+        work.rows_at, work.queries_at, work.order, v.begin, v.end, work.pairs_at, work.runs_at,
+        *ops.codes(), int(ops.spans[2]),
         ops.block_numpy(), ops.column, _numpy(live), ops.at, _numpy(extra), ops.beside,
     )  # fmt: skip

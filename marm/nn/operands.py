@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from marm.nn.views import GAPS, RANKS, Views, gap_edges, pair_codes, rank_buckets
+from marm.nn.views import GAPS, RANKS, Views, gap_edges, gap_rank_runs, outcome_codes, rank_buckets
 from marm.types import I16, I64
 
 
@@ -35,7 +35,11 @@ class Work:
     shares: list[I64]
     """Segments of each thread."""
     pairs: I16
-    """(4, P) of every pair, oldest row first: outcome, gap, rank, previous outcome (-1: there is no previous row)."""
+    """(2, P) of every pair, oldest row first: outcome, previous outcome (-1: there is no previous row)."""
+    runs: I64
+    """(3, runs + 1) of consecutive pairs that share gap and rank: first pair, gap, rank; the last only closes."""
+    runs_at: I64
+    """(Q + 1,) first run of each query."""
 
 
 def plan_work(views: Views, segment_of_query: I64, rows_at: I64, threads: int) -> Work:
@@ -51,8 +55,9 @@ def plan_work(views: Views, segment_of_query: I64, rows_at: I64, threads: int) -
     shares = np.split(np.arange(segments), bounds)
     ranks, edges = rank_buckets(views.longest), gap_edges()
     v = views
-    pairs = pair_codes(v.time, v.known, v.outcome, v.previous, v.begin, v.end, v.asked, ranks, edges, pairs_at)
-    return Work(rows_at, queries_at, order, pairs_at, ranks, edges, shares, pairs)
+    pairs = outcome_codes(v.known, v.outcome, v.previous, v.begin, v.end, v.asked, pairs_at)
+    runs, runs_at = gap_rank_runs(v.time, v.begin, v.end, v.asked, ranks, edges, pairs_at)
+    return Work(rows_at, queries_at, order, pairs_at, ranks, edges, shares, pairs, runs, runs_at)
 
 
 @dataclass(frozen=True)
@@ -71,16 +76,21 @@ class Operands:
     spans: I64
     """(4,) first code of gap, rank, null and previous outcome; the last is -1 without token shift."""
 
-    def codes(self) -> NDArray[np.uint16]:
-        """Codes of every pair as places in the table of codes: (3, P), with token shift (4, P)."""
-        gap0, rank0, _null0, prev0 = self.spans
-        kept = 4 if prev0 >= 0 else 3
-        first = np.array([0, gap0, rank0, prev0], np.int16)[:kept, None]
-        codes = self.work.pairs[:kept] + first
-        if prev0 >= 0:
-            # A row without a previous one takes a place past the end, where nothing is learned.
-            codes[3, self.work.pairs[3] < 0] = prev0 + gap0
-        return codes.view(np.uint16)
+    def codes(self) -> tuple[NDArray[np.uint16], I64]:
+        """Outcome (with token shift the previous one too) of every pair, and runs of gap and rank, as places in the table."""
+        gap0, rank0, _, prev0 = self.spans
+        runs = self.work.runs + np.array([0, gap0, rank0])[:, None]
+        if prev0 < 0:
+            return self.work.pairs[:1].view(np.uint16), runs
+        # A row without a previous one takes a place past the end, where nothing is learned.
+        before = np.where(self.work.pairs[1] < 0, gap0, self.work.pairs[1]) + prev0
+        return np.stack([self.work.pairs[0], before]).astype(np.uint16), runs
+
+    def pair_codes(self) -> list[I64]:
+        """The same written out: places in the table of every pair (P,), one array for each kind of code."""
+        codes, runs = self.codes()
+        lengths = np.diff(runs[0])
+        return [*codes.astype(np.int64), np.repeat(runs[1, :-1], lengths), np.repeat(runs[2, :-1], lengths)]
 
     def block_numpy(self) -> np.ndarray:
         """The block as numpy; float16 as its bits, which is what the fused loops decode."""

@@ -25,7 +25,8 @@ def pairs_of(ops: Operands, device: torch.device) -> Pairs:
     v = ops.views
     at = v.begin[:, None] + np.arange(max(v.longest, 1))
     real = at < v.end[:, None]
-    codes = np.zeros((len(flat := ops.codes()), *at.shape), np.int64)
+    flat = ops.pair_codes()
+    codes = np.zeros((len(flat), *at.shape), np.int64)
     codes[:, real] = flat
     row = torch.from_numpy(np.where(real, at, -1)).to(device)
     return Pairs(row, list(torch.from_numpy(codes).to(device)))

@@ -144,7 +144,15 @@ class HashTable:
             used = _add_gradient(
                 bag.keys, bag.offsets, bag.weights, gradient, len(self), self._place, touched, used, total
             )
-        _adagrad(self.weight.numpy(), self.square.numpy(), touched[:used], total, self._place, np.float32(rate), np.float32(FLOOR))
+        _adagrad(
+            self.weight.numpy(),
+            self.square.numpy(),
+            touched[:used],
+            total,
+            self._place,
+            np.float32(rate),
+            np.float32(FLOOR),
+        )
 
     def touched(self) -> Tensor:
         """Rows ever learned: what a cut has to keep, since all others are as the seed made them."""

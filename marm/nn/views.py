@@ -61,29 +61,33 @@ def gap_edges() -> I64:
 
 
 @nb.njit(cache=True, nogil=True)
-def pair_codes(
-    time: I64,
-    known: I64,
-    outcome: I16,
-    previous: I64,
-    begin: I64,
-    end: I64,
-    asked: I64,
-    ranks: I64,
-    edges: I64,
-    pair: I64,
-) -> I16:
-    """Codes of every pair of a query and a row it sees, oldest row first: outcome, gap, rank, previous outcome, (4, P)."""
-    out = np.empty((4, pair[-1]), np.int16)
+def outcome_codes(known: I64, outcome: I16, previous: I64, begin: I64, end: I64, asked: I64, pair: I64) -> I16:
+    """Outcomes of every pair of a query and a row it sees, oldest row first: its own, its previous row's, (2, P)."""
+    out = np.empty((2, pair[-1]), np.int16)
     for k in range(len(begin)):
-        gap = 0
-        for j in range(end[k] - 1, begin[k] - 1, -1):
+        for j in range(begin[k], end[k]):
             p = pair[k] + j - begin[k]
-            while gap < len(edges) and asked[k] - time[j] >= edges[gap]:
-                gap += 1
             out[0, p] = outcome[j] if known[j] <= asked[k] else 0
-            out[1, p] = gap
-            out[2, p] = ranks[end[k] - j]
             before = previous[j]
-            out[3, p] = -1 if before < 0 else (outcome[before] if known[before] <= asked[k] else 0)
+            out[1, p] = -1 if before < 0 else (outcome[before] if known[before] <= asked[k] else 0)
     return out
+
+
+@nb.njit(cache=True, nogil=True)
+def gap_rank_runs(time: I64, begin: I64, end: I64, asked: I64, ranks: I64, edges: I64, pair: I64) -> tuple[I64, I64]:
+    """Runs of pairs that share gap and rank bucket, oldest row first: (3, runs + 1) and the first of each query."""
+    at = np.zeros(len(begin) + 1, np.int64)
+    out = np.empty((3, min(pair[-1], len(begin) * (len(edges) + 1 + ranks.max() + 1)) + 1), np.int64)
+    run = 0
+    for k in range(len(begin)):
+        gap = len(edges)
+        for j in range(begin[k], end[k]):
+            while gap > 0 and asked[k] - time[j] < edges[gap - 1]:
+                gap -= 1
+            rank = ranks[end[k] - j]
+            if j == begin[k] or out[1, run - 1] != gap or out[2, run - 1] != rank:
+                out[0, run], out[1, run], out[2, run] = pair[k] + j - begin[k], gap, rank
+                run += 1
+        at[k + 1] = run
+    out[0, run], out[1, run], out[2, run] = pair[-1], 0, 0
+    return out[:, : run + 1].copy(), at

@@ -8,6 +8,7 @@ import polars as pl
 
 from marm.config import RunConfig
 from marm.data.arrow import map_batch
+from marm.data.known import InOrder
 from marm.data.labels import Tally
 from marm.data.order import UnsortedError, blocks_by_bucket, blocks_in_order
 from marm.data.parts import Manifest, PartWriter
@@ -79,9 +80,11 @@ class _Preparation:
 
     def _write(self, blocks: Iterator[pl.DataFrame]) -> PartWriter:
         # Parts of a first way that was given up are written over: this one has at least as many.
+        data = self._plan.run.data
         self._tally = Tally(list(self._plan.run.tasks))
+        in_order = InOrder() if data.history is not None and data.feedback_delay != 0 else None
         writer = PartWriter(self._folder, self._plan.part_rows())
-        for block in blocks:
+        for block in map(in_order, blocks) if in_order else blocks:
             self._tally.add(block["time"].to_numpy(), block[LABELS].to_numpy())
             writer.add(block)
         writer.finish()

@@ -17,7 +17,6 @@ from torch import Tensor
 from marm.nn.operands import Operands, Work
 from marm.types import F32, I64
 
-
 _TILE = 16
 """Rows turned from row by row to number by number at a time."""
 
@@ -205,8 +204,8 @@ def _extent(segments, seg_rows, seg_queries, order, begin, end):  # type: ignore
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _forward(  # type: ignore[no-untyped-def]
-    segments, seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, null, block, column, live, at, extra_rows, extra_at,
-    q, tab, weights, context, bins,
+    segments, seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, null, block, column, live, at,
+    extra_rows, extra_at, q, tab, weights, context, bins,
 ):  # fmt: skip
     """Logits, softmax and sums of each query of the segments; ``weights`` (H, P) keeps the softmax for the way back."""
     streams, heads, width = q.shape[1], q.shape[2], q.shape[3]
@@ -236,8 +235,8 @@ def _forward(  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _backward(  # type: ignore[no-untyped-def]
-    segments, seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, null, block, column, live, at, extra_rows, extra_at,
-    q, weights, null_weight, d_context, d_bins, dq, d_tab, d_live, d_extra,
+    segments, seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, null, block, column, live, at,
+    extra_rows, extra_at, q, weights, null_weight, d_context, d_bins, dq, d_tab, d_live, d_extra,
 ):  # fmt: skip
     """Gradients of queries and tables, and of those rows that have one (live ones and what travels beside)."""
     streams, heads, width = q.shape[1], q.shape[2], q.shape[3]

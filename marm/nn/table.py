@@ -14,7 +14,6 @@ from torch import Tensor
 
 from marm.types import F32, I64, U64
 
-
 FLOOR = 0.1
 """Added to a row's accumulator: without it a row's first step is as long for a stray gradient as for a real one."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -41,9 +42,9 @@ def write_cut(
             _sync(path)
         beside.rename(target)
         _sync(cuts)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise DiskError(target, error) from None
+        raise DiskError(target, error if isinstance(error, OSError) else OSError(str(error))) from None
 
 
 def _sync(path: Path) -> None:

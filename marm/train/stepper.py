@@ -21,7 +21,7 @@ from marm.store.slots import SlotMap
 from marm.train.learner import Learner
 from marm.train.steps import first_stop, next_events, tie_groups
 from marm.train.tally import Tally
-from marm.train.waiting import Waiting, beyond, first_of_user
+from marm.train.waiting import Waiting, beyond, first_of_user, may_enter
 from marm.types import F32, I64, U64, Bool
 
 
@@ -103,7 +103,8 @@ class Stepper:
 
     def _score_and_wait(self, new: Exposures, spool: Spool | None) -> None:
         """Score with the live tail of each user before its first new event; what overflows the tail is remembered."""
-        held, places = self.waiting.held, self.waiting.tail(new.user)
+        now = int(new.time[0])
+        held, places = self.waiting.held, self.waiting.tail(new.user, now)
         tail = held.pick(places) if held else new.pick(places)
         both = join(tail, new)
         key = np.concatenate([first_of_user(tail.user, new.user), np.arange(len(new))])
@@ -117,9 +118,9 @@ class Stepper:
         self._record(spool, both, asked, attended, self._labels(both, asked), is_new[asked.exposure])
         if not self.remembers:
             self.waiting.add(new, np.zeros(len(new), bool))
-            self.waiting.trim(self.run.train.live - self._new_live)
+            self.waiting.trim(self.run.train.live - self._new_live, now)
             return
-        early = both.history.copy()
+        early = may_enter(both, now)
         early[early] = beyond(both.user[early], self.run.train.live - self._new_live)
         self._remember(both, asked, attended, np.flatnonzero(early))
         self.waiting.remembered[places[order[early & ~is_new]]] = True

@@ -16,7 +16,8 @@ def next_events(log: EventLog, position: int, most: int, live: int, end: int) ->
         high = min(position + span, end)
         events = log.read(position, high)
         user = SlotMap(len(events)).insert(events.user)
-        stop = first_stop(user, events.time, events.history, most, live)
+        # Where a filter reads an outcome that is not known yet, the event may enter: the outcome must not move the step.
+        stop = first_stop(user, events.time, events.history | (events.known > events.time), most, live)
         # A group that fills all that was read may go on.
         if stop < len(events) or high == end:
             return events if stop == len(events) else log.read(position, position + stop)

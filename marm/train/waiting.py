@@ -36,18 +36,19 @@ class Waiting:
         due[order] = _due(user[order], held.time[order], held.known[order], now, self._segment, self._after)
         return np.flatnonzero(due)
 
-    def tail(self, users: np.ndarray) -> I64:
-        """Places of these users' exposures that are not remembered yet and enter histories: their live tail."""
+    def tail(self, users: np.ndarray, now: int) -> I64:
+        """Places of these users' exposures that are not remembered yet and may enter histories: their live tail."""
         if self.held is None:
             return np.zeros(0, np.int64)
-        return np.flatnonzero(~self.remembered & self.held.history & np.isin(self.held.user, users))
+        return np.flatnonzero(~self.remembered & may_enter(self.held, now) & np.isin(self.held.user, users))
 
-    def trim(self, limit: int) -> None:
-        """Keep each user's newest ``limit`` exposures, of those that enter histories."""
+    def trim(self, limit: int, now: int) -> None:
+        """Keep each user's newest ``limit`` exposures, of those that may enter histories."""
         if self.held is not None:
-            shown = np.flatnonzero(self.held.history)
+            may = may_enter(self.held, now)
+            shown = np.flatnonzero(may)
             gone = beyond(self.held.user[shown], limit)
-            self.release(np.union1d(np.flatnonzero(~self.held.history), shown[gone]))
+            self.release(np.union1d(np.flatnonzero(~may), shown[gone]))
 
     def release(self, places: I64) -> None:
         """These were learned from."""
@@ -80,6 +81,11 @@ def _due(user: I64, time: I64, known: I64, now: int, segment: int, after: int) -
             due[begin:ready] = True
         begin = end
     return due
+
+
+def may_enter(seen: Exposures, now: int) -> Bool:
+    """Whether each enters histories; true where that hangs on an outcome not known yet, which must not show in anything."""
+    return seen.history | (seen.known > now)
 
 
 def first_of_user(users: np.ndarray, new: np.ndarray) -> I64:

@@ -53,7 +53,11 @@ def predict(
     out: Annotated[Path, typer.Option(help="Parquet file to write")] = Path("scores.parquet"),
 ) -> None:
     """Score pairs of a user and an item at a time (now: after the last event) into a Parquet file."""
-    count = predict_pairs(Scorer(folder), pairs, out)
+    scorer = Scorer(folder)
+    try:
+        count = predict_pairs(scorer, pairs, out)
+    finally:
+        scorer.close()
     typer.echo(json.dumps({"pairs": count, "out": str(out)}))
 
 

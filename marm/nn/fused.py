@@ -31,9 +31,9 @@ def _decode_by_type(block: Any, row: int, column: int, bits: Any, out: Any) -> A
     if block.dtype == nb.types.uint16:
 
         def half(block: Any, row: int, column: int, bits: Any, out: Any) -> None:
-            row, column = np.uint64(row), np.uint64(column)
+            i, first = np.uint64(row), np.uint64(column)
             for d in range(np.uint64(len(out))):
-                h = np.int32(block[row, column + d])
+                h = np.int32(block[i, first + d])
                 bits[d] = ((h & np.int32(0x7FFF)) << np.int32(13)) | ((h & np.int32(0x8000)) << np.int32(16))
             for d in range(len(out)):
                 out[d] *= np.float32(2.0**112)
@@ -41,9 +41,9 @@ def _decode_by_type(block: Any, row: int, column: int, bits: Any, out: Any) -> A
         return half
 
     def full(block: Any, row: int, column: int, bits: Any, out: Any) -> None:
-        row, column = np.uint64(row), np.uint64(column)
+        i, first = np.uint64(row), np.uint64(column)
         for d in range(np.uint64(len(out))):
-            out[d] = block[row, column + d]
+            out[d] = block[i, first + d]
 
     return full
 

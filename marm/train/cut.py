@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from marm.errors import DiskError, FolderError
 from marm.nn.table import HashTable
@@ -92,6 +92,15 @@ class Cut:
         """What memory gained since the cut before."""
         tensors = self.tensors("memory")
         return Rows(**{f.name: _array(tensors[f.name], f.name) for f in fields(Rows)})
+
+
+def load_weights(model: nn.Module, table: HashTable, cut: Cut) -> None:
+    """Weights of a cut into a fresh model and table. Errors: ``FolderError`` where another release made them."""
+    try:
+        model.load_state_dict(cut.tensors("model"))
+    except RuntimeError:
+        raise FolderError(f"{cut.path}: its weights have another shape than this release makes: train anew") from None
+    load_table(table, cut.tensors("table"))
 
 
 def rows_tensors(rows: Rows) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from marm.errors import DiskError, FolderError
 from marm.metrics.spool import Spool
 from marm.report import write_report
 from marm.store import ArenaStore, LmdbStore
-from marm.train.cut import Cut, cut_numbers, load_table
+from marm.train.cut import Cut, cut_numbers, load_weights
 from marm.train.files import write_text
 from marm.train.results import (
     age_figures,
@@ -143,8 +143,7 @@ def open_run(out: Path, scratch: Path, log: EventLog, run: RunConfig, copy: bool
         parts = build(run, log, scratch, threads, url="lmdb://memory")
     else:
         parts = build(run, log, out, threads, readonly=True)
-    parts.engine.model.load_state_dict(cut.tensors("model"))
-    load_table(parts.engine.table, cut.tensors("table"))
+    load_weights(parts.engine.model, parts.engine.table, cut)
     parts.engine.model.eval()
     parts.engine.memory.budget.adopt(parts.store.holding())
     parts.engine.version = cut.state["steps"]

@@ -55,12 +55,12 @@ def ring_shape(run: RunConfig, log: EventLog) -> RingShape:
 
 
 def family(run: RunConfig) -> str:
-    """What must be equal for a model to read rows: features, tasks and the shape of the layers, as a short hash."""
+    """What must be equal for a model to read rows: features, tasks and all of the model, as a short hash."""
     told = {
         "version": VERSION,
         "features": run.features.model_dump(),
         "tasks": [[n, t.kind, t.history, t.edges] for n, t in run.tasks.items()],
-        "model": {k: getattr(run.model, k) for k in ("layers", "width", "token_shift", "raw_rows", "memory_reads")},
+        "model": run.model.model_dump(),
         "history": run.data.history,
     }
     return "features " + hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]

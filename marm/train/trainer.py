@@ -12,7 +12,7 @@ from marm.errors import FolderError
 from marm.metrics.progressive import summarise
 from marm.metrics.spool import Spool
 from marm.store.arena import ArenaStore
-from marm.train.cut import Cut, drop_old_cuts, load_table, rows_tensors, table_tensors, write_cut
+from marm.train.cut import Cut, drop_old_cuts, load_weights, rows_tensors, table_tensors, write_cut
 from marm.train.files import Lines
 from marm.train.learner import Learner
 from marm.train.setup import Parts
@@ -59,8 +59,7 @@ class Trainer:
 
     def load(self, cut: Cut) -> None:
         """Take up where a cut was made; its delta goes into the store if that was missed."""
-        self.engine.model.load_state_dict(cut.tensors("model"))
-        load_table(self.engine.table, cut.tensors("table"))
+        load_weights(self.engine.model, self.engine.table, cut)
         state = cut.state
         self.learner.load(cut.tensors("optimizer"), state["learned"])
         self.stepper.steps, self.position, self.passes = state["steps"], state["position"], state["passes"]

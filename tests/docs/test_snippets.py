@@ -1,0 +1,53 @@
+"""Every command and every snippet of the documentation runs, in order, from an empty folder for each page."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from marm.config import RunConfig
+from marm.config.load import check_run
+from tests.docs.commands import run
+from tests.docs.pages import PAGES, Block, blocks
+
+LANGUAGES = {"sh", "python", "toml", "text", "floors"}
+BASE = {"data": {"log": "log", "user": "user", "item": "item", "time": "time"}, "tasks": {"click": {"column": "click"}}}
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Any:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_and_snippet_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "snippet"}
+    for block in blocks(page):
+        if block.language == "sh":
+            for line in block.text.splitlines():
+                run(line)
+        if block.language == "python":
+            # Line numbers of a failure are those of the page.
+            exec(compile("\n" * (block.line - 1) + block.text, page, "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_part_of_a_run_file_on_a_page_is_accepted(page: str) -> None:
+    for block in blocks(page):
+        if block.language == "toml":
+            assert isinstance(check_run(_laid_over(BASE, block), f"{page} line {block.line}"), RunConfig)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_fenced_block_is_of_a_kind_that_is_checked(page: str) -> None:
+    assert {block.language for block in blocks(page)} <= LANGUAGES
+
+
+def _laid_over(base: dict[str, Any], block: Block) -> dict[str, Any]:
+    part = tomllib.loads(block.text)
+    return {**base, **part, "data": {**base["data"], **part.get("data", {})}}

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -82,10 +83,11 @@ def _cell(value: object) -> str:
 
 
 def write_result(name: str, config: dict[str, Any], figures: dict[str, Any], out: Path | None = None) -> None:
-    """One JSON line, last on stdout, and appended to ``out``: what was measured, of which commit, on what machine."""
+    """One JSON line, last on stdout, and appended to ``out``: what was measured, when, of which commit, on what machine."""
     text = json.dumps(config, sort_keys=True, default=str)
     result = {
         "benchmark": name,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "config": config,
         "config_hash": hashlib.sha256(text.encode()).hexdigest()[:12],

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+
+from marm.config import TaskConfig
+from marm.errors import SettingError
+from marm.model.outcomes import OutcomeCodes
+
+NAN = float("nan")
+CLICK = TaskConfig(column="click")
+WATCH = TaskConfig(column="watch", kind="regression", edges=[1.0, 2.0])
+
+
+def rows(*values: list[float]) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+def test_each_combination_of_outcomes_has_a_code_of_its_own_and_unknown_is_none_of_them() -> None:
+    codes = OutcomeCodes({"click": CLICK, "watch": WATCH})
+    every = rows(*([click, watch] for click in (NAN, 0, 1) for watch in (NAN, 0.5, 1.5, 2.5)))
+    assert codes.encode(every).tolist() == list(range(1, 13)) and len(codes) == 13
+
+
+def test_a_number_on_an_edge_is_in_the_upper_bucket() -> None:
+    codes = OutcomeCodes({"watch": WATCH})
+    assert codes.encode(rows([0.99], [1.0], [1.99], [2.0], [-5.0])).tolist() == [2, 3, 3, 4, 2]
+
+
+def test_a_codes_parts_are_one_row_for_each_task_and_unknown_has_its_own() -> None:
+    codes = OutcomeCodes({"click": CLICK, "watch": WATCH})
+    parts = codes.parts()
+    assert parts.shape == (13, 1 + 3 + 4)
+    assert parts[0].nonzero().flatten().tolist() == [0]
+    assert parts[1:, 0].sum() == 0 and torch.equal(parts[1:].sum(1), torch.full((12,), 2.0))
+    click_1_watch_high = int(codes.encode(rows([1, 2.5]))[0])
+    assert parts[click_1_watch_high].nonzero().flatten().tolist() == [1 + 2, 1 + 3 + 3]
+    click_0_watch_nan = int(codes.encode(rows([0, NAN]))[0])
+    assert parts[click_0_watch_nan].nonzero().flatten().tolist() == [1 + 1, 1 + 3 + 0]
+
+
+def test_tasks_left_out_of_histories_do_not_move_the_code() -> None:
+    tasks = {"click": CLICK, "like": TaskConfig(column="like", history=False), "buy": TaskConfig(every_row=True)}
+    codes = OutcomeCodes(tasks)
+    assert codes.encode(rows([1, 0, 1], [1, 1, 0], [1, NAN, NAN])).tolist() == [3, 3, 3]
+    assert len(OutcomeCodes(tasks, used=False)) == 2
+
+
+def test_not_observed_counts_as_the_lowest_where_codes_run_out() -> None:
+    edges = [float(i) for i in range(255)]
+    codes = OutcomeCodes({"watch": TaskConfig(column="watch", kind="regression", edges=edges)})
+    assert len(codes) == 257
+    assert codes.encode(rows([NAN], [-1.0], [300.0])).tolist() == [1, 1, 256]
+
+
+def test_too_many_combinations_name_the_settings() -> None:
+    tasks = {f"t{i}": TaskConfig(column="c") for i in range(9)}
+    with pytest.raises(
+        SettingError, match=r"t0, .*t8 have 512 combinations .* 256 fit: set tasks\.t8\.history = false"
+    ):
+        OutcomeCodes(tasks)

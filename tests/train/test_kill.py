@@ -1,0 +1,195 @@
+"""A run that is stopped at any moment and taken up again ends as the unbroken one, bit for bit."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from marm.config import RunConfig, to_toml
+from marm.metrics.spool import Spool
+from marm.store import ArenaStore, LmdbStore
+from marm.train import cut
+from marm.train import run as commands
+from marm.train.files import Lines
+from marm.train.learner import Learner
+from marm.train.stepper import Stepper
+from tests.train.folders import assert_same_run
+from tests.train.logs import log_frame, run_over, write_world
+
+RUNS: dict[str, dict[str, Any]] = {
+    "arena, delay, negatives": {
+        "data": {"feedback_delay": "delay"},
+        "negatives": {"per_event": 1, "recent": 50},
+    },
+    "lmdb, delay, a budget, a hot arena for few, two passes": {
+        "data": {"feedback_delay": "delay"},
+        "memory": {"url": "lmdb://memory", "budget": 2000, "hot": 10 * 31 * 80},
+        "train": {"passes": 2, "micro_batch": 8, "cut_every": 70},
+    },
+    "lmdb, segments, a filtered history, token shift": {
+        "data": {"history": "click = 1"},
+        "memory": {"url": "lmdb://memory"},
+        "train": {"segment": 3, "segment_after": 300.0},
+        "model": {"token_shift": True},
+    },
+    "lmdb, learned at once": {"memory": {"url": "lmdb://memory", "budget": 3000}},
+}
+ROUNDS, SOAK_ROUNDS = 3, 30
+"""For each kind of run; up to two ends in a round."""
+PROCESS_KILLS, SOAK_PROCESS_KILLS = 3, 20
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it, files stay as they are."""
+
+
+class Reaper:
+    """Counts the calls after which the disk or the weights are another, and ends the run at one of them."""
+
+    PLACES: tuple[tuple[Any, str], ...] = (
+        (os, "fsync"),
+        (Path, "rename"),
+        (Path, "replace"),
+        (Path, "mkdir"),
+        (cut.shutil, "rmtree"),
+        (cut, "save_file"),
+        (ArenaStore, "append"),
+        (LmdbStore, "append"),
+        (LmdbStore, "clear"),
+        (Stepper, "step"),
+        (Learner, "learn"),
+        (Spool, "_write"),
+        (Lines, "append"),
+    )
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.calls, self.at, self.before = 0, -1, True
+        for owner, name in self.PLACES:
+            patch.setattr(owner, name, self._watched(getattr(owner, name), name))
+
+    def arm(self, at: int, before: bool) -> None:
+        """End the run at this call from now on: before it is done, or right after."""
+        self.calls, self.at, self.before = 0, at, before
+
+    def _watched(self, real: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def watched(*args: Any, **named: Any) -> Any:
+            mine = self.calls == self.at
+            self.calls += 1
+            if mine and self.before:
+                if name == "_write":
+                    real(args[0], args[1][: len(args[1]) // 2])
+                raise Killed
+            done = real(*args, **named)
+            if mine:
+                raise Killed
+            return done
+
+        return watched
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_run_ended_at_any_call_ends_like_the_unbroken_one(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soak: Callable[[int, int], int]
+) -> None:
+    world = write_world(tmp_path / "world", log_frame(events=120))
+    run = run_over(world, **RUNS[kind])
+    reaper = Reaper(monkeypatch)
+    commands.train(run, tmp_path / "whole")
+    calls, chance = reaper.calls, random.Random(kind)
+    for number in range(soak(ROUNDS, SOAK_ROUNDS)):
+        out = tmp_path / f"broken{number}"
+        ends = []
+        for _ in range(2):
+            ends.append((chance.randrange(calls), chance.random() < 0.5))
+            reaper.arm(*ends[-1])
+            if finished(run, out):
+                break
+        reaper.arm(-1, True)
+        take_up(run, out)
+        try:
+            assert_same_run(tmp_path / "whole", out)
+        except AssertionError as error:
+            raise AssertionError(f"ended at calls {ends} of {calls}") from error
+
+
+def finished(run: RunConfig, out: Path) -> bool:
+    try:
+        take_up(run, out)
+    except Killed:
+        return False
+    return True
+
+
+def take_up(run: RunConfig, out: Path) -> None:
+    """What a person does: resume, or train where not even the run file was written."""
+    if (out / "run.toml").exists():
+        commands.resume(out)
+    else:
+        commands.train(run, out)
+
+
+def process(*words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "marm", *words, "--quiet"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def wait_for_change(path: Path, child: subprocess.Popen[bytes]) -> None:
+    """Until the path appears or its size changes, or the child has ended."""
+    old = size_of(path)
+    while size_of(path) == old and child.poll() is None:
+        time.sleep(0.002)
+
+
+def test_a_process_killed_at_any_moment_ends_like_the_unbroken_one(
+    tmp_path: Path, soak: Callable[[int, int], int]
+) -> None:
+    """One folder after the other, up to four kills in each; the first whole run is another process than this one too."""
+    world = write_world(tmp_path / "world", log_frame(events=600))
+    run = run_over(world, memory={"url": "lmdb://memory"}, data={"feedback_delay": "delay"})
+    (tmp_path / "run.toml").write_text(to_toml(run), encoding="utf-8")
+    commands.train(run, tmp_path / "whole")
+    chance, left, folder = random.Random(7), soak(PROCESS_KILLS, SOAK_PROCESS_KILLS), 0
+    while left:
+        out = tmp_path / f"broken{folder}"
+        folder += 1
+        for _ in range(4):
+            left -= kill_once(tmp_path / "run.toml", out, chance)
+            if not left:
+                break
+        last(tmp_path / "run.toml", out)
+        assert_same_run(tmp_path / "whole", out)
+
+
+def words_for(run: Path, out: Path) -> list[str]:
+    return ["resume", str(out)] if (out / "run.toml").exists() else ["train", str(run), "--out", str(out)]
+
+
+def kill_once(run: Path, out: Path, chance: random.Random) -> bool:
+    """Start, wait until it is at work, and kill it some time later; whether it was still alive."""
+    child = process(*words_for(run, out))
+    wait_for_change(out / "predictions.spool" if (out / "run.toml").exists() else out / "run.toml", child)
+    time.sleep(chance.random() * 1.5)
+    alive = child.poll() is None
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    return alive
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else -1
+
+
+def last(run: Path, out: Path) -> None:
+    child = process(*words_for(run, out))
+    _, said = child.communicate()
+    assert child.returncode == 0, said.decode()
+    assert pl.read_parquet(out / "predictions.parquet").height == 600

@@ -6,11 +6,13 @@ At the small size they only show that all runs and about how fast; figures to re
 """
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from benchmarks.common import ROOT
+from marm.__main__ import ALLOCATOR
 
 SMALL = {
     "store_read": ["--users", "200", "--naive-users", "20", "--repeats", "3"],
@@ -45,7 +47,8 @@ def run(name: str, full: bool, results: Path) -> bool:
     """One benchmark; whether it came to its end."""
     flags = (FULL if full else SMALL)[name]
     words = [sys.executable, "-m", f"benchmarks.{name}", *flags, "--out", str(results / f"{name}.jsonl")]
-    return subprocess.run(words, cwd=ROOT, check=False).returncode == 0
+    # As the `marm` command runs: it sets the allocator before it starts.
+    return subprocess.run(words, cwd=ROOT, env={**ALLOCATOR, **os.environ}, check=False).returncode == 0
 
 
 if __name__ == "__main__":

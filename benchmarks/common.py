@@ -35,13 +35,14 @@ def median_seconds(work: Callable[[], object], repeats: int = 7, warmup: int = 1
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores that this process may use, memory and versions."""
+    """Processor, cores that this process may use, memory, versions, and how glibc was told to keep freed memory."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "ram_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
     }
 
 

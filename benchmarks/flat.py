@@ -22,7 +22,8 @@ from marm.train.run import train
 EACH = 64
 """Events of a user."""
 
-HOT = 16 * 2**20
+HOT = 4 * 2**20
+"""Room for some 280 users, so that even X does not fit."""
 TIMES = 10
 
 

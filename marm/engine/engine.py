@@ -76,10 +76,10 @@ class Engine:
         return Attended(self.model(embedded, passed), embedded, bags, recalled)
 
     def _recall(self, batch: Batch) -> Recalled:
-        """The window, the row before it for token shift, and what may still be hidden at the newest end."""
+        """The window and the row before it for token shift; the whole ring where rows may be hidden at its newest end."""
         if not self.run.model.layers:
             return self.memory.recall(batch.users, batch.since, 0)
-        count = self.run.memory.window + self._lead + self._hidden * self.run.train.live
+        count = self.memory.shape.capacity if self._hidden else self.run.memory.window + self._lead
         return self.memory.recall(batch.users, batch.since, count)
 
     def _pass(

@@ -192,7 +192,9 @@ class Memory:
     def forget(self) -> None:
         """Forget everything here; the next cut must clear the store before it appends."""
         self.hot.release(self.hot.held())
+        dropped = self.budget.dropped_users
         self.budget = Budget(self.budget.most_bytes, self.shape.state_bytes, self.shape.capacity)
+        self.budget.dropped_users = dropped
         self._pending.clear()
         self._dropped.clear()
 

@@ -13,6 +13,7 @@ PAGES = [
     "docs/own_data.md",
     "docs/own_model.md",
     "docs/log.md",
+    "docs/results.md",
 ]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

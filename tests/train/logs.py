@@ -18,7 +18,7 @@ FEATURES = {
 """``shelf`` is an item feature that stands in the log; the others of items and users stand in their files."""
 
 
-def log_frame(seed: int = 0, events: int = 300, users: int = 12, items: int = 20) -> pl.DataFrame:
+def log_frame(seed: int = 0, events: int = 200, users: int = 12, items: int = 20) -> pl.DataFrame:
     """A log in time order: ties of one user and of many, repeats, both kinds of outcome, some not observed."""
     rng = np.random.default_rng(seed)
     time = START + np.cumsum(rng.integers(0, 40, events) * (rng.random(events) > 0.4))
@@ -89,8 +89,8 @@ def run_over(folder: Path, **sections: dict[str, Any]) -> RunConfig:
         "train": {
             "live": 6,
             "micro_batch": 16,
-            "window_events": 100,
-            "cut_every": 100,
+            "window_events": 80,
+            "cut_every": 80,
             "device": "cpu",
             "threads": 1,
             "warmup": 5,

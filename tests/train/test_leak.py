@@ -64,13 +64,13 @@ def scored(folder: Path, frame: pl.DataFrame, sections: dict[str, Any]) -> pl.Da
 
 @pytest.mark.parametrize("kind", RUNS)
 def test_a_log_altered_after_t_has_the_same_predictions_up_to_t(kind: str, tmp_path: Path) -> None:
-    frame = log_frame(events=200)
+    frame = log_frame(events=150)
     whole = scored(tmp_path / "whole", frame, RUNS[kind])
     drawn = RUNS[kind].get("negatives", {}).get("per_event", 0)
     # One time in the middle of a step, one at whose end several users' events are tied.
     ties = frame["time"].to_numpy()
     for number, (name, alter) in enumerate(LATER.items()):
-        t = int(ties[[70, 97, 131, 158][number]])
+        t = int(ties[[50, 71, 97, 121][number]])
         other = scored(tmp_path / str(number), alter(frame, t), RUNS[kind])
         before = (pl.col("time") <= t) if whole["time"].dtype.is_integer() else (pl.col("time").dt.epoch("s") <= t)
         early, same = whole.filter(before), other.filter(before)
@@ -80,10 +80,12 @@ def test_a_log_altered_after_t_has_the_same_predictions_up_to_t(kind: str, tmp_p
         assert not whole.equals(other), name
 
 
+@pytest.mark.parametrize("users", [12, 2])
 @pytest.mark.parametrize("kind", [kind for kind in RUNS if "delay" in kind])
-def test_outcomes_not_known_at_t_leave_the_predictions_up_to_t(kind: str, tmp_path: Path) -> None:
-    frame = log_frame(events=200).with_columns(delay=pl.col("delay") * 5)
-    t = int(frame["time"][120])
+def test_outcomes_not_known_at_t_leave_the_predictions_up_to_t(kind: str, users: int, tmp_path: Path) -> None:
+    """With two users, each has more of them than a window and a live tail hold."""
+    frame = log_frame(seed=2, events=150, users=users).with_columns(delay=pl.col("delay") * 3)
+    t = int(frame["time"][100])
     unknown = (pl.col("time") + pl.col("delay")) > t
     flipped = frame.with_columns(
         click=pl.when(unknown).then(1 - pl.col("click")).otherwise(pl.col("click")),

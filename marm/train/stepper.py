@@ -150,8 +150,8 @@ class Stepper:
 
     def _remember(self, seen: Exposures, asked: Asked, attended: Attended, which: I64) -> None:
         query = torch.from_numpy(asked.query_of_exposure[which])
-        states = attended.output.state_QKD.detach()
-        self.engine.remember(seen.pick(which), states[query.to(states.device)], self.steps)
+        states = attended.state_QKD[query.to(attended.state_QKD.device)]
+        self.engine.remember(seen.pick(which), states, self.steps)
 
     def _drawn(self, seen: Exposures, which: Bool | None = None) -> Drawn:
         """Negatives of the exposures, the same in whatever pass they are drawn."""
@@ -188,7 +188,7 @@ class Stepper:
     ) -> None:
         if spool is None:
             return
-        scores = self.engine.model.predict(attended.output.logit_QT.detach().float()).cpu().numpy()[: len(labels)]
+        scores = self.engine.model.predict(attended.logit_QT.float()).cpu().numpy()
         number = seen.number[asked.exposure]
         item = np.where(asked.drawn_from >= 0, asked.drawn_from, number)
         drawn = asked.drawn_from >= 0

@@ -6,7 +6,9 @@ import typer
 
 from marm.cli import data, memory, simulate, train
 from marm.cli.demo import demo
+from marm.cli.follow import follow
 from marm.cli.results import results
+from marm.cli.up import up
 from marm.errors import MarmError
 
 app = typer.Typer(
@@ -24,6 +26,8 @@ app.command()(train.train)
 app.command()(train.resume)
 app.command()(train.evaluate)
 app.command()(train.predict)
+app.command()(follow)
+app.command()(up)
 app.command()(demo)
 app.command()(results)
 app.add_typer(memory.app, name="memory")

@@ -62,7 +62,7 @@ class Layer:
         return [self.target, *self.attention.parameters()]
 
 
-def make(shape: Shape, threads: int) -> Layer:
+def make(shape: Shape) -> Layer:
     """Full windows of remembered float16 rows, each user's in one run somewhere in a large block."""
     random = np.random.default_rng(0)
     torch.manual_seed(0)
@@ -84,7 +84,7 @@ def make(shape: Shape, threads: int) -> Layer:
     at = (random.permutation(2 * b)[:b, None] * n + np.arange(n)).reshape(-1)
     attention = TargetAttention(shape.width, HEADS, torch.eye(OUTCOMES))
     beside = np.zeros((0, b * n), np.int64)
-    work = plan_work(views, segment, rows_at, threads)
+    work = plan_work(views, segment, rows_at)
     ops = Operands(views, work, block, shape.width, at, beside, attention.spans)
     live = torch.randn(len(segment), shape.width)
     return Layer(shape, attention, torch.randn(len(segment), shape.width, requires_grad=True), live, ops)
@@ -193,7 +193,7 @@ def main() -> None:
     rows: list[list[object]] = []
     figures: list[dict[str, Any]] = []
     for shape in shapes(args.full):
-        found = seconds(make(shape, args.threads), args.threads, args.repeats)
+        found = seconds(make(shape), args.threads, args.repeats)
         name = f"n={shape.window}, d={shape.width}, {shape.targets} targets x {shape.histories}"
         for i, what in enumerate(("forward", "and backward")):
             times = [found[way][i] * 1e3 if way in found else None for way in WAYS]

@@ -7,6 +7,7 @@ import numpy as np
 
 from marm.data.events import Column
 from marm.memory.memory import Recalled
+from marm.model.features import take
 from marm.nn.views import Views
 from marm.store.slots import SlotMap
 from marm.types import I16, I64, U64, Bool
@@ -39,6 +40,34 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.segment)
+
+    def of_users(self, which: I64) -> tuple["Batch", I64]:
+        """The batch of these users alone (places, rising), and which queries are theirs."""
+        number = np.full(len(self.users), -1)
+        number[which] = np.arange(len(which))
+        queries = np.flatnonzero(number[self.segment] >= 0)
+        share = Batch(
+            users=self.users[which],
+            user_columns={name: take(column, which) for name, column in self.user_columns.items()},
+            since=self.since[which],
+            segment=number[self.segment[queries]],
+            item=self.item[queries],
+            item_columns=self.item_columns[queries],
+            time=self.time[queries],
+            context={name: take(column, queries) for name, column in self.context.items()},
+            live=self.live[queries],
+            known=self.known[queries],
+            outcome=self.outcome[queries],
+        )
+        return share, queries
+
+
+def deal(batch: Batch, shares: int) -> list[tuple[Batch, I64]]:
+    """Users dealt out in turn as they appear, so that what comes later moves nobody; each share and its queries."""
+    shares = min(shares, len(batch.users))
+    if shares <= 1:
+        return [(batch, np.arange(len(batch)))]
+    return [batch.of_users(np.arange(first, len(batch.users), shares)) for first in range(shares)]
 
 
 @dataclass(frozen=True)

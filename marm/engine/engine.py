@@ -1,6 +1,7 @@
 """The heart: score a batch with what is remembered of its users, and remember what was made of it."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,28 +10,42 @@ from torch import Tensor
 from marm.config import RunConfig
 from marm.data.events import Column, Side
 from marm.data.lookup import Lookup
-from marm.engine.batch import Batch, Layout, lay_out
+from marm.engine.batch import Batch, Layout, deal, lay_out
 from marm.engine.exposures import Exposures
 from marm.memory.memory import Memory, Recalled
 from marm.model.features import Encoded, FeatureEncoder, take
 from marm.model.inputs import Pass
 from marm.model.ranker import Output, Ranker
-from marm.nn.dense import padded
+from marm.nn.dense import ROWS, padded
 from marm.nn.operands import plan_work
+from marm.nn.shares import side_by_side
 from marm.nn.table import Bag, HashTable, place
 from marm.nn.views import Views
 from marm.types import I64, U64
 
 
 @dataclass(frozen=True)
-class Attended:
-    """A scored batch, and what learning and remembering need of it."""
+class Share:
+    """The part of a batch that one thread scored, and what learning from it needs."""
 
+    queries: I64
+    """Which queries of the batch."""
     output: Output
+    """One row for each of them, padding after; with the gradient's graph."""
     embedded: Tensor
     """(U + B + X, D), the leaf that takes the table's gradient."""
     bags: list[Bag]
     recalled: Recalled
+
+
+@dataclass(frozen=True)
+class Attended:
+    """A scored batch: values of every query, and the shares that learning goes through."""
+
+    logit_QT: Tensor
+    state_QKD: Tensor
+    """Coded states of the depths that are remembered."""
+    shares: list[Share]
 
 
 class Engine:
@@ -45,7 +60,7 @@ class Engine:
         sides: tuple[Side | None, Side | None] = (None, None),
         threads: int = 1,
     ) -> None:
-        """``sides``: the item file and the user file; ``threads``: of attention."""
+        """``sides``: the item file and the user file; ``threads``: how many shares a batch falls into, on a CPU."""
         self.run, self.model, self.table, self.memory = run, model, table, memory
         self._items, self._users = sides
         self._item_rows, self._user_rows = (Lookup(side.ids) if side else None for side in sides)
@@ -56,11 +71,27 @@ class Engine:
         self._user_encoder = FeatureEncoder("user", features.user, run.model.user_id)
         self._context_encoder = FeatureEncoder("context", features.context, False)
         self._lead = int(run.model.token_shift)
-        self._threads = threads
+        # By settings, not by a batch's length, which hangs on what comes after its first events.
+        worth = table.weight.device.type == "cpu" and run.train.micro_batch >= 2 * ROWS
+        self.threads = threads if worth else 1
         self._hidden = run.data.history is not None
 
     def attend(self, batch: Batch) -> Attended:
-        """Score a batch whose users are admitted; logits and states come back one for each query, padding after."""
+        """Score a batch whose users are admitted, in shares side by side; one logit and state for each query."""
+        dealt = deal(batch, self.threads)
+        shares = side_by_side([partial(self._attend, *share) for share in dealt])
+        if len(shares) == 1:
+            output = shares[0].output
+            return Attended(output.logit_QT[: len(batch)].detach(), output.state_QKD[: len(batch)].detach(), shares)
+        back = torch.from_numpy(np.argsort(np.concatenate([share.queries for share in shares])))
+        logit, state = (
+            torch.cat([made[: len(share.queries)].detach() for made, share in zip(each, shares, strict=True)])
+            for each in zip(*((share.output.logit_QT, share.output.state_QKD) for share in shares), strict=True)
+        )
+        back = back.to(logit.device)
+        return Attended(logit[back], state[back], shares)
+
+    def _attend(self, batch: Batch, queries: I64) -> Share:
         recalled = self._recall(batch)
         layout = lay_out(batch, recalled, self.run.memory.window, self._hidden, Pass.MISSING)
         items = self._encode_items(batch, recalled, layout)
@@ -73,7 +104,7 @@ class Engine:
             before += side.count
         embedded = self.table.lookup(bags, total)
         embedded.requires_grad_(torch.is_grad_enabled())
-        return Attended(self.model(embedded, passed), embedded, bags, recalled)
+        return Share(queries, self.model(embedded, passed), embedded, bags, recalled)
 
     def _recall(self, batch: Batch) -> Recalled:
         """The window and the row before it for token shift; the whole ring where rows may be hidden at its newest end."""
@@ -85,13 +116,13 @@ class Engine:
     def _pass(
         self, batch: Batch, layout: Layout, recalled: Recalled, items: Encoded, users: Encoded, contexts: Encoded
     ) -> Pass:
-        """Pad the queries to a fixed number and deal the work out."""
+        """Pad the queries to a fixed number and find the codes of their pairs."""
         extra = padded(len(batch)) - len(batch)
         views = layout.views
         begin, end, asked = (_pad(column, extra) for column in (views.begin, views.end, views.asked))
         views = Views(views.time, views.known, views.outcome, views.previous, begin, end, asked)
         segment = _pad(batch.segment, extra)
-        work = plan_work(views, segment, layout.rows_at, self._threads)
+        work = plan_work(views, segment, layout.rows_at)
         return Pass(
             items,
             users,

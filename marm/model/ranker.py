@@ -12,6 +12,7 @@ from marm.model.inputs import Pass
 from marm.model.outcomes import OutcomeCodes
 from marm.model.stack import TargetAttentionStack
 from marm.nn.blocks import Experts, Heads, row_norm
+from marm.nn.dense import fill
 
 
 @dataclass(frozen=True)
@@ -86,17 +87,18 @@ class Ranker(nn.Module):
         return Output(self.heads(mixed_QTN) + linear_QTD.sum(2), state)
 
     def loss(self, logit_QT: Tensor, label_QT: Tensor) -> Tensor:
-        """Cross-entropy or Huber loss, summed over observed outcomes by task weight, over the number of queries."""
+        """Cross-entropy or Huber loss, summed over queries and observed outcomes, by task weight."""
         seen = ~label_QT.isnan()
         label = label_QT.nan_to_num()
         binary = functional.binary_cross_entropy_with_logits(logit_QT, label.clamp(0, 1), reduction="none")
         number = functional.huber_loss(logit_QT, label.sign() * label.abs().log1p(), reduction="none")
         each = torch.where(self._binary, binary, number) * self._weight
-        return (each * seen).sum() / len(label_QT)
+        return (each * seen).sum()
 
     def predict(self, logit_QT: Tensor) -> Tensor:
         """Probabilities and numbers: (Q, T)."""
-        return torch.where(self._binary, logit_QT.sigmoid(), logit_QT.sign() * logit_QT.abs().expm1())
+        full = fill(logit_QT)
+        return torch.where(self._binary, full.sigmoid(), full.sign() * full.abs().expm1())[: len(logit_QT)]
 
 
 def remembered_depths(config: ModelConfig, store_top: bool) -> int:

@@ -54,7 +54,11 @@ def dense(x_RK: Tensor, weight_KN: Tensor) -> Tensor:
     """x @ weight, in blocks of fixed shape where ``steady_rows`` asks for them: (R, N)."""
     if not _steady.get():
         return x_RK @ weight_KN
+    out: Tensor = _Blocks.apply(fill(x_RK), weight_KN)  # type: ignore[no-untyped-call]
+    return out[: len(x_RK)]
+
+
+def fill(x_RK: Tensor) -> Tensor:
+    """Rows padded with zeros where ``steady_rows`` asks for it: the loops of a machine take their last few another way."""
     short = padded(len(x_RK)) - len(x_RK)
-    full = functional.pad(x_RK, (0, 0, 0, short)) if short else x_RK
-    out: Tensor = _Blocks.apply(full, weight_KN)  # type: ignore[no-untyped-call]
-    return out[: len(x_RK)] if short else out
+    return functional.pad(x_RK, (0, 0, 0, short)) if short else x_RK

@@ -3,9 +3,6 @@
 What `plain.py` writes in a dozen tensor operations, without their temporaries; equal to it in values and gradients.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numba as nb
@@ -14,8 +11,8 @@ import torch
 from numba.extending import overload
 from torch import Tensor
 
-from marm.nn.operands import Operands, Work
-from marm.types import F32, I64
+from marm.nn.operands import Operands
+from marm.types import F32
 
 _TILE = 16
 """Rows turned from row by row to number by number at a time."""
@@ -190,39 +187,38 @@ def _softmax(logit, null, n):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True)
-def _extent(segments, seg_rows, seg_queries, order, begin, end):  # type: ignore[no-untyped-def]
+def _extent(seg_rows, seg_queries, order, begin, end):  # type: ignore[no-untyped-def]
     """First and one past the last row that any query of each segment sees, and the most rows of a segment."""
-    low, high, most = np.empty(len(segments), np.int64), np.empty(len(segments), np.int64), 1
-    for s in range(len(segments)):
-        b = segments[s]
-        low[s], high[s] = seg_rows[b + 1], seg_rows[b]
+    segments = len(seg_rows) - 1
+    low, high, most = np.empty(segments, np.int64), np.empty(segments, np.int64), 1
+    for b in range(segments):
+        low[b], high[b] = seg_rows[b + 1], seg_rows[b]
         for i in range(seg_queries[b], seg_queries[b + 1]):
             if end[order[i]] > begin[order[i]]:
-                low[s] = min(low[s], begin[order[i]])
-                high[s] = max(high[s], end[order[i]])
-        most = max(most, high[s] - low[s])
+                low[b] = min(low[b], begin[order[i]])
+                high[b] = max(high[b], end[order[i]])
+        most = max(most, high[b] - low[b])
     return low, high, most
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _forward(  # type: ignore[no-untyped-def]
-    segments, seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, null, block, column, live, at,
+    seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, null, block, column, live, at,
     extra_rows, extra_at, q, tab, weights, context, bins,
 ):  # fmt: skip
     """Logits, softmax and sums of each query of the segments; ``weights`` (H, P) keeps the softmax for the way back."""
     streams, heads, width = q.shape[1], q.shape[2], q.shape[3]
-    low, high, most = _extent(segments, seg_rows, seg_queries, order, begin, end)
+    low, high, most = _extent(seg_rows, seg_queries, order, begin, end)
     bits = np.empty((_TILE, width), np.int32)
     rows = bits.view(np.float32)
     x = np.empty((streams, width, most), np.float32)
     # A buffer of its own, not a slice, and places without sign: so the compiler knows that numbers lie side by side.
     w = np.empty(most, np.float32)
-    for s in range(len(segments)):
-        b = segments[s]
-        _load(block, column, live, at, extra_rows, extra_at, low[s], high[s], bits, rows, x)
+    for b in range(len(seg_rows) - 1):
+        _load(block, column, live, at, extra_rows, extra_at, low[b], high[b], bits, rows, x)
         for i in range(seg_queries[b], seg_queries[b + 1]):
             k = order[i]
-            n, off, first = np.uint64(end[k] - begin[k]), np.uint64(begin[k] - low[s]), np.uint64(pair[k])
+            n, off, first = np.uint64(end[k] - begin[k]), np.uint64(begin[k] - low[b]), np.uint64(pair[k])
             for h in range(heads):
                 _add_codes(tab[k, h], codes, runs, first, runs_at[k], runs_at[k + 1], w)
                 for m in range(streams):
@@ -237,28 +233,27 @@ def _forward(  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _backward(  # type: ignore[no-untyped-def]
-    segments, seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, null, block, column, live, at,
+    seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, null, block, column, live, at,
     extra_rows, extra_at, q, weights, null_weight, d_context, d_bins, dq, d_tab, d_live, d_extra,
 ):  # fmt: skip
     """Gradients of queries and tables, and of those rows that have one (live ones and what travels beside)."""
     streams, heads, width = q.shape[1], q.shape[2], q.shape[3]
-    low, high, most = _extent(segments, seg_rows, seg_queries, order, begin, end)
+    low, high, most = _extent(seg_rows, seg_queries, order, begin, end)
     bits = np.empty((_TILE, width), np.int32)
     rows = bits.view(np.float32)
     x, dx = np.empty((streams, width, most), np.float32), np.empty((streams, width, most), np.float32)
     ds, w = np.empty(most, np.float32), np.empty(most, np.float32)
-    for s in range(len(segments)):
-        b = segments[s]
-        _load(block, column, live, at, extra_rows, extra_at, low[s], high[s], bits, rows, x)
-        first_live = high[s]
-        for j in range(low[s], high[s]):
+    for b in range(len(seg_rows) - 1):
+        _load(block, column, live, at, extra_rows, extra_at, low[b], high[b], bits, rows, x)
+        first_live = high[b]
+        for j in range(low[b], high[b]):
             if at[j] < 0:
                 first_live = j
                 break
-        dx[:, :, : high[s] - low[s]] = 0
+        dx[:, :, : high[b] - low[b]] = 0
         for i in range(seg_queries[b], seg_queries[b + 1]):
             k = order[i]
-            n, off, first = np.uint64(end[k] - begin[k]), np.uint64(begin[k] - low[s]), np.uint64(pair[k])
+            n, off, first = np.uint64(end[k] - begin[k]), np.uint64(begin[k] - low[b]), np.uint64(pair[k])
             for h in range(heads):
                 for c in range(n):
                     w[c] = weights[h, first + c]
@@ -277,7 +272,7 @@ def _backward(  # type: ignore[no-untyped-def]
                     # Remembered states are constants: of them nothing needs to be carried back.
                     since = np.uint64(max(0, first_live - begin[k]) if m == 0 else 0)
                     _spread(q[k, m, h], d_context[k, m, h], ds, w, since, off, n, dx[m])
-        _deliver(at, extra_at, low[s], first_live, high[s], dx, d_live, d_extra)
+        _deliver(at, extra_at, low[b], first_live, high[b], dx, d_live, d_extra)
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
@@ -304,19 +299,6 @@ def _deliver(at, extra_at, low, first_live, high, dx, d_live, d_extra):  # type:
                     d_extra[extra_at[m, j], d] += dx[m + 1, d, j - low]
 
 
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="marm-attend")
-
-
-def _deal(work: Work, run: Any) -> None:
-    """Run ``run(segments, thread)`` on shares of about equal work, the last on this thread."""
-    waiting = [_pool(os.cpu_count() or 1).submit(run, share, i) for i, share in enumerate(work.shares[:-1])]
-    run(work.shares[-1], len(work.shares) - 1)
-    for future in waiting:
-        future.result()
-
-
 def _numpy(tensor: Tensor) -> F32:
     return tensor.detach().numpy()
 
@@ -327,16 +309,10 @@ class FusedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, tab: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
         """Sum the rows of every view, weighted by softmax."""
-        work = ops.work
         q, tab = q.contiguous(), tab.contiguous()
         context, bins = torch.zeros_like(q), torch.zeros_like(tab)
-        weights = torch.empty(q.shape[2], int(work.pairs_at[-1]))
-        arrays = _arrays(ops, live, extra)
-
-        def run(share: I64, _: int) -> None:
-            _forward(share, *arrays, *(_numpy(t) for t in (q, tab, weights, context, bins)))
-
-        _deal(work, run)
+        weights = torch.empty(q.shape[2], int(ops.work.pairs_at[-1]))
+        _forward(*_arrays(ops, live, extra), *(_numpy(t) for t in (q, tab, weights, context, bins)))
         ctx.save_for_backward(q, live, extra, weights, bins[:, :, int(ops.spans[2])].clone())
         ctx.operands = ops
         return context, bins
@@ -346,29 +322,14 @@ class FusedAttention(torch.autograd.Function):
         """Gradients of q, tab, live and extra."""
         q, live, extra, weights, null = ctx.saved_tensors
         ops: Operands = ctx.operands
-        work = ops.work
         d_context, d_bins = (_numpy(grad.contiguous()) for grad in grads)
-        dq, d_tab = torch.zeros_like(q), torch.zeros(*d_bins.shape)
-        # One sum for each thread, added up in a fixed order: the same bits at the same number of threads.
-        d_live = np.zeros((len(work.shares), *live.shape), np.float32)
-        d_extra = np.zeros((len(work.shares), *(extra.shape if len(ops.beside) else (0, live.shape[1]))), np.float32)
-        arrays = _arrays(ops, live, extra)
-
-        def run(share: I64, thread: int) -> None:
-            _backward(  # type: ignore[call-arg]
-                share, *arrays, _numpy(q), _numpy(weights), _numpy(null), d_context, d_bins,
-                _numpy(dq), _numpy(d_tab), d_live[thread], d_extra[thread],
-            )  # fmt: skip
-
-        _deal(work, run)
-        return dq, d_tab, _sum(d_live), _sum(d_extra) if len(ops.beside) else None, None
-
-
-def _sum(parts: F32) -> Tensor:
-    total = parts[0]
-    for part in parts[1:]:
-        total += part
-    return torch.from_numpy(total)
+        dq, d_tab, d_live = torch.zeros_like(q), torch.zeros(*d_bins.shape), torch.zeros_like(live)
+        d_extra = torch.zeros_like(extra) if len(ops.beside) else None
+        _backward(  # type: ignore[call-arg]
+            *_arrays(ops, live, extra), *(_numpy(t) for t in (q, weights, null)), d_context, d_bins,
+            *(_numpy(t) for t in (dq, d_tab, d_live)), _numpy(live[:0] if d_extra is None else d_extra),
+        )  # fmt: skip
+        return dq, d_tab, d_live, d_extra, None
 
 
 def _arrays(ops: Operands, live: Tensor, extra: Tensor) -> tuple[Any, ...]:

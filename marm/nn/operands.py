@@ -20,7 +20,7 @@ from marm.types import I16, I64
 
 @dataclass(frozen=True)
 class Work:
-    """How a pass falls into segments, and into shares of about equal work for threads."""
+    """How a pass falls into segments, and the codes of its pairs."""
 
     rows_at: I64
     """(B + 1,) first row of each segment."""
@@ -32,8 +32,6 @@ class Work:
     """(Q + 1,) first pair of each query."""
     ranks: I64
     edges: I64
-    shares: list[I64]
-    """Segments of each thread."""
     pairs: I16
     """(2, P) of every pair, oldest row first: outcome, previous outcome (-1: there is no previous row)."""
     runs: I64
@@ -42,22 +40,18 @@ class Work:
     """(Q + 1,) first run of each query."""
 
 
-def plan_work(views: Views, segment_of_query: I64, rows_at: I64, threads: int) -> Work:
-    """Group queries by segment and deal the segments out, consecutive ones together."""
+def plan_work(views: Views, segment_of_query: I64, rows_at: I64) -> Work:
+    """Group queries by segment, and find the codes of every pair."""
     segments = len(rows_at) - 1
     order = np.argsort(segment_of_query, kind="stable")
     queries_at = np.searchsorted(segment_of_query[order], np.arange(segments + 1))
     lengths = views.end - views.begin
     pairs_at = np.concatenate([[0], np.cumsum(lengths)])
-    load = np.concatenate([[0], np.cumsum(lengths[order] + 8)])[queries_at]
-    threads = max(1, min(threads, segments))
-    bounds = np.searchsorted(load, load[-1] * np.arange(1, threads) / threads)
-    shares = np.split(np.arange(segments), bounds)
     ranks, edges = rank_buckets(views.longest), gap_edges()
     v = views
     pairs = outcome_codes(v.known, v.outcome, v.previous, v.begin, v.end, v.asked, pairs_at)
     runs, runs_at = gap_rank_runs(v.time, v.begin, v.end, v.asked, ranks, edges, pairs_at)
-    return Work(rows_at, queries_at, order, pairs_at, ranks, edges, shares, pairs, runs, runs_at)
+    return Work(rows_at, queries_at, order, pairs_at, ranks, edges, pairs, runs, runs_at)
 
 
 @dataclass(frozen=True)

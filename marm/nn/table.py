@@ -5,6 +5,7 @@ row-wise Adagrad (one accumulator a row; Duchi et al. 2011, as in DLRM): a step 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numba as nb
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marm.nn.shares import side_by_side
 from marm.types import F32, I64, U64
 
 FLOOR = 0.1
@@ -55,13 +57,19 @@ def mix(x: np.uint64) -> np.uint64:
     return x ^ (x >> np.uint64(31))
 
 
+@nb.njit(cache=True, nogil=True, inline="always")
+def _probe(key: np.uint64, probe: int, rows: int) -> np.int64:
+    salt = np.uint64(0x9E3779B97F4A7C15) if probe == 0 else np.uint64(0xD1B54A32D192ED03)
+    return np.int64(mix(key ^ salt) % np.uint64(rows))
+
+
 @nb.njit(cache=True, nogil=True)
 def probes(keys: U64, rows: int) -> I64:
     """The two rows of each key: (E, 2)."""
     out = np.empty((len(keys), 2), np.int64)
     for i in range(len(keys)):
-        out[i, 0] = mix(keys[i] ^ np.uint64(0x9E3779B97F4A7C15)) % np.uint64(rows)
-        out[i, 1] = mix(keys[i] ^ np.uint64(0xD1B54A32D192ED03)) % np.uint64(rows)
+        for probe in range(2):
+            out[i, probe] = _probe(keys[i], probe, rows)
     return out
 
 
@@ -76,21 +84,24 @@ def _sum_bags(table: F32, keys: U64, offsets: I64, weights: F32, out: F32) -> No
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _add_gradient(keys, offsets, weights, gradient, rows, place, touched, used, total):  # type: ignore[no-untyped-def]
-    """Add each output's gradient to the rows it was summed from; ``place`` finds a row's sum, -1 while untouched."""
-    at = probes(keys, rows)
+def _add_gradient(keys, offsets, weights, gradient, rows, share, shares, place, touched, used, total):  # type: ignore[no-untyped-def]
+    """Add each output's gradient to those rows of this share that it was summed from; a row's place is -1 while untouched."""
     for i in range(len(offsets) - 1):
         for e in range(offsets[i], offsets[i + 1]):
             if keys[e] == 0:
                 continue
             for probe in range(2):
-                row = at[e, probe]
+                row = _probe(keys[e], probe, rows)
+                if row % shares != share:
+                    continue
                 if place[row] < 0:
                     place[row] = used
                     touched[used] = row
+                    total[used] = 0
                     used += 1
+                at = place[row]
                 for d in range(gradient.shape[1]):
-                    total[place[row], d] += weights[e] * gradient[i, d]
+                    total[at, d] += weights[e] * gradient[i, d]
     return used
 
 
@@ -131,27 +142,26 @@ class HashTable:
                 _sum_bags(self.weight.numpy(), bag.keys, bag.offsets, bag.weights, out.numpy())
         return out
 
-    def learn(self, bags: list[Bag], gradient_ND: Tensor, rate: float) -> None:
-        """One step of row-wise Adagrad: every row of the bags is updated once."""
+    def learn(self, parts: list[tuple[Bag, Tensor]], rate: float, shares: int = 1) -> None:
+        """One step of row-wise Adagrad from bags and the gradients (N, D) of their outputs: each row is updated once.
+
+        ``shares``: rows are dealt out to so many threads; the result is the same for any number.
+        """
         if self.weight.is_cuda:
-            _learn_torch(self.weight, self.square, bags, gradient_ND, rate)
+            _learn_torch(self.weight, self.square, parts, rate)
             return
-        most = min(2 * sum(len(bag.keys) for bag in bags), len(self))
-        touched, total = np.empty(most, np.int64), np.zeros((most, self.weight.shape[1]), np.float32)
-        gradient, used = gradient_ND.numpy(), 0
-        for bag in bags:
-            used = _add_gradient(
-                bag.keys, bag.offsets, bag.weights, gradient, len(self), self._place, touched, used, total
-            )
-        _adagrad(
-            self.weight.numpy(),
-            self.square.numpy(),
-            touched[:used],
-            total,
-            self._place,
-            np.float32(rate),
-            np.float32(FLOOR),
-        )
+        arrays = [(bag.keys, bag.offsets, bag.weights, gradient.numpy()) for bag, gradient in parts]
+        side_by_side([partial(self._learn_share, arrays, rate, share, shares) for share in range(shares)])
+
+    def _learn_share(self, parts: list[tuple[U64, I64, F32, F32]], rate: float, share: int, shares: int) -> None:
+        rows, width = self.weight.shape
+        most = min(2 * sum(len(keys) for keys, _, _, _ in parts), -(-rows // shares))
+        touched, total = np.empty(most, np.int64), np.empty((most, width), np.float32)
+        used = 0
+        for part in parts:
+            used = _add_gradient(*part, rows, share, shares, self._place, touched, used, total)
+        weight, square = self.weight.numpy(), self.square.numpy()
+        _adagrad(weight, square, touched[:used], total, self._place, np.float32(rate), np.float32(FLOOR))
 
     def touched(self) -> Tensor:
         """Rows ever learned: what a cut has to keep, since all others are as the seed made them."""
@@ -172,10 +182,10 @@ def _lookup_torch(table: Tensor, bag: Bag, out: Tensor) -> None:
     out.index_add_(0, output, weight[:, None] * (table[at[:, 0]] + table[at[:, 1]]))
 
 
-def _learn_torch(table: Tensor, square: Tensor, bags: list[Bag], gradient: Tensor, rate: float) -> None:
-    entries = [_entries(bag, len(table), table.device) for bag in bags]
-    at = torch.cat([at.T.reshape(-1) for _, _, at in entries])
-    grad = torch.cat([(weight[:, None] * gradient[output]).repeat(2, 1) for output, weight, _ in entries])
+def _learn_torch(table: Tensor, square: Tensor, parts: list[tuple[Bag, Tensor]], rate: float) -> None:
+    entries = [(*_entries(bag, len(table), table.device), gradient) for bag, gradient in parts]
+    at = torch.cat([at.T.reshape(-1) for _, _, at, _ in entries])
+    grad = torch.cat([(weight[:, None] * gradient[output]).repeat(2, 1) for output, weight, _, gradient in entries])
     rows, place = torch.unique(at, return_inverse=True)
     total = torch.zeros(len(rows), table.shape[1], device=table.device).index_add_(0, place, grad)
     square[rows] += total.square().mean(1)

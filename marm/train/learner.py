@@ -1,10 +1,14 @@
 """One update: Adam with warm-up and clipping for the dense part, row-wise Adagrad without clipping for the table."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from marm.config import TrainConfig
-from marm.engine.engine import Attended, Engine
+from marm.engine.engine import Attended, Engine, Share
+from marm.nn.shares import side_by_side
 
 
 class Learner:
@@ -17,19 +21,30 @@ class Learner:
 
     def learn(self, attended: Attended, label_QT: Tensor) -> None:
         """Update the weights from a batch's labels (Q, T); NaN where the outcome was not observed."""
-        logit_QT = attended.output.logit_QT[: len(label_QT)].float()
-        loss = self.engine.model.loss(logit_QT, label_QT.to(logit_QT.device))
-        self.adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        slopes = side_by_side([partial(self._slope, share, label_QT) for share in attended.shares])
+        # Added up in the order of the shares: the same bits at the same number of threads.
+        for parameter, *grads in zip(self.parameters, *(dense for dense, _ in slopes), strict=True):
+            found = [grad for grad in grads if grad is not None]
+            parameter.grad = sum(found[1:], found[0]) if found else None
         rise = min(1.0, (self.steps + 1) / self.config.warmup) if self.config.warmup else 1.0
         for group in self.adam.param_groups:
             group["lr"] = self.config.learning_rate * rise
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.adam.step()
-        gradient = attended.embedded.grad
-        assert gradient is not None
-        self.engine.table.learn(attended.bags, gradient * len(label_QT), self.config.table_rate * rise)
+        shares = zip(attended.shares, slopes, strict=True)
+        parts = [(bag, sparse) for share, (_, sparse) in shares for bag in share.bags]
+        self.engine.table.learn(parts, self.config.table_rate * rise, self.engine.threads)
         self.steps += 1
+
+    def _slope(self, share: Share, label_QT: Tensor) -> tuple[list[Tensor | None], Tensor]:
+        """Gradients of the mean loss by the dense weights, and of its sum by what the table gave."""
+        label = label_QT[torch.from_numpy(share.queries)].to(share.embedded.device)
+        loss = self.engine.model.loss(share.output.logit_QT[: len(label)].float(), label) / len(label_QT)
+        leaves = [*self.parameters, share.embedded]
+        grads: Sequence[Tensor | None] = torch.autograd.grad(loss, leaves, allow_unused=True)
+        sparse = grads[-1]
+        assert sparse is not None
+        return list(grads[:-1]), sparse * len(label_QT)
 
     def state(self) -> dict[str, Tensor]:
         """Adam's moments by parameter number, and its step counts."""

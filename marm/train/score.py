@@ -104,8 +104,8 @@ class Scorer:
         self._step += 1
         with torch.no_grad():
             self.engine.memory.admit(np.unique(batch.users), self._step)
-            output = self.engine.attend(batch).output
-            scores: F32 = self.engine.model.predict(output.logit_QT[: len(batch)].float()).cpu().numpy()
+            logit_QT = self.engine.attend(batch).logit_QT
+            scores: F32 = self.engine.model.predict(logit_QT.float()).cpu().numpy()
         return scores
 
     def _times(self, chunk: Chunk) -> I64:

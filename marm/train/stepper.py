@@ -17,7 +17,6 @@ from marm.engine.exposures import Exposures, from_events, join
 from marm.memory.memory import MemoryFull
 from marm.metrics.spool import Spool
 from marm.model.outcomes import OutcomeCodes
-from marm.model.ranker import Output
 from marm.nn.dense import steady_rows
 from marm.store.slots import SlotMap
 from marm.train.frozen import SinceCut
@@ -111,8 +110,7 @@ class Stepper:
         with torch.no_grad():
             attended = self.engine.attend(batch)
         self.tally.add(asked, attended, self.steps, False)
-        logit, state = attended.output.logit_QT[places], attended.output.state_QKD[places]
-        attended = replace(attended, output=Output(logit, state))
+        attended = replace(attended, logit_QT=attended.logit_QT[places])
         self._record(spool, seen, asked, attended, self._labels(seen, asked), np.ones(len(places), bool))
         since.add(seen)
 
@@ -161,8 +159,8 @@ class Stepper:
 
     def _remember(self, seen: Exposures, asked: Asked, attended: Attended, which: I64) -> None:
         query = torch.from_numpy(asked.query_of_exposure[which])
-        states = attended.output.state_QKD.detach()
-        self.engine.remember(seen.pick(which), states[query.to(states.device)], self.steps)
+        states = attended.state_QKD[query.to(attended.state_QKD.device)]
+        self.engine.remember(seen.pick(which), states, self.steps)
 
     def _drawn(self, seen: Exposures, which: Bool | None = None) -> Drawn:
         """Negatives of the exposures, the same in whatever pass they are drawn."""
@@ -199,7 +197,7 @@ class Stepper:
     ) -> None:
         if spool is None:
             return
-        scores = self.engine.model.predict(attended.output.logit_QT.detach().float()).cpu().numpy()[: len(labels)]
+        scores = self.engine.model.predict(attended.logit_QT.float()).cpu().numpy()
         number = seen.number[asked.exposure]
         item = np.where(asked.drawn_from >= 0, asked.drawn_from, number)
         drawn = asked.drawn_from >= 0

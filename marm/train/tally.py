@@ -25,15 +25,16 @@ class Tally:
 
     def add(self, asked: Asked, attended: Attended, version: int, learned: bool) -> None:
         """Count a pass; segments are those that are learned from."""
-        recalled = attended.recalled
-        self.read += len(recalled.there)
-        self.found += int(recalled.there.sum())
-        self.lost += recalled.lost
-        self.segments_read += len(recalled.counts)
-        # Every hundredth row is enough for a median, and costs nothing.
-        age = np.bincount(np.minimum(version - recalled.facts["version"][::97].astype(np.int64), _AGES - 1))
-        self.ages[: len(age)] += age
-        self._window_ages[: len(age)] += age
+        for share in attended.shares:
+            recalled = share.recalled
+            self.read += len(recalled.there)
+            self.found += int(recalled.there.sum())
+            self.lost += recalled.lost
+            self.segments_read += len(recalled.counts)
+            # Every hundredth row is enough for a median, and costs nothing.
+            age = np.bincount(np.minimum(version - recalled.facts["version"][::97].astype(np.int64), _AGES - 1))
+            self.ages[: len(age)] += age
+            self._window_ages[: len(age)] += age
         if learned:
             lengths = np.bincount(asked.batch.segment[asked.query_of_exposure])
             counts = np.bincount(np.minimum(lengths[lengths > 0], LONGEST) - 1)

@@ -6,8 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from marm.config import TrainConfig
 from marm.engine.batches import Drawn, ask
 from marm.nn.dense import steady_rows
+from marm.train.learner import Learner
 from tests.engine.causal import CausalPass
 from tests.engine.worlds import SECOND, build, exposures, run_config, segment_through, tie_groups, with_column
 
@@ -124,13 +126,13 @@ def test_a_row_without_a_state_attends_by_the_learned_fall_back():
     asked = ask(late, Drawn.none(0))
     with torch.no_grad():
         engine.memory.admit(asked.batch.users, 100)
-        whole = engine.attend(asked.batch).output.logit_QT
+        whole = engine.attend(asked.batch).logit_QT
         engine.memory.hot.states_from[:] = engine.memory.hot.head
-        bare = engine.attend(asked.batch).output.logit_QT
+        bare = engine.attend(asked.batch).logit_QT
         assert torch.isfinite(bare).all() and not torch.equal(whole, bare)
         for fallback in engine.model.stack.fallbacks:
             fallback.weight.mul_(2)
-        assert not torch.equal(engine.attend(asked.batch).output.logit_QT, bare)
+        assert not torch.equal(engine.attend(asked.batch).logit_QT, bare)
 
 
 def test_live_rows_carry_gradient_and_remembered_ones_none():
@@ -143,12 +145,35 @@ def test_live_rows_carry_gradient_and_remembered_ones_none():
         for low, high in parts:
             asked = ask(seen.pick(np.arange(low, high)), Drawn.none(0))
             engine.memory.admit(asked.batch.users, high)
-            output = engine.attend(asked.batch).output
-            engine.remember(seen.pick(np.arange(low, high)), output.state_QKD.detach(), high)
-        output.logit_QT[-1].sum().backward()
-        return output.logit_QT[-1].detach(), engine.model.stack.layers[0].feed_forward.outward.weight.grad
+            attended = engine.attend(asked.batch)
+            engine.remember(seen.pick(np.arange(low, high)), attended.state_QKD, high)
+        attended.shares[0].output.logit_QT[high - low - 1].sum().backward()
+        return attended.logit_QT[-1], engine.model.stack.layers[0].feed_forward.outward.weight.grad
 
     live, alone = gradient([(0, 4)]), gradient([(0, 3), (3, 4)])
     torch.testing.assert_close(live[0], alone[0])
     assert alone[1].abs().sum() > 0
     assert (live[1] - alone[1]).abs().sum() > 1e-3
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_shares_side_by_side_give_what_one_share_gives_and_learn_the_same_gradient(threads):
+    seen = exposures(3, events=40, users=5)
+    found = []
+    for count in (1, threads):
+        engine = build(run_config(model={"layers": 2}))
+        engine.threads = count
+        late = seen.pick(np.arange(20, 40))
+        asked = ask(late, Drawn.none(0))
+        with steady_rows():
+            segment_through(engine, seen.pick(np.arange(20)), np.arange(2, 8))
+            engine.memory.admit(asked.batch.users, 100)
+            attended = engine.attend(asked.batch)
+        Learner(engine, TrainConfig()).learn(attended, torch.from_numpy(late.labels[asked.exposure]))
+        found.append((len(attended.shares), attended.logit_QT, attended.state_QKD, engine))
+    (one, *alone, single), (more, *beside, dealt) = found
+    assert one == 1 and more > 1
+    assert all(torch.equal(a, b) for a, b in zip(alone, beside, strict=True))
+    for a, b in zip(single.model.parameters(), dealt.model.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(single.table.weight, dealt.table.weight)

@@ -104,7 +104,7 @@ def segment_through(engine, seen, cuts, drawn_for=None):
         asked = ask(part, drawn)
         with torch.no_grad():
             engine.memory.admit(asked.batch.users, step + 1)
-            output = engine.attend(asked.batch).output
+            output = engine.attend(asked.batch)
         exposed.append(output.logit_QT[asked.query_of_exposure])
         beside.append(output.logit_QT[asked.query_of_drawn])
         engine.remember(part, output.state_QKD[asked.query_of_exposure], step)

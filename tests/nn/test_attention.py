@@ -15,7 +15,7 @@ from marm.nn.views import Views, rank_buckets
 OUTCOMES = 4
 
 
-def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw=False, threads=2):
+def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw=False):
     """A pass of random rows: some remembered, some live, some without a row before them; views of any length, 0 too."""
     rng = np.random.default_rng(seed)
     rows = rng.integers(0, longest + 1, segments)
@@ -40,7 +40,7 @@ def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw
     beside = [np.where(previous >= 0, rng.integers(0, 9, total), -1)] * shift + [rng.integers(0, 9, total)] * raw
     attention = TargetAttention(width, 2, torch.eye(OUTCOMES), shift, raw)
     sides = np.stack(beside) if beside else np.zeros((0, total), np.int64)
-    work = plan_work(views, segment, rows_at, threads)
+    work = plan_work(views, segment, rows_at)
     ops = Operands(views, work, block, width, at, sides, attention.spans)
     return attention, torch.randn(queries, width, requires_grad=True), live, extra, ops
 
@@ -88,7 +88,7 @@ def test_an_outcome_not_yet_known_changes_nothing():
         """The outcomes of these rows changed."""
         outcome = np.where(which, 1 + ops.views.outcome % (OUTCOMES - 1), ops.views.outcome).astype(np.int16)
         views = dataclasses.replace(ops.views, outcome=outcome)
-        work = plan_work(views, segment, ops.work.rows_at, 2)
+        work = plan_work(views, segment, ops.work.rows_at)
         return attention(target, live, extra, dataclasses.replace(ops, views=views, work=work), "fused")
 
     unknown = np.array([(ops.views.known[j] > ops.views.asked).all() for j in range(len(ops.views.known))])
@@ -96,15 +96,6 @@ def test_an_outcome_not_yet_known_changes_nothing():
     assert unknown.any()
     assert torch.equal(with_others(unknown), before)
     assert not torch.equal(with_others(~unknown), before)
-
-
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_the_number_of_threads_changes_no_value(threads):
-    torch.manual_seed(0)
-    one = random_pass(3, 9, 30, queries=40, width=8, codec="float16", threads=1)
-    torch.manual_seed(0)
-    more = random_pass(3, 9, 30, queries=40, width=8, codec="float16", threads=threads)
-    assert torch.equal(one[0](*one[1:], "fused"), more[0](*more[1:], "fused"))
 
 
 def test_ranks_are_exact_near_and_coarse_far():

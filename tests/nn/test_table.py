@@ -40,8 +40,8 @@ def test_the_loops_and_the_tensor_operations_look_up_and_learn_the_same():
             t._lookup_torch(two.weight, bag, out)
         torch.testing.assert_close(one.lookup(drawn, 20), out)
         gradient = torch.randn(20, 4)
-        one.learn(drawn, gradient, 0.1)
-        t._learn_torch(two.weight, two.square, drawn, gradient, 0.1)
+        one.learn([(bag, gradient) for bag in drawn], 0.1)
+        t._learn_torch(two.weight, two.square, [(bag, gradient) for bag in drawn], 0.1)
         torch.testing.assert_close(one.weight, two.weight)
         torch.testing.assert_close(one.square, two.square)
 
@@ -50,13 +50,22 @@ def test_an_adagrad_step_is_rate_times_gradient_over_the_root_of_its_sum_and_zer
     table = t.HashTable(1000, 4, 0, CPU)
     before = table.weight.clone()
     key = np.array([[9]], np.uint64)
-    table.learn([t.single(key)], torch.tensor([[3.0, 3.0, -3.0, 3.0]]), 0.05)
+    table.learn([(t.single(key), torch.tensor([[3.0, 3.0, -3.0, 3.0]]))], 0.05)
     moved = (table.weight - before)[t.probes(key[0], 1000)[0]]
     step = 0.05 * 3 / (9 + t.FLOOR) ** 0.5
     torch.testing.assert_close(moved, torch.tensor([[-step, -step, step, -step]]).expand(2, -1), atol=1e-6, rtol=1e-4)
     assert len(table.touched()) == 2 and torch.equal(
         table.touched(), torch.nonzero((table.weight != before).any(1)).flatten()
     )
+
+
+def test_any_number_of_shares_learns_the_same():
+    tables = [t.HashTable(64, 4, 0, CPU) for _ in range(3)]
+    drawn, gradient = bags(np.random.default_rng(1)), torch.randn(20, 4)
+    for table, shares in zip(tables, (1, 2, 5), strict=True):
+        table.learn([(bag, gradient) for bag in drawn], 0.1, shares)
+    assert torch.equal(tables[0].weight, tables[1].weight) and torch.equal(tables[0].weight, tables[2].weight)
+    assert len(tables[0].touched())
 
 
 def test_two_probes_hardly_ever_collide_on_both():

@@ -6,6 +6,7 @@ import typer
 
 from marm.cli import data, memory, simulate, train
 from marm.cli.demo import demo
+from marm.cli.follow import follow
 from marm.cli.results import results
 from marm.errors import MarmError
 
@@ -24,6 +25,7 @@ app.command()(train.train)
 app.command()(train.resume)
 app.command()(train.evaluate)
 app.command()(train.predict)
+app.command()(follow)
 app.command()(demo)
 app.command()(results)
 app.add_typer(memory.app, name="memory")

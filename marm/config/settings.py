@@ -283,6 +283,28 @@ class TrainConfig(Settings):
     """Events of a window of the progressive metrics."""
 
 
+class FollowConfig(Settings):
+    """How a trained run goes on learning from what comes: see ``marm follow``."""
+
+    wait: NonNegativeFloat = 30.0
+    """Seconds after an event came in, in which its outcomes may follow; then they are taken as they are."""
+
+    otherwise: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """Outcome columns and what they are where nothing was heard in time (``click = 0``); null, not observed, for others."""
+
+    gather: NonNegativeFloat = 30.0
+    """Seconds that fewer events than ``train.micro_batch`` wait for more: an update from few is a noisy one."""
+
+    cut_every: PositiveFloat = 60.0
+    """Seconds between cuts, if anything was learned."""
+
+    ahead: NonNegativeFloat = 3600.0
+    """Seconds by which an event's time may be ahead of the clock; one from the far future would make all others late."""
+
+    ids: PositiveInt = 1_000_000
+    """Newest event ids by which an event that comes twice is known."""
+
+
 class RunConfig(Settings):
     """A whole run file."""
 
@@ -293,6 +315,7 @@ class RunConfig(Settings):
     model: ModelConfig = Field(default_factory=ModelConfig)
     memory: MemoryConfig = Field(default_factory=MemoryConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
+    follow: FollowConfig = Field(default_factory=FollowConfig)
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":

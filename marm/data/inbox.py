@@ -12,7 +12,6 @@ the log's own time column):
 beyond it, so what a full disk left half written, or what was taken back, was never seen by anybody.
 """
 
-import fcntl
 import mmap
 import os
 from collections.abc import Sequence
@@ -21,7 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from marm.errors import DiskError, FolderError
+from marm.data.lock import hold, release, sync
+from marm.errors import DiskError
 
 ROTATE_AT = 64 * 1024**2
 READ_BYTES = 4 * 1024**2
@@ -33,6 +33,9 @@ class Position(NamedTuple):
 
     file: int = 1
     offset: int = 0
+
+
+START = Position()
 
 
 def inbox_file(folder: Path, number: int) -> Path:
@@ -50,12 +53,12 @@ class InboxWriter:
         self._folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(folder)
+            self._lock = hold(folder / "lock", f"{folder}: another process takes feedback for this run: stop it first")
             self._number = max((int(path.stem) for path in folder.glob("[0-9]*.ndjson")), default=1)
             self._file = _open(inbox_file(folder, self._number))
             self._size = _cut_half_line(self._file)
             os.fsync(self._file)
-            _sync(folder)
+            sync(folder)
             self._end = _map_end(folder)
         except OSError as error:
             raise DiskError(folder, error) from None
@@ -96,11 +99,11 @@ class InboxWriter:
         """Give back the files and the lock."""
         self._end.close()
         os.close(self._file)
-        os.close(self._lock)
+        release(self._lock)
 
     def _rotate(self) -> None:
         file = _open(inbox_file(self._folder, self._number + 1))
-        _sync(self._folder)
+        sync(self._folder)
         os.close(self._file)
         self._file, self._number, self._size = file, self._number + 1, 0
 
@@ -158,16 +161,6 @@ def _whole_lines(path: Path, begin: int, end: int, limit: int) -> bytes:
     return data[: data.rindex(b"\n") + 1]
 
 
-def _locked(folder: Path) -> int:
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise FolderError(f"{folder}: another process takes feedback for this run: stop it first") from None
-    return handle
-
-
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
 
@@ -203,11 +196,3 @@ def _write(file: int, data: bytes, at: int) -> None:
     while view:
         done = os.pwrite(file, view, at)
         view, at = view[done:], at + done
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,6 +2,11 @@
 
 import polars as pl
 
+from marm.config import RunConfig
+from marm.data.stream import EventLog
+
+_CHUNK = 2**20
+
 
 class InOrder:
     """Makes ``known`` of each user's events not falling, over blocks in the stream's order.
@@ -22,3 +27,14 @@ class InOrder:
         # What is known by now can hold no later event back.
         self._late = seen.filter(pl.col("late") > block["time"][-1]).group_by("user").agg(pl.col("late").max())
         return block
+
+
+def known_in_order(run: RunConfig, log: EventLog) -> InOrder | None:
+    """What goes on with ``known`` where a log ends; nothing, where no filter reads what becomes known later."""
+    if run.data.history is None or run.data.feedback_delay == 0:
+        return None
+    in_order = InOrder()
+    for low in range(0, len(log), _CHUNK):
+        events = log.read(low, min(low + _CHUNK, len(log)))
+        in_order(pl.DataFrame({"user": events.user, "time": events.time, "known": events.known}))
+    return in_order

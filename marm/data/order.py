@@ -38,18 +38,18 @@ def blocks_in_order(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         # The last time may go on in the next frame, so its rows wait.
         cut = int(np.searchsorted(time, time[-1]))
         if held and (cut or time[0] > last):
-            yield _ordered(pl.concat([*held, frame[:cut]]))
+            yield ordered(pl.concat([*held, frame[:cut]]))
             held = []
         elif cut:
-            yield _ordered(frame[:cut])
+            yield ordered(frame[:cut])
         held.append(frame[cut:])
         last = int(time[-1])
     if held:
-        yield _ordered(pl.concat(held))
+        yield ordered(pl.concat(held))
 
 
-def _ordered(block: pl.DataFrame) -> pl.DataFrame:
-    """Order a block that is sorted by time."""
+def ordered(block: pl.DataFrame) -> pl.DataFrame:
+    """A block that is sorted by time, in the stream's order."""
     order = tie_order(block["time"].to_numpy(), block["user"].to_numpy(), block["row"].to_numpy())
     return block if order is None else block[order]
 
@@ -91,7 +91,7 @@ def bucket_edges(times: Iterable[I64], bucket_rows: int) -> I64:
 
 def blocks_by_bucket(frames: Iterable[pl.DataFrame], edges: I64, folder: Path) -> Iterator[pl.DataFrame]:
     """Frames in any order, in the stream's order: split into buckets under ``folder``, each sorted in memory."""
-    return map(_ordered, sorted_on_disk(frames, edges, folder, "time"))
+    return map(ordered, sorted_on_disk(frames, edges, folder, "time"))
 
 
 def sorted_on_disk(frames: Iterable[pl.DataFrame], edges: I64, folder: Path, key: str) -> Iterator[pl.DataFrame]:

@@ -1,20 +1,59 @@
-"""The stream on disk: parts of equal length, and a manifest that says what is in them."""
+"""The stream on disk: parts of equal length, parts of any length appended since, and a manifest that says what is in them.
+
+events/   manifest.json   columns.arrow   items.arrow   users.arrow   part-00000.arrow ...   events-210000-210256.arrow ...
+"""
 
 import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from marm.data.arrow import map_batch, write_batch
 from marm.data.events import Tags
+from marm.data.inbox import START, Position
 from marm.errors import FolderError
 
 MANIFEST = "manifest.json"
+COLUMNS = "columns.arrow"
+"""No rows, and the log's columns in their own types: what is served is written like this before it becomes events."""
+
+
+class Appended(NamedTuple):
+    """A part that was appended; no step of learning goes over its end."""
+
+    end: int
+    """One past its last event."""
+    settled: Position
+    """Everything of the inbox before it is in the stream up to here, or never will be."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What was appended to a prepared log since, and how far that was read from where."""
+
+    parts: tuple[Appended, ...] = ()
+    read: Position = START
+    """The inbox was read up to here, and what is counted was counted."""
+    settled: Position = START
+    """Everything of the inbox before it is in the stream, or never will be."""
+    until: int = 0
+    """Microseconds: everything up to this time was taken, so what is older comes too late."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Records that came, by what became of them."""
+    sides: dict[str, int] = field(default_factory=dict)
+    """Bytes of the files beside that hold what was not learned."""
+
+    @classmethod
+    def of(cls, raw: dict[str, Any]) -> "Growth":
+        """From JSON."""
+        parts = tuple(Appended(end, Position(*settled)) for end, settled in raw["parts"])
+        return cls(**{**raw, "parts": parts, "read": Position(*raw["read"]), "settled": Position(*raw["settled"])})
 
 
 @dataclass(frozen=True)
@@ -46,20 +85,28 @@ class Manifest:
     """The log's files, and the row at which each begins."""
     data_hash: str
     """Of all that the model can see: the same log read the same way has the same."""
+    prepared: int
+    """Events of the log as it was prepared; those after it were appended."""
+    taken: list[str]
+    """Paths of the files that are in the stream."""
+    growth: Growth = Growth()
 
     def write(self, folder: Path) -> None:
-        """Write it as JSON into a folder."""
-        with (folder / MANIFEST).open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1)
+        """Write it as JSON into a folder, in place of the one that is there."""
+        beside = folder / f".{MANIFEST}.tmp"
+        with beside.open("w", encoding="utf-8") as file:
+            json.dump(asdict(self), file, indent=None if self.growth.parts else 1)
             file.flush()
             os.fsync(file.fileno())
+        beside.replace(folder / MANIFEST)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
         """Read it from a folder. Errors: ``FolderError`` where there is none."""
         try:
             raw = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            return cls(**{**raw, "files": [(name, first) for name, first in raw["files"]]})
+            files = [(name, first) for name, first in raw["files"]]
+            return cls(**{**raw, "files": files, "growth": Growth.of(raw["growth"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not one that this version wrote"
             raise FolderError(f"{folder}: no prepared events ({MANIFEST}: {reason}): prepare them anew") from None
@@ -70,11 +117,24 @@ def part_file(folder: Path, number: int) -> Path:
     return folder / f"part-{number:05d}.arrow"
 
 
+def appended_file(folder: Path, begin: int, end: int) -> Path:
+    """Where an appended part lies, by its first event and one past its last."""
+    return folder / f"events-{begin:012d}-{end:012d}.arrow"
+
+
 def write_durable(frame: pl.DataFrame, path: Path) -> None:
     """Write a frame as one record batch, down to the disk."""
     write_batch(frame, path)
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def add_columns(digest: "hashlib.blake2b", columns: Mapping[str, object]) -> None:
+    """Let arrays by name count in a hash."""
+    for name, column in columns.items():
+        digest.update(name.encode())
+        for array in (column.values, column.offsets) if isinstance(column, Tags) else (column,):
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
 
 
 class PartWriter:
@@ -104,10 +164,7 @@ class PartWriter:
 
     def add_to_hash(self, columns: Mapping[str, object]) -> None:
         """Let arrays by name count in the hash."""
-        for name, column in columns.items():
-            self._digest.update(name.encode())
-            for array in (column.values, column.offsets) if isinstance(column, Tags) else (column,):
-                self._digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        add_columns(self._digest, columns)
 
     def data_hash(self) -> str:
         """The hash of everything added."""

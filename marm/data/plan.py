@@ -57,19 +57,25 @@ class SidePlan:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything about a run's data that is known before its rows are read."""
+class Reading:
+    """How rows in the shape of the log become rows of the stream."""
 
     run: RunConfig
-    log: Log
     clock: Clock
+    features: list[Feature]
+    lost: set[str]
+    """Columns of outcomes that the log does not have."""
+
+
+@dataclass(frozen=True)
+class Plan(Reading):
+    """Everything about a run's data that is known before its rows are read."""
+
+    log: Log
     reader: LogReader
     times: LogReader
     """Reads the time alone."""
-    features: list[Feature]
     sides: list[SidePlan]
-    lost: set[str]
-    """Columns of outcomes that the log does not have."""
 
     def row_bytes(self) -> int:
         """About how many bytes a row of the stream takes."""
@@ -107,7 +113,7 @@ def make_plan(run: RunConfig, report: Report) -> Plan:
     history = _condition("data.history", data.history, log, report)
     sides = _sides(run, base, report)
     features = _log_features(run, log, sides, where, report)
-    outcomes = _outcome_columns(run)
+    outcomes = outcome_columns(run)
     missing = {column for _, column in outcomes if column not in log.schema}
     for setting, column in outcomes:
         if column in missing:
@@ -117,7 +123,7 @@ def make_plan(run: RunConfig, report: Report) -> Plan:
         raise lost[0]
     clock = clock_of(log.first(data.time, where), data.time_unit)
     reader = LogReader(log, [data.user, data.item, data.time, *needed], where, history)
-    return Plan(run, log, clock, reader, LogReader(log, [data.time], where, None), features, sides, missing)
+    return Plan(run, clock, features, missing, log, reader, LogReader(log, [data.time], where, None), sides)
 
 
 def _condition(setting: str, sql: str | None, log: Log, report: Report) -> pl.Expr | None:
@@ -140,7 +146,7 @@ def _condition(setting: str, sql: str | None, log: Log, report: Report) -> pl.Ex
     return None
 
 
-def _outcome_columns(run: RunConfig) -> list[tuple[str, str]]:
+def outcome_columns(run: RunConfig) -> list[tuple[str, str]]:
     """Settings that name a column of outcomes or delays, and the column."""
     named = [(f"tasks.{name}", column) for name, task in run.tasks.items() for column in columns_of(task)]
     if isinstance(run.data.feedback_delay, str):

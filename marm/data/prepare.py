@@ -11,7 +11,7 @@ from marm.data.arrow import map_batch
 from marm.data.known import InOrder
 from marm.data.labels import Tally
 from marm.data.order import UnsortedError, blocks_by_bucket, blocks_in_order
-from marm.data.parts import Manifest, PartWriter
+from marm.data.parts import COLUMNS, Manifest, PartWriter, write_durable
 from marm.data.plan import Plan, make_plan, stop
 from marm.data.rows import LABELS, edges, full
 from marm.data.side import side_file, write_side
@@ -66,6 +66,7 @@ class _Preparation:
             stop(trouble)
         for side in self._plan.sides:
             writer.add_to_hash(map_batch(side_file(self._folder, side.name)))
+        write_durable(pl.DataFrame(schema=self._plan.log.schema), self._folder / COLUMNS)
         return self._manifest(writer, in_order, widths)
 
     def _frames(self, stage: str) -> Iterator[pl.DataFrame]:
@@ -114,4 +115,6 @@ class _Preparation:
             part_rows=plan.part_rows(),
             files=list(zip(reader.places.names, reader.places.first, strict=True)),
             data_hash=writer.data_hash(),
+            prepared=writer.rows,
+            taken=[str(file.resolve()) for file in plan.log.files],
         )

@@ -7,7 +7,7 @@ from marm.data.columns import convert
 from marm.data.ids import hash_text
 from marm.data.labels import columns_of, label
 from marm.data.order import bucket_edges
-from marm.data.plan import Plan, Report
+from marm.data.plan import Plan, Reading, Report
 from marm.data.source import HISTORY
 from marm.data.times import seconds_to_micros, to_micros
 from marm.data.trouble import Chunk, TroubleError, where_remedy
@@ -16,6 +16,8 @@ from marm.types import F32, I64, U64
 _BUCKET_PARTS = 2
 LABELS = "labels"
 USER_ID, ITEM_ID, TIME_VALUE = "user_id", "item_id", "time_value"
+EVENT_ID = "event_id"
+"""Of appended events; those of the log have none."""
 
 
 def edges(plan: Plan) -> I64:
@@ -24,7 +26,7 @@ def edges(plan: Plan) -> I64:
     return bucket_edges(times, _BUCKET_PARTS * plan.part_rows())
 
 
-def core(chunk: Chunk, plan: Plan, report: Report) -> tuple[Chunk, pl.DataFrame]:
+def core(chunk: Chunk, plan: Reading, report: Report) -> tuple[Chunk, pl.DataFrame]:
     """Row, user, item and time of a chunk, and the chunk itself, both without rows where one of them is bad."""
     users = _ids(chunk, plan.run.data.user, report)
     items = _ids(chunk, plan.run.data.item, report)
@@ -47,7 +49,7 @@ def _ids(chunk: Chunk, column: str, report: Report) -> U64:
     return ids
 
 
-def labels(chunk: Chunk, plan: Plan, report: Report) -> F32:
+def labels(chunk: Chunk, plan: Reading, report: Report) -> F32:
     """Labels (n, T) of a chunk; a task in trouble is reported, and NaN."""
     out = np.full((len(chunk.row), len(plan.run.tasks)), np.nan, np.float32)
     for at, (name, task) in enumerate(plan.run.tasks.items()):
@@ -60,7 +62,7 @@ def labels(chunk: Chunk, plan: Plan, report: Report) -> F32:
     return out
 
 
-def full(chunk: Chunk, plan: Plan, report: Report) -> pl.DataFrame:
+def full(chunk: Chunk, plan: Reading, report: Report) -> pl.DataFrame:
     """Everything that the stream keeps of a chunk's rows; the log's own ids and times come last."""
     chunk, frame = core(chunk, plan, report)
     own = chunk.frame

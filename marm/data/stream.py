@@ -9,34 +9,58 @@ import polars as pl
 
 from marm.data.arrow import Mapped, map_batch
 from marm.data.events import Column, Events, Side, Tags
-from marm.data.parts import Manifest, part_file
-from marm.data.rows import ITEM_ID, LABELS, TIME_VALUE, USER_ID
+from marm.data.inbox import Position
+from marm.data.parts import Manifest, appended_file, part_file
+from marm.data.rows import EVENT_ID, ITEM_ID, LABELS, TIME_VALUE, USER_ID
 from marm.data.side import open_side
 from marm.types import F32, I64, U64
 
 _PARTS_KEPT = 1024
 _ORIGINALS_KEPT = 4
 _ORIGINAL_NAMES = {"row": "row", USER_ID: "user", ITEM_ID: "item", TIME_VALUE: "time"}
+_ORIGINAL_COLUMNS = {USER_ID, ITEM_ID, TIME_VALUE}
 
 
 class EventLog:
-    """A folder that ``prepare`` wrote; its parts are mapped when touched. Errors: ``FolderError`` if it is none."""
+    """A folder that ``prepare`` wrote, and what was appended since; its parts are mapped when touched.
+
+    Errors: ``FolderError`` if it is none.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.manifest = Manifest.read(folder)
         self.items: Side | None = open_side(folder, "items")
         self.users: Side | None = open_side(folder, "users")
         self._folder = folder
-        self._part_rows = self.manifest.part_rows
-        self._part = lru_cache(_PARTS_KEPT)(self._map_part)
-        self._original = lru_cache(_ORIGINALS_KEPT)(self._read_originals)
+        self._part = lru_cache(_PARTS_KEPT)(_map_part)
+        self._original = lru_cache(_ORIGINALS_KEPT)(_read_originals)
+        self.refresh()
 
     def __len__(self) -> int:
         return self.manifest.rows
 
+    def refresh(self) -> None:
+        """See what was appended since this was opened."""
+        self.manifest = manifest = Manifest.read(self._folder)
+        begins = np.arange(0, manifest.prepared, manifest.part_rows)
+        self._ends = np.array([*begins[1:], manifest.prepared, *(part.end for part in manifest.growth.parts)])
+        self._begins = np.concatenate([[0], self._ends[:-1]])
+        self._prepared_parts = len(begins)
+
+    def step_end(self, position: int) -> int:
+        """The event that no step which begins at ``position`` may go beyond: the end of the prepared log or of a part."""
+        first = self._prepared_parts - 1
+        return int(self._ends[max(first, int(np.searchsorted(self._ends, position, side="right")))])
+
+    def settled(self, position: int) -> Position:
+        """Of the inbox, everything before it is among the events before ``position``, or never will be in the stream."""
+        growth = self.manifest.growth
+        if position == len(self):
+            return growth.settled
+        return max((part.settled for part in growth.parts if part.end <= position), default=Position())
+
     def read(self, lo: int, hi: int) -> Events:
         """Events ``lo`` to ``hi`` of the stream: views of the mapped file where they lie in one part."""
-        pieces = [{name: _cut(column, begin, end) for name, column in self._part(number).items()}
+        pieces = [{name: _cut(column, begin, end) for name, column in self._part(self._path(number)).items()}
                   for number, begin, end in self._spans(lo, hi)]  # fmt: skip
         if len(pieces) == 1:
             return _events(lo, pieces[0])
@@ -44,20 +68,26 @@ class EventLog:
 
     def originals(self, lo: int, hi: int) -> pl.DataFrame:
         """Row of the log, user, item and time of each event, as the log has them."""
-        pieces = [self._original(number)[begin:end] for number, begin, end in self._spans(lo, hi)]
-        return pl.concat(pieces)
+        return _together([self._original(self._path(number))[begin:end] for number, begin, end in self._spans(lo, hi)])
+
+    def event_ids(self, most: int) -> list[str]:
+        """Ids of the newest appended events that have one, oldest first; of the newest ``most`` events."""
+        first = max(len(self) - most, self.manifest.prepared)
+        pieces = [pl.read_ipc(self._path(number), columns=[EVENT_ID])[begin:end, 0].drop_nulls()
+                  for number, begin, end in self._spans(first, len(self)) if number >= self._prepared_parts]  # fmt: skip
+        return [name for piece in pieces for name in piece.to_list()]
 
     def item_originals(self, numbers: I64) -> pl.Series:
         """The log's own item ids of events (n,)."""
-        parts = numbers // self._part_rows
+        parts = self._part_of(numbers)
         order = np.argsort(parts, kind="stable")
-        pieces = [self._original(0)["item"][:0]]
+        pieces = [self._original(self._path(0)).select("item")[:0]]
         for number in np.unique(parts):
-            here = numbers[parts == number] - number * self._part_rows
-            pieces.append(self._original(int(number))["item"].gather(here))
+            here = numbers[parts == number] - self._begins[number]
+            pieces.append(self._original(self._path(int(number))).select("item")[here])
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        return pl.concat(pieces).gather(back)
+        return _together(pieces)["item"].gather(back)
 
     def item_hashes(self, numbers: I64) -> U64:
         """Hashed items of events (n,)."""
@@ -73,18 +103,27 @@ class EventLog:
         """One hashed column at any events (n,)."""
         if not len(numbers):
             return np.empty(0, np.uint64)
-        first, last = int(numbers.min()) // self._part_rows, int(numbers.max()) // self._part_rows
+        first, last = self._part_of(np.array([numbers.min(), numbers.max()])).tolist()
         if first == last:
-            return self._hashes(first, name)[numbers - first * self._part_rows]
-        parts = numbers // self._part_rows
+            return self._hashes(first, name)[numbers - int(self._begins[first])]
+        parts = self._part_of(numbers)
         out = np.empty(len(numbers), np.uint64)
         for number in np.unique(parts):
             here = parts == number
-            out[here] = self._hashes(int(number), name)[numbers[here] - number * self._part_rows]
+            out[here] = self._hashes(int(number), name)[numbers[here] - self._begins[number]]
         return out
 
     def _hashes(self, number: int, name: str) -> U64:
-        return cast(U64, self._part(number)[name])
+        return cast(U64, self._part(self._path(number))[name])
+
+    def _part_of(self, numbers: I64) -> I64:
+        parts: I64 = np.searchsorted(self._ends, numbers, side="right")
+        return parts
+
+    def _path(self, number: int) -> Path:
+        if number < self._prepared_parts:
+            return part_file(self._folder, number)
+        return appended_file(self._folder, int(self._begins[number]), int(self._ends[number]))
 
     def _spans(self, lo: int, hi: int) -> list[tuple[int, int, int]]:
         """Parts that hold a range, and begin and end within each; one empty span for an empty range."""
@@ -92,16 +131,24 @@ class EventLog:
             raise IndexError(f"events {lo} to {hi} of a stream of {len(self)}")
         if lo == hi:
             return [(0, 0, 0)]
-        size = self._part_rows
-        return [(number, max(lo - number * size, 0), min(hi - number * size, size))
-                for number in range(lo // size, (hi - 1) // size + 1)]  # fmt: skip
+        first, last = self._part_of(np.array([lo, hi - 1])).tolist()
+        begins, ends = self._begins, self._ends
+        return [(number, max(lo - int(begins[number]), 0), min(hi, int(ends[number])) - int(begins[number]))
+                for number in range(first, last + 1)]  # fmt: skip
 
-    def _map_part(self, number: int) -> dict[str, Mapped]:
-        return map_batch(part_file(self._folder, number))
 
-    def _read_originals(self, number: int) -> pl.DataFrame:
-        frame = pl.read_ipc(part_file(self._folder, number), columns=list(_ORIGINAL_NAMES))
-        return frame.rename(_ORIGINAL_NAMES)
+def _map_part(path: Path) -> dict[str, Mapped]:
+    # Ids and times as the log has them may be plain numbers too, in one part and not in another.
+    return {name: column for name, column in map_batch(path).items() if name not in _ORIGINAL_COLUMNS}
+
+
+def _read_originals(path: Path) -> pl.DataFrame:
+    return pl.read_ipc(path, columns=list(_ORIGINAL_NAMES)).rename(_ORIGINAL_NAMES)
+
+
+def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """One after the other; ids that are numbers in some parts and text in others are text."""
+    return pl.concat(frames, how="vertical_relaxed")
 
 
 def _cut(column: Mapped, begin: int, end: int) -> Mapped:

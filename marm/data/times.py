@@ -32,6 +32,12 @@ class Clock:
         return words.get(self.unit, "datetimes")
 
 
+def clock_named(column: str, words: str) -> Clock:
+    """The clock that says this of itself."""
+    units: tuple[Unit, ...] = ("s", "ms", "us", "text", "datetime")
+    return Clock(column, next(unit for unit in units if Clock(column, unit).says() == words))
+
+
 def clock_of(first: pl.Series, setting: str) -> Clock:
     """How to read a time column, from its first value and ``data.time_unit``. Errors: a type that is no time."""
     column, dtype = first.name, first.dtype
@@ -93,7 +99,7 @@ def _parse(series: pl.Series, clock: Clock) -> pl.Series:
         return series.cast(pl.Datetime("us", series.dtype.time_zone if isinstance(series.dtype, pl.Datetime) else None)
                            ).to_physical()  # fmt: skip
     if clock.unit == "text":
-        return _parse_iso(series)
+        return iso_micros(series)
     factor = _MICROS[clock.unit]
     if series.dtype.is_integer() and series.dtype != pl.UInt64:
         whole = series.cast(pl.Int64)
@@ -106,8 +112,8 @@ def _parse(series: pl.Series, clock: Clock) -> pl.Series:
                      ).to_series()  # fmt: skip
 
 
-def _parse_iso(series: pl.Series) -> pl.Series:
-    """ISO 8601 dates and times, with ``T`` or a space, with or without a zone (then UTC)."""
+def iso_micros(series: pl.Series) -> pl.Series:
+    """Microseconds of ISO 8601 dates and times, with ``T`` or a space, with or without a zone (then UTC)."""
     text = series.str.strip_chars().str.replace(r"^(\d{4}-\d{2}-\d{2})[Tt]", "$1 ").str.replace("[Zz]$", "+00:00")
     parsed = pl.Series("parsed", [None] * len(text), dtype=pl.Int64)
     for form in _ISO:

@@ -11,33 +11,32 @@ import torch
 from numba.extending import overload
 from torch import Tensor
 
+from marm.nn.machine import apart, widen
 from marm.nn.operands import Operands
 from marm.types import F32
 
+_FEW_CODES = 8
 _TILE = 16
 """Rows turned from row by row to number by number at a time."""
 
 
-def _decode(block: Any, row: int, column: int, bits: Any, out: Any) -> None:
-    """Decode one state into ``out`` (D,); ``bits`` is the same memory as integers."""
+def _decode(block: Any, row: int, column: int, out: Any) -> None:
+    """Decode one state into ``out`` (D,)."""
     raise NotImplementedError
 
 
 @overload(_decode, inline="always")
-def _decode_by_type(block: Any, row: int, column: int, bits: Any, out: Any) -> Any:
+def _decode_by_type(block: Any, row: int, column: int, out: Any) -> Any:
     if block.dtype == nb.types.uint16:
 
-        def half(block: Any, row: int, column: int, bits: Any, out: Any) -> None:
+        def half(block: Any, row: int, column: int, out: Any) -> None:
             i, first = np.uint64(row), np.uint64(column)
             for d in range(np.uint64(len(out))):
-                h = np.int32(block[i, first + d])
-                bits[d] = ((h & np.int32(0x7FFF)) << np.int32(13)) | ((h & np.int32(0x8000)) << np.int32(16))
-            for d in range(len(out)):
-                out[d] *= np.float32(2.0**112)
+                out[d] = widen(block[i, first + d])
 
         return half
 
-    def full(block: Any, row: int, column: int, bits: Any, out: Any) -> None:
+    def full(block: Any, row: int, column: int, out: Any) -> None:
         i, first = np.uint64(row), np.uint64(column)
         for d in range(np.uint64(len(out))):
             out[d] = block[i, first + d]
@@ -61,7 +60,7 @@ def _exp(x):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _load(block, column, live, at, extra_rows, extra_at, first, last, bits, rows, x):  # type: ignore[no-untyped-def]
+def _load(block, column, live, at, extra_rows, extra_at, first, last, rows, x):  # type: ignore[no-untyped-def]
     """Bring the rows [first, last) of one segment into ``x`` (S, D, rows): the state, then what travels beside it.
 
     Numbers of one dimension lie side by side, so that all loops after this run along the history.
@@ -72,7 +71,7 @@ def _load(block, column, live, at, extra_rows, extra_at, first, last, bits, rows
         for i in range(tile):
             source = at[begin + i]
             if source >= 0:
-                _decode(block, source, column, bits[i], rows[i])
+                _decode(block, source, column, rows[i])
             else:
                 for d in range(width):
                     rows[i, d] = live[-1 - source, d]
@@ -88,6 +87,7 @@ def _load(block, column, live, at, extra_rows, extra_at, first, last, bits, rows
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _turn(rows, tile, to, x):  # type: ignore[no-untyped-def]
     """Write a tile of rows as columns of ``x``."""
+    apart()
     for d in range(rows.shape[1]):
         for i in range(tile):
             x[d, to + i] = rows[i, d]
@@ -96,6 +96,7 @@ def _turn(rows, tile, to, x):  # type: ignore[no-untyped-def]
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _project(q, x, off, n, out):  # type: ignore[no-untyped-def]
     """out[:n] += q (D,) times x (D, rows) from ``off`` on."""
+    apart()
     width = len(q)
     whole = width // 8 * 8
     for d in range(0, whole, 8):
@@ -115,6 +116,7 @@ def _project(q, x, off, n, out):  # type: ignore[no-untyped-def]
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _gather(w, x, off, n, out):  # type: ignore[no-untyped-def]
     """out (D,) += w[:n] times x (D, rows) from ``off`` on, transposed."""
+    apart()
     width = len(out)
     whole = width // 4 * 4
     zero = np.float32(0.0)
@@ -140,6 +142,7 @@ def _gather(w, x, off, n, out):  # type: ignore[no-untyped-def]
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _add_codes(tab, codes, runs, pair, first, last, out):  # type: ignore[no-untyped-def]
     """out[:n] = what each pair's codes add: outcomes one by one, gap and rank by run of pairs that share both."""
+    apart()
     outcome = codes[0]
     for r in range(first, last):
         shared = tab[runs[1, r]] + tab[runs[2, r]]
@@ -152,25 +155,39 @@ def _add_codes(tab, codes, runs, pair, first, last, out):  # type: ignore[no-unt
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _put_codes(w, codes, runs, pair, first, last, bins):  # type: ignore[no-untyped-def]
+def _put_codes(w, codes, runs, pair, first, last, spans, bins):  # type: ignore[no-untyped-def]
     """bins[code] += w[:n] for each pair's codes."""
-    outcome = codes[0]
     for r in range(first, last):
         total = np.float32(0.0)
         for c in range(np.uint64(runs[0, r]), np.uint64(runs[0, r + 1])):
             total += w[c - pair]
-            bins[outcome[c]] += w[c - pair]
         bins[runs[1, r]] += total
         bins[runs[2, r]] += total
+    begin, end = np.uint64(runs[0, first]), np.uint64(runs[0, last])
+    _put_outcomes(w, codes[0], begin, end, 0, spans[0], bins)
     if codes.shape[0] > 1:
-        before = codes[1]
-        for c in range(np.uint64(runs[0, first]), np.uint64(runs[0, last])):
-            bins[before[c]] += w[c - pair]
+        _put_outcomes(w, codes[1], begin, end, spans[3], spans[3] + spans[0] + 1, bins)
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _put_outcomes(w, outcome, begin, end, low, high, bins):  # type: ignore[no-untyped-def]
+    """bins[low:high] += w by outcome: few codes one after the other, since sums into one place wait for each other."""
+    apart()
+    if high - low <= _FEW_CODES:
+        for code in range(low, high):
+            total = np.float32(0.0)
+            for c in range(begin, end):
+                total += w[c - begin] if outcome[c] == code else np.float32(0.0)
+            bins[code] += total
+    else:
+        for c in range(begin, end):
+            bins[outcome[c]] += w[c - begin]
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _softmax(logit, null, n):  # type: ignore[no-untyped-def]
     """Softmax of logit[:n] and the null row's in place; the null row's weight."""
+    apart()
     top = null
     for c in range(n):
         top = max(top, logit[c])
@@ -203,19 +220,18 @@ def _extent(seg_rows, seg_queries, order, begin, end):  # type: ignore[no-untype
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _forward(  # type: ignore[no-untyped-def]
-    seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, null, block, column, live, at,
+    seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, spans, block, column, live, at,
     extra_rows, extra_at, q, tab, weights, context, bins,
 ):  # fmt: skip
     """Logits, softmax and sums of each query of the segments; ``weights`` (H, P) keeps the softmax for the way back."""
-    streams, heads, width = q.shape[1], q.shape[2], q.shape[3]
+    streams, heads, width, null = q.shape[1], q.shape[2], q.shape[3], spans[2]
     low, high, most = _extent(seg_rows, seg_queries, order, begin, end)
-    bits = np.empty((_TILE, width), np.int32)
-    rows = bits.view(np.float32)
+    rows = np.empty((_TILE, width), np.float32)
     x = np.empty((streams, width, most), np.float32)
     # A buffer of its own, not a slice, and places without sign: so the compiler knows that numbers lie side by side.
     w = np.empty(most, np.float32)
     for b in range(len(seg_rows) - 1):
-        _load(block, column, live, at, extra_rows, extra_at, low[b], high[b], bits, rows, x)
+        _load(block, column, live, at, extra_rows, extra_at, low[b], high[b], rows, x)
         for i in range(seg_queries[b], seg_queries[b + 1]):
             k = order[i]
             n, off, first = np.uint64(end[k] - begin[k]), np.uint64(begin[k] - low[b]), np.uint64(pair[k])
@@ -226,25 +242,24 @@ def _forward(  # type: ignore[no-untyped-def]
                 bins[k, h, null] = _softmax(w, tab[k, h, null], n)
                 for c in range(n):
                     weights[h, first + c] = w[c]
-                _put_codes(w, codes, runs, first, runs_at[k], runs_at[k + 1], bins[k, h])
+                _put_codes(w, codes, runs, first, runs_at[k], runs_at[k + 1], spans, bins[k, h])
                 for m in range(streams):
                     _gather(w, x[m], off, n, context[k, m, h])
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _backward(  # type: ignore[no-untyped-def]
-    seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, null, block, column, live, at,
+    seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, spans, block, column, live, at,
     extra_rows, extra_at, q, weights, null_weight, d_context, d_bins, dq, d_tab, d_live, d_extra,
 ):  # fmt: skip
     """Gradients of queries and tables, and of those rows that have one (live ones and what travels beside)."""
-    streams, heads, width = q.shape[1], q.shape[2], q.shape[3]
+    streams, heads, width, null = q.shape[1], q.shape[2], q.shape[3], spans[2]
     low, high, most = _extent(seg_rows, seg_queries, order, begin, end)
-    bits = np.empty((_TILE, width), np.int32)
-    rows = bits.view(np.float32)
+    rows = np.empty((_TILE, width), np.float32)
     x, dx = np.empty((streams, width, most), np.float32), np.empty((streams, width, most), np.float32)
     ds, w = np.empty(most, np.float32), np.empty(most, np.float32)
     for b in range(len(seg_rows) - 1):
-        _load(block, column, live, at, extra_rows, extra_at, low[b], high[b], bits, rows, x)
+        _load(block, column, live, at, extra_rows, extra_at, low[b], high[b], rows, x)
         first_live = high[b]
         for j in range(low[b], high[b]):
             if at[j] < 0:
@@ -266,7 +281,7 @@ def _backward(  # type: ignore[no-untyped-def]
                 d_tab[k, h, null] = null_weight[k, h] * (d_bins[k, h, null] - mean)
                 for c in range(n):
                     ds[c] = w[c] * (ds[c] - mean)
-                _put_codes(ds, codes, runs, first, runs_at[k], runs_at[k + 1], d_tab[k, h])
+                _put_codes(ds, codes, runs, first, runs_at[k], runs_at[k + 1], spans, d_tab[k, h])
                 for m in range(streams):
                     _gather(ds, x[m], off, n, dq[k, m, h])
                     # Remembered states are constants: of them nothing needs to be carried back.
@@ -278,6 +293,7 @@ def _backward(  # type: ignore[no-untyped-def]
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _spread(q, d_context, ds, w, since, off, n, dx):  # type: ignore[no-untyped-def]
     """dx (D, rows) += q ds + d_context w, for pairs from ``since`` on."""
+    apart()
     for d in range(len(q)):
         q_d, c_d = q[d], d_context[d]
         for c in range(since, n):
@@ -336,6 +352,6 @@ def _arrays(ops: Operands, live: Tensor, extra: Tensor) -> tuple[Any, ...]:
     v, work = ops.views, ops.work
     return (
         work.rows_at, work.queries_at, work.order, v.begin, v.end, work.pairs_at, work.runs_at,
-        *ops.codes(), int(ops.spans[2]),
+        *ops.codes(), ops.spans,
         ops.block_numpy(), ops.column, _numpy(live), ops.at, _numpy(extra), ops.beside,
     )  # fmt: skip

@@ -64,6 +64,7 @@ class Trainer:
         self.learner.load(cut.tensors("optimizer"), state["learned"])
         self.stepper.steps, self.position, self.passes = state["steps"], state["position"], state["passes"]
         self.cut_number, self._window = cut.number, (state["window"][0], state["window"][1])
+        self.clock = lambda: state["elapsed"]
         self.tally.load(state["tally"])
         self.spool.truncate(state["scored"])
         self.windows.truncate(state["windows"])
@@ -124,6 +125,7 @@ class Trainer:
             "dropped_users": self.memory.budget.dropped_users,
             "tally": self.tally.state(),
             "threads": self.threads,
+            "inbox": list(self.log.settled(self.position)),
             "data_hash": self.log.manifest.data_hash,
         }
 
@@ -142,12 +144,27 @@ class Trainer:
                 self.cut(cleared=True)
         self.cut()
 
+    def go_on(self, progress: Progress) -> bool:
+        """After the last pass: one step over what was appended since, if there is anything; whether there was."""
+        assert self.passes == self.run.train.passes, "the log as it was prepared comes first"
+        if self.position == len(self.log):
+            return False
+        self._step(progress)
+        return True
+
+    @property
+    def learned_since_cut(self) -> int:
+        """Events that a cut now would add."""
+        return self._since_cut
+
     def _step(self, progress: Progress) -> None:
-        first = self.passes == 0
+        # Each event is measured once: in the first pass, or when it comes after the last.
+        measured = self.passes in (0, self.run.train.passes)
         before = self.position
-        self.position = self.stepper.step(before, len(self.log), self.spool if first else None, self.cut)
+        end = self.log.step_end(before)
+        self.position = self.stepper.step(before, end, self.spool if measured else None, self.cut)
         self._since_cut += self.position - before
-        if first and self.position - self._window[0] >= self.run.train.window_events:
+        if measured and self.position - self._window[0] >= self.run.train.window_events:
             self._close_window(progress)
         if self._since_cut >= self.run.train.cut_every:
             self.cut()

@@ -93,7 +93,7 @@ def test_a_log_larger_than_its_chunks_comes_out_as_if_sorted_in_memory(tmp_path,
     assert log.manifest.sorted is (falls == "never")
     times = log.read(0, len(log)).time
     assert (log.manifest.first_time, log.manifest.last_time) == (times.min(), times.max())
-    assert sorted(path.name for path in (tmp_path / "events").iterdir())[:3] == [
+    assert sorted(path.name for path in (tmp_path / "events").iterdir())[1:4] == [
         "manifest.json",
         "part-00000.arrow",
         "part-00001.arrow",

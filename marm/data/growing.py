@@ -1,0 +1,122 @@
+"""From a growing folder of Parquet to the stream: each new file is taken once, whole, by its name's order."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from marm.config import RunConfig
+from marm.data.aside import Aside
+from marm.data.grow import Grower
+from marm.data.known import known_in_order
+from marm.data.live import LiveLog
+from marm.data.order import ordered
+from marm.data.source import Log, find_files, schema_of
+from marm.data.stream import EventLog
+from marm.errors import DataError, DiskError
+from marm.types import I64
+
+_NAMED = 1000
+"""Row numbers that the line of a file's late rows names."""
+
+
+class GrowingFolder:
+    """Files that match a pattern as a source of events; those that the run was trained on are not taken again.
+
+    A file must appear whole (write beside, then rename): one that cannot be read yet is tried again later.
+    """
+
+    def __init__(self, run: RunConfig, folder: Path, log: EventLog, grower: Grower, pattern: str) -> None:
+        self.run, self._log, self._grower, self._pattern = run, log, grower, pattern
+        growth = log.manifest.growth
+        self.counts = dict(growth.counts)
+        self.unread: dict[str, str] = {}
+        """Files that could not be read so far, and why."""
+        self._live = LiveLog(run, folder / "events")
+        self._aside, self._in_order = Aside(folder, growth.sides), known_in_order(run, log)
+
+    def __len__(self) -> int:
+        """Events that wait for something: none, a file has them whole."""
+        return 0
+
+    def note(self) -> None:
+        """Everything is durable already."""
+
+    def poll(self, now: float) -> bool:
+        """Take the next new file; whether there was one."""
+        del now
+        for path in self._new_files():
+            try:
+                schema = schema_of(path)
+            except DataError as error:
+                self.unread[str(path)] = str(error)
+                continue
+            self.unread.pop(str(path), None)
+            self._take(path, schema)
+            return True
+        return False
+
+    def _new_files(self) -> list[Path]:
+        try:
+            found = find_files(Path(), self._pattern)
+        except DataError:
+            return []
+        taken = set(self._grower.manifest.taken)
+        return [path for path in found if path.suffix in (".parquet", ".pq") and str(path.resolve()) not in taken]
+
+    def _take(self, path: Path, schema: dict[str, pl.DataType]) -> None:
+        manifest = self._grower.manifest
+        until = max(manifest.growth.until, manifest.last_time)
+        frames, rows, dropped = [], 0, 0
+        try:
+            columns = {name: pl.col(name) for name in schema}
+            for _, frame in Log([path], [schema], schema).frames(columns):
+                stream, gone = self._convert(self._live.filed(frame, path.name), path, manifest.log_rows + rows)
+                frames.append(self._in_time(stream, path, until))
+                rows, dropped = rows + frame.height, dropped + gone
+        except DataError as error:
+            # As a whole it is not like the log: counted, and never looked at again.
+            frames, rows, dropped = [], 0, 0
+            self._reject(path, None, str(error))
+        block = pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame()
+        if block.height:
+            block = ordered(block.sort("time", maintain_order=True))
+            block = self._in_order(block) if self._in_order else block
+        self._append(path, block, rows, dropped)
+
+    def _convert(self, frame: pl.DataFrame, path: Path, first: int) -> tuple[pl.DataFrame, int]:
+        return self._live.convert(frame, first, lambda row, reason: self._reject(path, row, reason))
+
+    def _in_time(self, stream: pl.DataFrame, path: Path, until: int) -> pl.DataFrame:
+        late = stream["time"].to_numpy() < until
+        if late.any():
+            gone: I64 = stream["row"].to_numpy()[late]
+            self._count("late", len(gone))
+            self._aside.late("late", {"file": str(path), "count": len(gone), "rows": gone[:_NAMED].tolist()})
+        return stream.filter(pl.Series(np.logical_not(late)))
+
+    def _reject(self, path: Path, row: int | None, reason: str) -> None:
+        self._count("rejected")
+        self._aside.rejected(reason, {"file": str(path)} | ({} if row is None else {"row": row}))
+
+    def _count(self, what: str, many: int = 1) -> None:
+        self.counts[what] = self.counts.get(what, 0) + many
+
+    def _append(self, path: Path, block: pl.DataFrame, rows: int, dropped: int) -> None:
+        manifest = self._grower.manifest
+        self._count("events", block.height)
+        try:
+            sides = self._aside.flush()
+        except OSError as error:
+            raise DiskError(self._grower.folder, error) from None
+        until = max(manifest.growth.until, int(block["time"][-1]) if block.height else 0)
+        growth = {"settled": manifest.growth.settled, "until": until, "counts": dict(self.counts), "sides": sides}
+        self._grower.append(
+            [block] if block.height else [],
+            growth,
+            log_rows=manifest.log_rows + rows,
+            dropped=manifest.dropped + dropped,
+            files=[*manifest.files, (path.name, manifest.log_rows)],
+            taken=[*manifest.taken, str(path.resolve())],
+        )
+        self._log.refresh()

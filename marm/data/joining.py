@@ -1,0 +1,90 @@
+"""Served events that wait for their outcomes, and the order in which they become final. No files here."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from marm.data.inbox import Position
+from marm.data.live import Row
+
+
+@dataclass(frozen=True)
+class Held:
+    """An event that is not final yet."""
+
+    row: Row
+    values: dict[str, Any]
+    """Those of the row: outcomes that follow are put in."""
+    time: int
+    """Microseconds, of the exposure."""
+    heard: float
+    """Seconds: when it was taken in."""
+    place: Position
+    """Where its line begins."""
+
+
+class Joining:
+    """Joins outcomes to events by id, and says which are final: they leave in order of their time.
+
+    An event is ready ``wait`` seconds after it was heard of, unless an event of its time or before is not; for that one it
+    waits as long again at most. Everything up to the time of the last one that left has left, so ``until`` only rises.
+    """
+
+    def __init__(self, wait: float, until: int, most_ids: int, ids: Iterable[str]) -> None:
+        """``until``: microseconds; ``ids``: of events that left already, oldest first, of which ``most_ids`` are kept."""
+        self.until = until
+        self._wait, self._most_ids = wait, most_ids
+        self._held: dict[str, Held] = {}
+        self._ids = dict.fromkeys(ids)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, held: Held) -> str | None:
+        """Take an event in; or why it is not: ``duplicate``, ``late``."""
+        event_id = held.row.event_id
+        if event_id in self._held or event_id in self._ids:
+            return "duplicate"
+        if held.time < self.until:
+            return "late"
+        self._held[event_id] = held
+        return None
+
+    def join(self, event_id: str, outcomes: dict[str, Any]) -> str | None:
+        """Put outcomes to their event; or why that cannot be: ``after`` (it left already), ``unknown``."""
+        held = self._held.get(event_id)
+        if held is None:
+            return "after" if event_id in self._ids else "unknown"
+        held.values.update(outcomes)
+        return None
+
+    def ready(self, now: float) -> list[Held]:
+        """Events that are final by ``now``, in the order in which they came."""
+        oldest = next(iter(self._held.values()), None)
+        if oldest is None or oldest.heard + self._wait > now:
+            return []
+        held = list(self._held.values())
+        time = np.array([event.time for event in held], np.int64)
+        age = now - np.array([event.heard for event in held])
+        open_ = time[age < self._wait]
+        ready = time < (open_.min() if len(open_) else np.iinfo(np.int64).max)
+        overdue = time[age >= 2 * self._wait]
+        if len(overdue):
+            ready |= time <= overdue.max()
+        return [held[at] for at in np.flatnonzero(ready).tolist()]
+
+    def release(self, final: list[Held]) -> None:
+        """These left, all that were ready."""
+        for event in final:
+            del self._held[event.row.event_id]
+            self._ids[event.row.event_id] = None
+            self.until = max(self.until, event.time)
+        for event_id in list(islice(self._ids, max(0, len(self._ids) - self._most_ids))):
+            del self._ids[event_id]
+
+    def settled(self, read: Position) -> Position:
+        """Everything before it has left, where the inbox was read up to ``read``."""
+        return min((event.place for event in self._held.values()), default=read)

@@ -1,0 +1,179 @@
+"""Rows that come after a log was prepared, served or in files: in the log's own columns, then by the code that prepared it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from polars.exceptions import PolarsError
+
+from marm.config import RunConfig
+from marm.data.ids import as_text
+from marm.data.parts import COLUMNS, Manifest
+from marm.data.plan import Feature, Group, Reading, outcome_columns, stop
+from marm.data.rows import EVENT_ID, full
+from marm.data.source import HISTORY
+from marm.data.times import clock_named, iso_micros, to_micros
+from marm.data.trouble import Chunk, Places, no_column, show
+from marm.errors import DataError, FolderError
+from marm.types import I64, Bool
+
+Refuse = Callable[[int, str], None]
+"""Called with the number of a row that cannot be read, and the reason."""
+ROW = "__row"
+_GROUPS: tuple[Group, ...] = ("item", "user", "context")
+
+
+@dataclass(frozen=True)
+class Row:
+    """An event as it was served: ids, time and columns as in the log."""
+
+    event_id: str
+    user: Any
+    item: Any
+    at: Any
+    values: Mapping[str, Any]
+    """Of the log's other columns, by name; one that is not there is null."""
+
+
+class LiveLog:
+    """The shape of a prepared log, for rows that come after it. Errors: ``FolderError`` where ``folder`` holds none."""
+
+    def __init__(self, run: RunConfig, folder: Path) -> None:
+        manifest, data = Manifest.read(folder), run.data
+        self._types = _types_of(folder)
+        features = [Feature(group, name, kind, manifest.widths.get(f"{group}.{name}", 1))
+                    for group in _GROUPS for name, kind in manifest.columns[group].items()]  # fmt: skip
+        self._reading = Reading(run, clock_named(data.time, manifest.time_unit), features, set())
+        self._where = None if data.where is None else pl.sql_expr(data.where).fill_null(False)
+        self._history = pl.lit(True) if data.history is None else pl.sql_expr(data.history).fill_null(False)
+        self.columns = list(self._types)
+        """All columns of the log."""
+        asked = [name for expr in (self._where, self._history) if expr is not None for name in expr.meta.root_names()]
+        named = {*(column for _, column in outcome_columns(run)), *(feature.name for feature in features), *asked} - {
+            data.user,
+            data.item,
+            data.time,
+        }
+        self.values = sorted(named)
+        """Columns that a row may give, beside user, item and time."""
+
+    def times(self, at: Sequence[Any]) -> tuple[I64, Bool]:
+        """Microseconds of times as the log writes them, to its own resolution, and which of them could be read."""
+        series, lost = self._time(at)
+        micros, good, _ = to_micros(_chunk(pl.DataFrame([series])), self._reading.clock)
+        return micros, good & ~lost
+
+    def served(self, rows: Sequence[Row], refuse: Refuse) -> pl.DataFrame:
+        """Served rows in the log's columns, with their numbers (``ROW``) and event ids."""
+        data = self._reading.run.data
+        columns = {
+            data.user: self._ids(data.user, [row.user for row in rows]),
+            data.item: self._ids(data.item, [row.item for row in rows]),
+            data.time: self._time([row.at for row in rows]),
+        }
+        for name in self.values:
+            columns[name] = _column(name, [row.values.get(name) for row in rows], self._types[name])
+        ids = pl.Series(EVENT_ID, [row.event_id for row in rows], dtype=pl.String)
+        frame = pl.DataFrame([series.alias(name) for name, (series, _) in columns.items()] + [ids]).with_row_index(ROW)
+        bad = np.zeros(len(rows), bool)
+        for name, (_, lost) in columns.items():
+            given = {data.user: "user", data.item: "item", data.time: "at"}.get(name)
+            for row in np.flatnonzero(lost & ~bad).tolist():
+                value = show(getattr(rows[row], given) if given else rows[row].values[name])
+                refuse(row, f"{name} = {value} is no {self._types[name]}, as which the log has it")
+            bad |= lost
+        return frame.filter(pl.Series(~bad))
+
+    def filed(self, frame: pl.DataFrame, name: str) -> pl.DataFrame:
+        """Rows of a file in the log's columns, with their numbers. Errors: ``DataError`` for a column that is not there."""
+        data = self._reading.run.data
+        wanted = [data.user, data.item, data.time, *self.values]
+        for column in wanted:
+            if column not in frame.columns:
+                raise no_column("data.log", column, frame.columns, name)
+        try:
+            frame = frame.select(pl.col(column).cast(self._types[column]) for column in wanted)
+        except PolarsError as error:
+            raise DataError(
+                f"{name}: other types than the log's ({_first_line(error)}): write it like the log"
+            ) from None
+        return frame.with_row_index(ROW).with_columns(pl.lit(None, pl.String).alias(EVENT_ID))
+
+    def convert(self, frame: pl.DataFrame, first: int, refuse: Refuse) -> tuple[pl.DataFrame, int]:
+        """Rows in the log's columns as rows of the stream, numbered from ``first``; and how many ``data.where`` dropped."""
+        made = self._salvaged(frame, first, refuse)
+        if not made:
+            return self._convert(frame[:0], first)
+        return pl.concat([part for part, _ in made], how="vertical_relaxed"), sum(dropped for _, dropped in made)
+
+    def _salvaged(self, frame: pl.DataFrame, first: int, refuse: Refuse) -> list[tuple[pl.DataFrame, int]]:
+        """In halves, and halves of these, until the bad rows are alone and refused."""
+        try:
+            return [self._convert(frame, first)] if frame.height else []
+        except (DataError, PolarsError) as error:
+            if frame.height == 1:
+                refuse(int(frame[ROW][0]), _first_line(error))
+                return []
+        middle = frame.height // 2
+        return self._salvaged(frame[:middle], first, refuse) + self._salvaged(frame[middle:], first, refuse)
+
+    def _convert(self, frame: pl.DataFrame, first: int) -> tuple[pl.DataFrame, int]:
+        kept = frame if self._where is None else frame.filter(self._where)
+        kept = kept.with_columns(self._history.alias(HISTORY))
+        chunk = Chunk(kept, first + kept[ROW].cast(pl.Int64).to_numpy(), Places(["row"], [first]))
+        return full(chunk, self._reading, stop).with_columns(kept[EVENT_ID]), frame.height - kept.height
+
+    def _ids(self, column: str, values: list[Any]) -> tuple[pl.Series, Bool]:
+        """Ids in the log's type if all of them fit, else as text: they compare as text either way."""
+        whole = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
+        text = pl.Series(column, [v if v is None or isinstance(v, str) else str(v) for v in whole], dtype=pl.String)
+        typed = text.cast(self._types[column], strict=False)
+        same = (as_text(typed) == text).fill_null(False).all()
+        return (typed if same else text), text.is_null().to_numpy()
+
+    def _time(self, at: Sequence[Any]) -> tuple[pl.Series, Bool]:
+        clock, dtype = self._reading.clock, self._types[self._reading.clock.column]
+        words = clock.unit in ("datetime", "text")
+        values = [v if isinstance(v, str) == words and not isinstance(v, bool) else None for v in at]
+        if clock.unit != "datetime":
+            series, lost = _column(clock.column, values, dtype)
+        else:
+            micros = iso_micros(pl.Series(clock.column, values, dtype=pl.String))
+            zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
+            series = micros.cast(pl.Datetime("us", zone)).cast(dtype).alias(clock.column)
+            lost = series.is_null().to_numpy()
+        return series, lost | np.array([v is None for v in values], bool)
+
+
+def _types_of(folder: Path) -> dict[str, pl.DataType]:
+    try:
+        return dict(pl.read_ipc_schema(folder / COLUMNS))
+    except (OSError, PolarsError):
+        raise FolderError(f"{folder}: no {COLUMNS} that can be read: prepare the events anew") from None
+
+
+def _chunk(frame: pl.DataFrame) -> Chunk:
+    return Chunk(frame, np.arange(frame.height), Places(["row"], [0]))
+
+
+def _column(name: str, values: list[Any], dtype: pl.DataType) -> tuple[pl.Series, Bool]:
+    """Values in a type of the log, and which of them do not fit it."""
+    if dtype.is_integer() and any(isinstance(v, float) and not v.is_integer() for v in values):
+        dtype = pl.Float64()
+    given = np.array([v is not None for v in values], bool)
+    try:
+        series = pl.Series(name, values, dtype=dtype, strict=False)
+    except (PolarsError, TypeError, ValueError, OverflowError):
+        if len(values) == 1:
+            return pl.Series(name, [None], dtype=dtype), np.ones(1, bool)
+        # One of them does not fit at all: each by itself.
+        each = [_column(name, [value], dtype) for value in values]
+        return pl.concat([series for series, _ in each]), np.concatenate([lost for _, lost in each])
+    return series, given & series.is_null().to_numpy()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,159 @@
+"""Learning goes on: what comes is appended to the stream, learned from in its order, and cut at an interval.
+
+Where steps end hangs on the appended parts alone, so a process that was killed does what it would have done: a cut holds
+the place in the stream, the stream's manifest the place in the inbox.
+"""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from marm.config import RunConfig
+from marm.data.feedback import Feedback
+from marm.data.grow import Grower
+from marm.data.growing import GrowingFolder
+from marm.data.stream import EventLog
+from marm.metrics.progressive import summarise
+from marm.train.cut import Cut, cut_numbers
+from marm.train.files import write_text
+from marm.train.results import memory_figures, peak_rss
+from marm.train.run import provenance, quiet, resume
+from marm.train.setup import build, set_threads
+from marm.train.trainer import Progress, Trainer
+
+_NAP = 0.1
+_SLICE = 0.5
+"""Seconds of learning between two looks at what came."""
+
+
+class Source(Protocol):
+    """Where events come from; it appends them to the stream. One that has waiting events has a length."""
+
+    counts: dict[str, int]
+
+    def __len__(self) -> int: ...
+
+    def poll(self, now: float) -> bool:
+        """Append what is final; whether anything came. Errors: ``DiskError``."""
+        ...
+
+    def note(self) -> None:
+        """Make durable how far it read."""
+        ...
+
+
+class Signals:
+    """SIGTERM and SIGINT ask for an end between two steps."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def watch(self) -> None:
+        """Take them from now on; only the main thread may."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.asked = True
+
+
+def follow(
+    out: Path,
+    run: RunConfig,
+    log: str | None = None,
+    until_idle: float | None = None,
+    progress: Progress = quiet,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Go on training a run folder with what comes to its inbox, or with new files that match ``log``.
+
+    Ends when ``stop`` says so between two steps, or when nothing came and nothing waits for ``until_idle`` seconds. A run
+    that was interrupted in training is finished first. Errors: ``FolderError`` where another process follows it already.
+    """
+    resume(out, progress)
+    with closing(Grower(out / "events")) as grower:
+        stream, cut = EventLog(out / "events"), Cut(out)
+        source = Feedback(run, out, stream, grower) if log is None else GrowingFolder(run, out, stream, grower, log)
+        threads = set_threads(run, cut.state["threads"])
+        with closing(Trainer(run, out, stream, build(run, stream, out, threads), threads)) as trainer:
+            trainer.load(cut)
+            return _followed(Following(trainer, source, grower), stop, until_idle, progress)
+
+
+def _followed(
+    following: "Following", stop: Callable[[], bool], until_idle: float | None, progress: Progress
+) -> dict[str, Any]:
+    following.run(stop, until_idle, progress)
+    result = following.result()
+    write_text(following.trainer.folder / "follow.json", json.dumps(result, indent=1))
+    return result
+
+
+class Following:
+    """The loop: look, learn, cut."""
+
+    def __init__(self, trainer: Trainer, source: Source, grower: Grower) -> None:
+        self.trainer, self.source, self._grower = trainer, source, grower
+        self._cut_every = trainer.run.follow.cut_every
+        self._began = self._busy = self._last_cut = time.monotonic()
+        self._first, self._scored = trainer.position, len(trainer.spool)
+        elapsed = trainer.clock()
+        trainer.clock = lambda: elapsed + time.monotonic() - self._began
+
+    def run(self, stop: Callable[[], bool], until_idle: float | None, progress: Progress) -> None:
+        """Until asked to stop, or idle; then a cut."""
+        while not stop():
+            came = self.source.poll(time.time())
+            learned = self._learn(stop, progress)
+            now = time.monotonic()
+            if came or learned or len(self.source):
+                self._busy = now
+            elif until_idle is not None and now - self._busy >= until_idle:
+                break
+            if self.trainer.learned_since_cut and now - self._last_cut >= self._cut_every:
+                self._cut()
+            if not (came or learned):
+                time.sleep(_NAP)
+        self.source.note()
+        if self.trainer.learned_since_cut:
+            self._cut()
+
+    def _learn(self, stop: Callable[[], bool], progress: Progress) -> bool:
+        """Steps over what is in the stream, for a while; whether there was one."""
+        until, learned = time.monotonic() + _SLICE, False
+        while time.monotonic() < until and not stop() and self.trainer.go_on(progress):
+            learned = True
+        return learned
+
+    def _cut(self) -> None:
+        self.source.note()
+        self.trainer.cut()
+        self._last_cut = time.monotonic()
+        folder = self.trainer.folder
+        self._grower.merge(min(Cut(folder, number).state["position"] for number in cut_numbers(folder)))
+        self.trainer.log.refresh()
+
+    def result(self) -> dict[str, Any]:
+        """What came and what was learned, since this began."""
+        trainer, seconds = self.trainer, time.monotonic() - self._began
+        events = trainer.position - self._first
+        return {
+            "events": events,
+            "events_per_s": round(events / seconds, 1),
+            "peak_rss_bytes": peak_rss(),
+            "tasks": summarise(trainer.spool, trainer.kinds, self._scored, len(trainer.spool)),
+            "memory": memory_figures(trainer.parts, trainer.tally),
+            "cut": trainer.cut_number,
+            "position": trainer.position,
+            "inbox": list(trainer.log.manifest.growth.read),
+            "waiting": len(self.source),
+            "counts": self.source.counts,
+            "seconds": round(seconds, 2),
+            **provenance(trainer.run, trainer.log),
+        }

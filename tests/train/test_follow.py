@@ -1,0 +1,274 @@
+"""A trained run goes on with what is served: each event is learned and remembered once, as if it had been in the log."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from marm.data.grow import Grower
+from marm.data.inbox import InboxWriter
+from marm.data.prepare import prepare
+from marm.data.stream import EventLog
+from marm.errors import FolderError
+from marm.train import run as commands
+from marm.train.cut import Cut
+from marm.train.follow import follow
+from tests.train.feeding import aside, columns, copy_of, counts, event_ids, events_of, put, quick
+from tests.train.folders import remembered
+from tests.train.logs import log_frame, run_over, write_world
+
+TRAINED, ALL = 150, 200
+pytestmark = pytest.mark.usefixtures("no_report")
+
+KINDS: dict[str, dict[str, Any]] = {
+    "learned at once": {},
+    "delay, a filter, negatives, two passes": {
+        "data": {"feedback_delay": "delay", "history": "click = 1", "where": "page != 'p3'"},
+        "negatives": {"per_event": 1, "recent": 50},
+        "train": {"passes": 2},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def whole() -> pl.DataFrame:
+    return log_frame(events=ALL)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return KINDS[request.param]
+
+
+@pytest.fixture(scope="module")
+def begun(whole: pl.DataFrame, kind: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over the first part of the log."""
+    folder = tmp_path_factory.mktemp("begun")
+    world = write_world(folder / "world", whole[:TRAINED])
+    commands.train(run_over(world, **{"memory": {"url": "lmdb://memory"}, **kind}), folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def run(begun: Path, tmp_path: Path) -> Path:
+    return copy_of(begun, tmp_path / "run")
+
+
+def rest(whole: pl.DataFrame) -> list[dict[str, Any]]:
+    return list(events_of(whole[TRAINED:]))
+
+
+def test_served_events_become_the_stream_that_the_whole_log_would_have_been(whole, kind, run, tmp_path):
+    put(run, rest(whole))
+    result = follow(run, quick(run), until_idle=0)
+    world = write_world(tmp_path / "all", whole)
+    prepare(run_over(world, **kind), tmp_path / "events")
+    expected, grown = EventLog(tmp_path / "events"), EventLog(run / "events")
+    assert columns(grown, 0, len(grown)) == columns(expected, 0, len(expected))
+    assert grown.originals(0, len(grown)).equals(expected.originals(0, len(expected)))
+    assert grown.manifest.dropped == expected.manifest.dropped
+    assert result["position"] == len(expected)
+    assert result["events"] == len(grown) - grown.manifest.prepared == counts(run)["events"]
+
+
+def test_served_events_are_scored_learned_and_remembered_once(whole, run):
+    before, rows = Cut(run), sum(bounds[1] for bounds in ring_ends(run))
+    put(run, rest(whole))
+    follow(run, quick(run), until_idle=0)
+    after, log = Cut(run), EventLog(run / "events")
+    new = log.read(log.manifest.prepared, len(log))
+    assert after.number > before.number
+    assert after.state["position"] == len(log)
+    waiting = set(after.state["waiting"]) - {
+        n for n, done in zip(after.state["waiting"], after.state["waiting_remembered"], strict=True) if done
+    }
+    entered = sum(
+        1 for n, enters in zip(range(new.start, len(log)), new.history, strict=True) if enters and n not in waiting
+    )
+    assert sum(bounds[1] for bounds in ring_ends(run)) - rows == entered
+    assert after.state["inbox"] == list(EventLog(run / "events").manifest.growth.settled)
+
+
+def ring_ends(folder: Path) -> list[tuple[int, int]]:
+    """Number of each user and rows ever remembered of it."""
+    return [(user, ring[0]) for user, ring in remembered(folder).items()]
+
+
+def test_nothing_new_is_nothing_learned(run):
+    before = Cut(run).number
+    result = follow(run, quick(run), until_idle=0)
+    assert (result["events"], Cut(run).number) == (0, before)
+
+
+def test_outcomes_that_follow_are_joined_by_id(whole, run):
+    records = rest(whole)
+    bare = [{**record, "outcomes": {}} for record in records]
+    later = [{"kind": "outcomes", "event_id": r["event_id"], "outcomes": {k: r["outcomes"][k]}}
+             for k in ("watch", "delay", "click") for r in records]  # fmt: skip
+    put(run, [*bare, *later])
+    follow(run, quick(run), until_idle=0)
+    log = EventLog(run / "events")
+    assert log.manifest.growth.counts["events"] > 30
+    labels = dict(zip(event_ids(run), log.read(log.manifest.prepared, len(log)).labels[:, 0].tolist(), strict=True))
+    clicks = {record["event_id"]: float(record["outcomes"]["click"]) for record in records}
+    assert labels.items() <= clicks.items()
+
+
+def test_an_outcome_of_which_nothing_was_heard_is_what_the_settings_say(whole, run):
+    bare = [{**record, "outcomes": {"delay": 1}} for record in rest(whole)]
+    put(run, bare)
+    follow(run, quick(run, **{"otherwise.click": 0}), until_idle=0)
+    log = EventLog(run / "events")
+    labels = log.read(log.manifest.prepared, len(log)).labels
+    assert set(labels[:, 0].tolist()) == {0.0}
+    assert np.isnan(labels[:, 1]).all()
+
+
+def test_what_is_late_or_twice_or_of_nobody_is_put_aside_and_counted(whole, run):
+    records = rest(whole)
+    put(run, records)
+    follow(run, quick(run), until_idle=0)
+    size, learned = len(EventLog(run / "events")), event_ids(run)
+    put(
+        run,
+        [
+            next(record for record in records if record["event_id"] == learned[3]),
+            {**records[0], "event_id": "late", "at": records[0]["at"] - 1000},
+            {"kind": "outcomes", "event_id": "nobody", "outcomes": {"click": 1}},
+            {"kind": "outcomes", "event_id": learned[5], "outcomes": {"click": 1}},
+        ],
+    )
+    result = follow(run, quick(run), until_idle=0)
+    assert len(EventLog(run / "events")) == size
+    assert result["counts"] == counts(run)
+    assert {why: counts(run)[why] for why in ("duplicate", "late", "unknown", "after")} == dict.fromkeys(
+        ("duplicate", "late", "unknown", "after"), 1
+    )
+    assert [line["why"] for line in aside(run, "late.ndjson")] == ["duplicate", "late", "unknown", "after"]
+    assert json.loads(aside(run, "late.ndjson")[1]["record"])["event_id"] == "late"
+
+
+BAD = {
+    "not json": "not JSON",
+    '["a list"]': "a list",
+    '{"kind": "what", "event_id": 1}': 'give "event" or "outcomes"',
+    '{"kind": "outcomes", "outcomes": {"click": 1}}': "event_id = null",
+    '{"kind": "outcomes", "event_id": "x", "outcomes": [1]}': "outcomes = [1]",
+    '{"kind": "outcomes", "event_id": "x", "outcomes": {"clik": 1}}': "did you mean click",
+}
+CHANGES: dict[str, tuple[dict[str, Any], str]] = {
+    "no user": ({"user": None}, "user = null"),
+    "a user of two": ({"user": ["a", "b"]}, 'user = ["a"'),
+    "an item that is true": ({"item": True}, "item = true"),
+    "no time": ({"at": None}, "at = null"),
+    "text where times are numbers": ({"at": "yesterday"}, "no time as the log writes times"),
+    "infinite": ({"at": float("inf")}, "finite"),
+    "the far future": ({"at": 4e9}, "in the future"),
+    "an outcome that is none": ({"outcomes": {"click": 3, "delay": 0}}, "neither 0 nor 1"),
+    "text for a number": ({"outcomes": {"click": 1, "delay": 0, "watch": "long"}}, "watch = 'long'"),
+    "another width": ({"context": {"page": "p1", "query": [1.0]}}, "not 3 wide"),
+    "no list": ({"context": {"page": "p1", "query": 7}}, "query = 7"),
+}
+
+
+def test_what_cannot_be_read_is_rejected_with_its_reason_and_the_rest_is_learned(whole, run):
+    records = rest(whole)
+    last = {**records[-1], "outcomes": {"click": 1, "watch": 1.0, "delay": 0}, "context": {"page": "p1"}}
+    bad = [{**last, "event_id": f"bad{n}", **change} for n, (change, _) in enumerate(CHANGES.values())]
+    put(run, records[:25])
+    writer = InboxWriter(run / "inbox")
+    writer.append([line.encode() for line in BAD])
+    writer.close()
+    put(run, [*records[25:], *bad, {**last, "event_id": "good"}])
+    follow(run, quick(run), until_idle=0)
+    reasons = [line["reason"] for line in aside(run, "rejected.ndjson")]
+    for wanted in [*BAD.values(), *(wanted for _, wanted in CHANGES.values())]:
+        assert sum(wanted in reason for reason in reasons) == 1, (wanted, reasons)
+    assert len(reasons) == counts(run)["rejected"] == len(BAD) + len(CHANGES)
+    assert "good" in event_ids(run)
+    assert not any(event_id.startswith("bad") for event_id in event_ids(run))
+
+
+def test_a_logged_category_that_an_event_does_not_say_is_as_its_item_was_last_seen(whole, run):
+    records = [r for r in rest(whole) if r["context"]["page"] != "p3"]
+    log = EventLog(run / "events")
+    old = log.read(0, len(log))
+    last = dict(zip(old.item.tolist(), old.item_columns["shelf"].tolist(), strict=True))
+    for record in records:
+        del record["context"]["shelf"]
+    put(run, records)
+    follow(run, quick(run), until_idle=0)
+    log.refresh()
+    new = log.read(log.manifest.prepared, len(log))
+    assert new.item_columns["shelf"].tolist() == [last.get(item, 0) for item in new.item.tolist()]
+
+
+def test_two_cannot_follow_one_folder(whole, run):
+    grower = Grower(run / "events")
+    with pytest.raises(FolderError, match="another process"):
+        follow(run, quick(run), until_idle=0)
+    grower.close()
+
+
+def test_events_wait_for_their_outcomes_and_for_company(whole, run):
+    put(run, rest(whole)[:5])
+    result = follow(run, quick(run, wait=0.3, gather=0.3), stop=after(0.2))
+    assert (result["events"], result["waiting"]) == (0, 5)
+    began = time.monotonic()
+    result = follow(run, quick(run, wait=0.3, gather=0.3), until_idle=0)
+    assert result["events"] == counts(run)["events"] > 0
+    assert time.monotonic() - began > 0.6
+
+
+def after(seconds: float) -> Any:
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
+
+
+def test_cuts_come_at_their_interval(whole, run):
+    records, before = rest(whole), Cut(run).number
+    put(run, records[:20])
+    follow(run, quick(run, cut_every=0.001), until_idle=0)
+    put(run, records[20:])
+    follow(run, quick(run, cut_every=1000), until_idle=0)
+    assert Cut(run).number >= before + 2
+
+
+def test_a_run_that_was_interrupted_in_training_is_finished_first(whole, run):
+    (run / "result.json").unlink()
+    put(run, rest(whole))
+    follow(run, quick(run), until_idle=0)
+    assert (run / "result.json").exists()
+    assert Cut(run).state["position"] == len(EventLog(run / "events"))
+
+
+def test_new_parquet_files_of_a_folder_are_learned_once(whole, kind, run, tmp_path):
+    days = tmp_path / "days"
+    days.mkdir()
+    whole[TRAINED : TRAINED + 20].write_parquet(days / "day1.parquet")
+    follow(run, quick(run), log=str(days), until_idle=0)
+    first = len(EventLog(run / "events"))
+    whole[TRAINED + 20 :].sample(fraction=1, shuffle=True, seed=1).write_parquet(days / "day2.parquet")
+    whole[:10].write_parquet(days / "day3.parquet")
+    (days / "day4.parquet").write_bytes(b"PAR1 half")
+    whole.drop("click").write_parquet(days / "day5.parquet")
+    result = follow(run, quick(run), log=str(days), until_idle=0)
+    world = write_world(tmp_path / "all", whole)
+    prepare(run_over(world, **kind), tmp_path / "events")
+    expected, grown = EventLog(tmp_path / "events"), EventLog(run / "events")
+    assert first < len(grown) == len(expected)
+    assert columns(grown, 0, len(grown))["time"] == columns(expected, 0, len(expected))["time"]
+    assert sorted(columns(grown, 0, len(grown))["item"]) == sorted(columns(expected, 0, len(expected))["item"])
+    assert result["counts"]["late"] == aside(run, "late.ndjson")[0]["count"] > 0
+    assert "no column click" in aside(run, "rejected.ndjson")[0]["reason"]
+    assert follow(run, quick(run), log=str(days), until_idle=0)["events"] == 0
+
+
+def test_the_files_of_the_training_are_not_learned_again(run):
+    world = commands.run_of(run).data.path
+    assert follow(run, quick(run), log=f"{world}/log.parquet", until_idle=0)["events"] == 0
+    assert "late" not in counts(run)

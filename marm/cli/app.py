@@ -8,6 +8,7 @@ from marm.cli import data, memory, simulate, train
 from marm.cli.demo import demo
 from marm.cli.follow import follow
 from marm.cli.results import results
+from marm.cli.serve import serve
 from marm.errors import MarmError
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app.command()(train.resume)
 app.command()(train.evaluate)
 app.command()(train.predict)
 app.command()(follow)
+app.command()(serve)
 app.command()(demo)
 app.command()(results)
 app.add_typer(memory.app, name="memory")

@@ -70,11 +70,12 @@ class EventLog:
         """Row of the log, user, item and time of each event, as the log has them."""
         return _together([self._original(self._path(number))[begin:end] for number, begin, end in self._spans(lo, hi)])
 
-    def event_ids(self, most: int) -> list[str]:
-        """Ids of the newest appended events that have one, oldest first; of the newest ``most`` events."""
-        first = max(len(self) - most, self.manifest.prepared)
+    def event_ids(self, most: int, upto: int | None = None) -> list[str]:
+        """Ids of the newest appended events that have one, oldest first; of the newest ``most`` events (before ``upto``)."""
+        last = len(self) if upto is None else upto
+        first = min(max(last - most, self.manifest.prepared), last)
         pieces = [pl.read_ipc(self._path(number), columns=[EVENT_ID])[begin:end, 0].drop_nulls()
-                  for number, begin, end in self._spans(first, len(self)) if number >= self._prepared_parts]  # fmt: skip
+                  for number, begin, end in self._spans(first, last) if number >= self._prepared_parts]  # fmt: skip
         return [name for piece in pieces for name in piece.to_list()]
 
     def item_originals(self, numbers: I64) -> pl.Series:

@@ -115,7 +115,7 @@ class Feedback:
         return post
 
     def _check_context(self, event: EventIn, name: str) -> None:
-        allowed = [column for column in self._live.values if column not in self._live.outcomes]
+        allowed = [column for column in self._live.values if column not in self._reader.outcomes]
         for column in event.context:
             if column not in allowed:
                 near = near_match(column, allowed)
@@ -136,14 +136,14 @@ class Feedback:
         """Outcomes by column of the log; names of tasks that are a column as it is are taken too."""
         out: dict[str, Any] = {}
         for key, value in outcomes.items():
-            column = key if key in self._live.outcomes else self._columns.get(key)
+            column = key if key in self._reader.outcomes else self._columns.get(key)
             if column is None:
                 task = self.run.tasks.get(key)
                 if task is not None and task.column is None:
                     continue  # positive on every row: nothing is said that the event does not say
-                near = near_match(key, sorted({*self._live.outcomes, *self._columns}))
+                near = near_match(key, sorted({*self._reader.outcomes, *self._columns}))
                 hint = f"give {task.column}, of which it is made" if task else f"did you mean {near}?" if near else ""
-                told = hint or f"the run has {', '.join(sorted(self._live.outcomes))}"
+                told = hint or f"the run has {', '.join(sorted(self._reader.outcomes))}"
                 raise DataError(f"{name}: no outcome {key}: {told}")
             out[column] = value
         return out
@@ -172,7 +172,7 @@ class Feedback:
             post.lines.append(orjson.dumps({"kind": "outcomes", "event_id": event_id, "outcomes": outcomes}))
 
     def _line(self, row: Row, received: float) -> bytes:
-        outcomes = {name: value for name, value in row.values.items() if name in self._live.outcomes}
+        outcomes = {name: value for name, value in row.values.items() if name in self._reader.outcomes}
         context = {name: value for name, value in row.values.items() if name not in outcomes}
         told = {"kind": "event", "event_id": row.event_id, "user": row.user, "item": row.item, "at": row.at}
         return orjson.dumps(told | {"context": context, "outcomes": outcomes, "received": received})

@@ -12,6 +12,7 @@ from marm.config import RunConfig
 from marm.data.events import Column, Tags
 from marm.data.inbox import Position
 from marm.data.live import LiveLog, Row
+from marm.data.plan import outcome_columns
 from marm.data.rows import LABELS
 from marm.data.seen import LastSeen
 from marm.data.stream import EventLog
@@ -52,6 +53,8 @@ class Reader:
 
     def __init__(self, run: RunConfig, log: EventLog, live: LiveLog) -> None:
         self.run, self.log, self.live = run, log, live
+        self.outcomes = {column for _, column in outcome_columns(run)}
+        """Columns that become known after the exposure."""
         self._codes = OutcomeCodes(run.tasks, run.model.outcomes)
         self._last = LastSeen(log)
         delay = run.data.feedback_delay
@@ -80,7 +83,7 @@ class Reader:
                 columns[name] = as_column(frame[f"{group}.{name}"])
         known = frame["known"].to_numpy()
         if not self._hidden:
-            heard = np.array([not self.live.outcomes.isdisjoint(row.values) for row in rows], np.bool_)
+            heard = np.array([not self.outcomes.isdisjoint(row.values) for row in rows], np.bool_)
             known = np.where(heard, known, NEVER)
         items = [column for column in groups["item"].values() if not isinstance(column, Tags)]
         labels = np.ascontiguousarray(frame[LABELS].to_numpy()).reshape(len(frame), len(self.run.tasks))

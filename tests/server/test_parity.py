@@ -53,7 +53,9 @@ def test_the_server_answers_what_a_frozen_evaluation_scores(
     rows = frame.to_dicts()
     found = []
     for begin in range(0, len(rows), 50):
-        server.post("/v1/events", {"events": [told(row, begin + i) for i, row in enumerate(rows[begin : begin + 50])]}, 202)
+        server.post(
+            "/v1/events", {"events": [told(row, begin + i) for i, row in enumerate(rows[begin : begin + 50])]}, 202
+        )
         for row in rows[begin : begin + 50]:
             context = {name: row[name] for name in ("page", "hour", "query")}
             # Asked as of the event's time: what came after it must not show.

@@ -13,6 +13,7 @@ FLOORS = [
     {"engine"},
     {"report"},
     {"train"},
+    {"server"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,6 +1,8 @@
 """Every setting, with its type, default and reason; a run file is these and nothing else."""
 
+from marm.config.formula import Formula
 from marm.config.load import load_run, set_values, to_toml
+from marm.config.serving import ServeConfig
 from marm.config.settings import (
     DataConfig,
     FeatureConfig,
@@ -18,10 +20,12 @@ __all__ = [
     "DataConfig",
     "FeatureConfig",
     "FeaturesConfig",
+    "Formula",
     "MemoryConfig",
     "ModelConfig",
     "NegativesConfig",
     "RunConfig",
+    "ServeConfig",
     "SideFile",
     "TaskConfig",
     "TrainConfig",

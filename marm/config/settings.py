@@ -3,8 +3,6 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -14,13 +12,11 @@ from pydantic import (
     model_validator,
 )
 
+from marm.config.base import Settings
+from marm.config.formula import Formula
+from marm.config.serving import ServeConfig
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Settings(BaseModel):
-    """A section: unknown names are refused, values do not change after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SideFile(Settings):
@@ -129,7 +125,7 @@ class TaskConfig(Settings):
     history: bool = True
     """Whether rows of history carry this outcome, where known."""
 
-    edges: list[float] = [0.1, 0.5, 1.0, 3.0]
+    edges: list[float] = Field([0.1, 0.5, 1.0, 3.0])
     """Regression: the buckets by which rows of history carry the number."""
 
     @model_validator(mode="after")
@@ -322,6 +318,7 @@ class RunConfig(Settings):
     memory: MemoryConfig = Field(default_factory=MemoryConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     follow: FollowConfig = Field(default_factory=FollowConfig)
+    serve: ServeConfig = Field(default_factory=ServeConfig)
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
@@ -334,4 +331,18 @@ class RunConfig(Settings):
             raise ValueError(f"tasks.{needy[0]}.every_row needs negatives: set negatives.per_event = 4, say")
         if self.model.task_layers and self.memory.store_top:
             raise ValueError("model.task_layers has no one last state: set memory.store_top = false")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_served(self) -> "RunConfig":
+        try:
+            Formula(self.serve.score or "0", list(self.tasks))
+        except ValueError as error:
+            raise ValueError(f"serve.score: {error}") from None
+        categories = [name for name, feature in self.features.item.items() if feature.kind == "category"]
+        for name in self.serve.diversity:
+            if name not in categories:
+                raise ValueError(
+                    f"serve.diversity.{name}: no such item category; there is {', '.join(categories) or 'none'}"
+                )
         return self

@@ -18,14 +18,20 @@ class LastSeen:
         self._event: I64 = np.zeros(0, np.int64)
         self._read = 0
 
+    def last(self, items: U64) -> I64:
+        """Number of each item's last event (n,); -1 for one never seen."""
+        self._refresh()
+        if not len(self._items):
+            return np.full(len(items), -1)
+        at = np.minimum(np.searchsorted(self._items, items), len(self._items) - 1)
+        return np.where(self._items[at] == items, self._event[at], -1)
+
     def columns(self, items: U64) -> U64:
         """Logged categories of items (n, C) as their last exposure had them; zeros for an item never seen."""
-        self._refresh()
         out = np.zeros((len(items), len(self._log.manifest.columns["item"])), np.uint64)
-        if out.size and len(self._items):
-            at = np.minimum(np.searchsorted(self._items, items), len(self._items) - 1)
-            known = self._items[at] == items
-            out[known] = self._log.item_columns(self._event[at[known]])
+        if out.size:
+            last = self.last(items)
+            out[last >= 0] = self._log.item_columns(last[last >= 0])
         return out
 
     def fill(self, block: pl.DataFrame) -> pl.DataFrame:

@@ -44,15 +44,18 @@ class Asked:
     """(N,)."""
 
 
-def ask(seen: Exposures, drawn: Drawn) -> Asked:
-    """Query every exposure and, right after it, its drawn items, so that what comes later moves nothing before it."""
+def ask(seen: Exposures, drawn: Drawn, whose: U64 | None = None) -> Asked:
+    """Query every exposure and, right after it, its drawn items, so that what comes later moves nothing before it.
+
+    ``whose`` (E,): exposures of one number make a segment; their user's, if not given.
+    """
     exposures, extra = len(seen), len(drawn.exposure)
     order = np.argsort(np.concatenate([np.arange(exposures), drawn.exposure]), kind="stable")
     place = np.empty(exposures + extra, np.int64)
     place[order] = np.arange(exposures + extra)
     source = np.concatenate([np.arange(exposures), drawn.exposure])[order]
     map_ = SlotMap(exposures)
-    segment = map_.insert(seen.user)
+    segment = map_.insert(seen.user if whose is None else whose)
     first = np.empty(len(map_), np.int64)
     first[segment[::-1]] = np.arange(exposures)[::-1]
     real = order < exposures

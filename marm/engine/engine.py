@@ -76,6 +76,10 @@ class Engine:
         self.threads = threads if worth else 1
         self._hidden = run.data.history is not None
 
+    def show_items(self, items: Side) -> None:
+        """Take these features of items from now on; columns as in the item file."""
+        self._items, self._item_rows = items, Lookup(items.ids)
+
     def attend(self, batch: Batch) -> Attended:
         """Score a batch whose users are admitted, in shares side by side; one logit and state for each query."""
         dealt = deal(batch, self.threads)

@@ -65,12 +65,15 @@ def join(first: Exposures, second: Exposures) -> Exposures:
     """One after the other."""
     return Exposures(
         **{name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _ARRAYS},
-        user_columns={name: _join(column, second.user_columns[name]) for name, column in first.user_columns.items()},
-        context={name: _join(column, second.context[name]) for name, column in first.context.items()},
+        user_columns={
+            name: join_column(column, second.user_columns[name]) for name, column in first.user_columns.items()
+        },
+        context={name: join_column(column, second.context[name]) for name, column in first.context.items()},
     )
 
 
-def _join(first: Column, second: Column) -> Column:
+def join_column(first: Column, second: Column) -> Column:
+    """One column after the other."""
     if isinstance(first, Tags) and isinstance(second, Tags):
         offsets = np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]])
         return Tags(np.concatenate([first.values, second.values]), offsets)

@@ -116,12 +116,15 @@ class Memory:
         known = found.next > 0
         if not known.any():
             return
-        states, _ = self.store.read_states(users, found.first, found.counts)
+        states, there = self.store.read_states(users, found.first, found.counts)
+        # A writer may have let the oldest states go since the facts were read.
+        gone = np.bincount(np.repeat(np.arange(len(users)), found.counts)[~there], minlength=len(users))
+        states_from = np.where(gone > 0, np.maximum(found.states_from, found.first + gone), found.states_from)
         coded = torch.from_numpy(states.view(self.shape.codec).reshape(len(states), -1))
         facts = found.facts.view(self.shape.facts).reshape(-1)
         self.hot.write(at, found.first, found.counts, facts, coded)
         self.hot.head[at] = self.hot.saved[at] = found.next
-        self.hot.states_from[at] = found.states_from
+        self.hot.states_from[at] = states_from
         for user in set(users[known].tolist()) & self._dropped.keys():
             slot = at[users == user]
             self.hot.states_from[slot] = np.maximum(self.hot.states_from[slot], self._dropped[user][0])

@@ -6,6 +6,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from marm.data.stream import EventLog
 from marm.errors import DiskError, FolderError
 from marm.metrics.spool import Spool
 from marm.report import write_report
-from marm.store import ArenaStore, LmdbStore
+from marm.store import ArenaStore, LmdbStore, Store
 from marm.train.cut import Cut, cut_numbers, load_weights
 from marm.train.files import write_text
+from marm.train.reading import CutReader
 from marm.train.results import (
     age_figures,
     commit,
@@ -30,7 +33,7 @@ from marm.train.results import (
     peak_rss,
     write_predictions,
 )
-from marm.train.setup import Parts, build, set_threads
+from marm.train.setup import Parts, Wrap, build, set_threads
 from marm.train.stepper import Stepper
 from marm.train.tally import Tally
 from marm.train.trainer import Progress, Trainer, flops_per_event, parameter_counts
@@ -127,14 +130,15 @@ def provenance(run: RunConfig, log: EventLog) -> dict[str, Any]:
     }
 
 
-def open_run(out: Path, scratch: Path, log: EventLog, run: RunConfig, copy: bool) -> Parts:
-    """The newest cut of a run folder, its memory read where it lies or copied to ``scratch``."""
+def open_run(out: Path, scratch: Path, log: EventLog, run: RunConfig, copy: bool, wrap: Wrap | None = None) -> Parts:
+    """The newest cut of a run folder, its memory copied to ``scratch``, or read where it lies, as of that cut.
+
+    ``wrap``: what stands before a store that is read where it lies.
+    """
     cut = Cut(out)
     threads = set_threads(run, cut.state["threads"])
     if run.memory.url.startswith("arena:"):
-        parts = build(run, log, scratch, threads)
-        assert isinstance(parts.store, ArenaStore)
-        parts.store.load(cut.path / "store")
+        parts = build(run, log, scratch, threads, wrap=partial(_filled, cut, wrap))
     elif copy:
         original = build(run, log, out, threads, readonly=True).store
         assert isinstance(original, LmdbStore)
@@ -142,12 +146,20 @@ def open_run(out: Path, scratch: Path, log: EventLog, run: RunConfig, copy: bool
         original.close()
         parts = build(run, log, scratch, threads, url="lmdb://memory")
     else:
-        parts = build(run, log, out, threads, readonly=True)
+        reader = CutReader(out, wrap)
+        parts = build(run, log, out, threads, readonly=True, wrap=reader)
+        cut = reader.cut or cut
     load_weights(parts.engine.model, parts.engine.table, cut)
     parts.engine.model.eval()
     parts.engine.memory.budget.adopt(parts.store.holding())
     parts.engine.version = cut.state["steps"]
-    return parts
+    return replace(parts, cut=cut.number)
+
+
+def _filled(cut: Cut, wrap: Wrap | None, store: Store) -> Store:
+    assert isinstance(store, ArenaStore)
+    store.load(cut.path / "store")
+    return wrap(store) if wrap else store
 
 
 def evaluate(

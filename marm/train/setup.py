@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,10 @@ def dense_widths(run: RunConfig, log: EventLog) -> dict[str, dict[str, int]]:
     return widths
 
 
+Wrap = Callable[[Store], Store]
+"""Puts something before a store."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a run is made of."""
@@ -87,10 +92,18 @@ class Parts:
     engine: Engine
     store: Store
     device: torch.device
+    cut: int = -1
+    """Number of the cut whose weights it has."""
 
 
 def build(
-    run: RunConfig, log: EventLog, folder: Path, threads: int, url: str | None = None, readonly: bool = False
+    run: RunConfig,
+    log: EventLog,
+    folder: Path,
+    threads: int,
+    url: str | None = None,
+    readonly: bool = False,
+    wrap: Wrap | None = None,
 ) -> Parts:
     """Model, table, store and memory, as the seed makes them; ``url`` instead of the run's own store."""
     device = device_of(run)
@@ -100,5 +113,6 @@ def build(
     table = HashTable(run.model.table_rows, run.model.width, run.train.seed, device)
     shape = ring_shape(run, log)
     store = open_store(url or run.memory.url, shape.layout(family(run)), folder, readonly)
+    store = wrap(store) if wrap else store
     memory = Memory(store, shape, run.memory, device)
     return Parts(Engine(run, model, table, memory, (log.items, log.users), threads), store, device)

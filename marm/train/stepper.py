@@ -1,6 +1,7 @@
 """One step of the stream: score what is new with the weights as they are, learn from what is due, remember."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from marm.metrics.spool import Spool
 from marm.model.outcomes import OutcomeCodes
 from marm.nn.dense import steady_rows
 from marm.store.slots import SlotMap
+from marm.train.frozen import SinceCut
 from marm.train.learner import Learner
 from marm.train.steps import first_stop, next_events, step_size, tie_groups
 from marm.train.tally import Tally
@@ -37,8 +39,8 @@ class Stepper:
         tally: Tally,
         remembers: bool = True,
     ) -> None:
-        """``remembers`` false, without a learner: what a user did stays a live tail of its newest events."""
-        self.remembers = remembers
+        """``remembers`` false, without a learner: each event is scored as a server at this cut would."""
+        self.since = None if remembers else SinceCut(run)
         self.run, self.log, self.engine, self.learner, self.tally = run, log, engine, learner, tally
         self.codes = OutcomeCodes(run.tasks, run.model.outcomes)
         self.waiting = Waiting(run.train.segment, run.train.segment_after * 1e6)
@@ -48,7 +50,7 @@ class Stepper:
         self._most = run.train.micro_batch
         # Learned in the pass that scores: only where nothing has to be waited for.
         waits = run.data.feedback_delay != 0 or run.train.segment > 0
-        self._at_once = remembers and (learner is None or not waits)
+        self._at_once = learner is None or not waits
         self._new_live = run.train.live if self._at_once else max(run.train.live // 2, 1)
         self._binary = [t.every_row for t in run.tasks.values()]
 
@@ -63,7 +65,9 @@ class Stepper:
                 self._learn_due(int(events.time[0]), make_room)
             seen = self._exposures(events)
             self._admit(seen.user, make_room)
-            if self._at_once:
+            if self.since:
+                self._score_frozen(seen, spool, self.since)
+            elif self._at_once:
                 self._score_and_learn(seen, spool)
             else:
                 self._score_and_wait(seen, spool)
@@ -106,6 +110,15 @@ class Stepper:
             self.learner.learn(attended, torch.from_numpy(labels))
         self._remember(seen, asked, attended, np.arange(len(seen)))
 
+    def _score_frozen(self, seen: Exposures, spool: Spool | None, since: SinceCut) -> None:
+        asked, batch, places = since.ask(seen, self._drawn(seen))
+        with torch.no_grad():
+            attended = self.engine.attend(batch)
+        self.tally.add(asked, attended, self.steps, False)
+        attended = replace(attended, logit_QT=attended.logit_QT[places])
+        self._record(spool, seen, asked, attended, self._labels(seen, asked), np.ones(len(places), bool))
+        since.add(seen)
+
     def _score_and_wait(self, new: Exposures, spool: Spool | None) -> None:
         """Score with the live tail of each user before its first new event; what overflows the tail is remembered."""
         now = int(new.time[0])
@@ -121,10 +134,6 @@ class Stepper:
             attended = self.engine.attend(asked.batch)
         self.tally.add(asked, attended, self.steps, False)
         self._record(spool, both, asked, attended, self._labels(both, asked), is_new[asked.exposure])
-        if not self.remembers:
-            self.waiting.add(new, np.zeros(len(new), bool))
-            self.waiting.trim(self.run.train.live - self._new_live, now)
-            return
         early = may_enter(both, now)
         early[early] = beyond(both.user[early], self.run.train.live - self._new_live)
         self._remember(both, asked, attended, np.flatnonzero(early))

@@ -42,14 +42,6 @@ class Waiting:
             return np.zeros(0, np.int64)
         return np.flatnonzero(~self.remembered & may_enter(self.held, now) & np.isin(self.held.user, users))
 
-    def trim(self, limit: int, now: int) -> None:
-        """Keep each user's newest ``limit`` exposures, of those that may enter histories."""
-        if self.held is not None:
-            may = may_enter(self.held, now)
-            shown = np.flatnonzero(may)
-            gone = beyond(self.held.user[shown], limit)
-            self.release(np.union1d(np.flatnonzero(~may), shown[gone]))
-
     def release(self, places: I64) -> None:
         """These were learned from."""
         assert self.held is not None

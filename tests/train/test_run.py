@@ -251,15 +251,15 @@ def test_an_evaluation_learns_nothing_and_leaves_the_folder_as_it_was(
     if url == "arena://":
         trained = tmp_path / "run"
         commands.train(run_over(world), trained)
-    later_log(6).write_parquet(tmp_path / "later.parquet")
+    later_log(9).write_parquet(tmp_path / "later.parquet")
     before = digest(trained)
     first = evaluated(trained, tmp_path / "later.parquet", False, tmp_path / "a.parquet")
     second = evaluated(trained, tmp_path / "later.parquet", False, tmp_path / "b.parquet")
     assert first.equals(second) and digest(trained) == before
     frozen = evaluated(trained, tmp_path / "later.parquet", True, tmp_path / "c.parquet")
     assert digest(trained) == before
-    # A frozen run carries the newest three events live: the same as remembering them, until there are more.
-    early, late = slice(0, 36), slice(48, 72)
+    # A frozen run carries the newest six events live: the same as remembering them, until there are more.
+    early, late = slice(0, 7 * 12), slice(8 * 12, 9 * 12)
     np.testing.assert_allclose(frozen["score_click"][early], first["score_click"][early], atol=1e-5)
     assert not np.allclose(frozen["score_click"][late], first["score_click"][late], atol=1e-5)
 

@@ -1,0 +1,57 @@
+"""The section about serving."""
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from marm.config.base import Settings
+
+
+class ServeConfig(Settings):
+    """How a trained run answers requests: see ``marm serve``."""
+
+    score: str | None = None
+    """The final order, a formula over tasks: ``click * (1 + 2 * long_view)``; the first task, if not given."""
+
+    diversity: dict[str, PositiveInt] = Field(default_factory=dict)
+    """Most items of one value of an item category among the answers (``category = 2``)."""
+
+    popular: PositiveInt = 500
+    """Candidates of a recommendation where no retrieval stage was trained: the most popular items of late ..."""
+
+    popular_events: PositiveInt = 100_000
+    """... among this many of the newest events."""
+
+    most_candidates: PositiveInt = 2_000
+    """Candidates in one request."""
+
+    most_k: PositiveInt = 1_000
+    """Items asked for in one request."""
+
+    most_events: PositiveInt = 1_000
+    """Events, or items, told in one request."""
+
+    most_body: PositiveInt = 2**20
+    """Bytes of a request's body; a larger one is refused unread."""
+
+    time_budget: PositiveFloat = 1.0
+    """Seconds that a request waits for its turn; then it is answered with 503."""
+
+    queue: PositiveInt = 128
+    """Requests that wait; more are answered with 503 at once."""
+
+    together: PositiveInt = 8
+    """Waiting requests that are scored in one pass."""
+
+    look: PositiveFloat = 0.5
+    """Seconds between two looks for a new cut."""
+
+    hot: PositiveInt = 256 * 1024**2
+    """Bytes of remembered rows kept at hand, in front of the store."""
+
+    tail: PositiveInt = 256
+    """Newest events of a user since the cut that are kept; a pass shows ``train.live`` of them."""
+
+    facts: NonNegativeInt = 64 * 1024**2
+    """Bytes of raw history kept at hand, to answer from while the store cannot be read."""
+
+    ids: PositiveInt = 200_000
+    """Newest event ids by which an event that comes twice is known."""

@@ -1,0 +1,150 @@
+"""Stands before a store that may fail: what cannot be read is answered from facts at hand, without states, and said so."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import RLock
+
+import numpy as np
+
+from marm.store import Store
+from marm.store.asof import AsOf
+from marm.store.base import Facts, Holding, Layout, Rows, StoreStats
+from marm.types import I64, U8, U64, Bool
+
+_RETRY = 0.5
+"""Seconds between two tries to open a store that failed."""
+
+
+class AtHand:
+    """Raw history of users that were served lately, for days when the store is gone; survives a new cut."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most, self._bytes = most_bytes, 0
+        self._users: OrderedDict[int, tuple[int, U8]] = OrderedDict()
+
+    def keep(self, users: U64, found: Facts) -> None:
+        """Note what was read."""
+        ends = np.cumsum(found.counts)
+        for user, first, count, end in zip(
+            users.tolist(), found.first.tolist(), found.counts.tolist(), ends.tolist(), strict=True
+        ):
+            self._drop(user)
+            rows = found.facts[end - count : end].copy()
+            self._users[user] = (first, rows)
+            self._bytes += rows.nbytes
+        while self._bytes > self._most:
+            self._drop(next(iter(self._users)))
+
+    def _drop(self, user: int) -> None:
+        held = self._users.pop(user, None)
+        self._bytes -= held[1].nbytes if held else 0
+
+    def of(self, users: U64, layout: Layout, count: int) -> Facts:
+        """What is at hand of users, as facts without states."""
+        nothing = (0, np.zeros((0, layout.facts_bytes), np.uint8))
+        held = [self._users.get(user, nothing) for user in users.tolist()]
+        rows = [facts[-count:] for _, facts in held]
+        next_ = np.array([first + len(facts) for first, facts in held], np.int64)
+        counts = np.array([len(part) for part in rows], np.int64)
+        flat = np.concatenate([nothing[1], *rows])
+        return Facts(next_, next_.copy(), next_ - counts, counts, flat)
+
+
+class Guard:
+    """A store to read that never raises; ``failed`` says whose answers are degraded."""
+
+    def __init__(self, store: Store, at_hand: AtHand, reopen: Callable[[], Store], on_failure: Callable[[], None]):
+        self.layout, self.durable = store.layout, store.durable
+        self.store, self.at_hand = store, at_hand
+        self._reopen, self._on_failure = reopen, on_failure
+        self._holding, self._stats = store.holding(), store.stats()
+        self._lock = RLock()
+        self.failed: dict[int, str] = {}
+        """Users whose last reading failed: ``raw`` where their facts were at hand, else ``none``."""
+        self.broken, self._tried = False, 0.0
+
+    def read_facts(self, users: U64, count: int, before: I64 | None = None) -> Facts:
+        """The newest facts; those at hand, without states, where the store fails."""
+        with self._lock:
+            try:
+                self._mend()
+                found = self.store.read_facts(users, count, before)
+            except Exception:
+                # Whatever a store can come up with: a request must not fail by it.
+                return self._without(users, count)
+            self.at_hand.keep(users, found)
+            for user in users.tolist():
+                self.failed.pop(user, None)
+            return found
+
+    def read_states(self, users: U64, first: I64, counts: I64) -> tuple[U8, Bool]:
+        """States; none of them there where the store fails."""
+        with self._lock:
+            if self.failed.keys().isdisjoint(users.tolist()):
+                try:
+                    return self.store.read_states(users, first, counts)
+                except Exception:
+                    self._without(users, 0)
+        total = int(counts.sum())
+        return np.zeros((total, self.layout.state_bytes), np.uint8), np.zeros(total, bool)
+
+    def last_times(self, users: U64) -> I64:
+        """Time of each user's newest remembered event (n,); the least number where there is none, or no store."""
+        with self._lock:
+            try:
+                self._mend()
+                found = self.store.read_facts(users, 1)
+            except Exception:
+                self._broke()
+                return np.full(len(users), np.iinfo(np.int64).min)
+        out = np.full(len(users), np.iinfo(np.int64).min)
+        if len(found.facts):
+            out[found.counts > 0] = np.ascontiguousarray(found.facts[:, :8]).view(np.int64)[:, 0]
+        return out
+
+    def _without(self, users: U64, count: int) -> Facts:
+        self._broke()
+        found = self.at_hand.of(users, self.layout, max(count, 1))
+        for user, rows in zip(users.tolist(), found.counts.tolist(), strict=True):
+            self.failed[user] = "raw" if rows else "none"
+        return found
+
+    def _broke(self) -> None:
+        self.broken = True
+        self._on_failure()
+
+    def _mend(self) -> None:
+        """Open the store anew, if it failed and it is time to try again."""
+        if not self.broken or time.monotonic() < self._tried + _RETRY:
+            return
+        self._tried = time.monotonic()
+        if self.durable:
+            self.store.close()
+            self.store = AsOf(self._reopen(), self._holding)
+        self.broken = False
+
+    def append(self, rows: Rows, cut: int) -> None:
+        """Not here."""
+        raise ValueError("a server's store is read only")
+
+    def last_cut(self) -> int:
+        """Number of the last append."""
+        return self.store.last_cut()
+
+    def holding(self) -> Holding:
+        """Every user as of the cut."""
+        return self._holding
+
+    def stats(self) -> StoreStats:
+        """Users, rows and bytes as of the cut."""
+        return self._stats
+
+    def clear(self) -> None:
+        """Not here."""
+        raise ValueError("a server's store is read only")
+
+    def close(self) -> None:
+        """Give back the store."""
+        with self._lock:
+            self.store.close()

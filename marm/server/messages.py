@@ -1,0 +1,181 @@
+"""What is said over HTTP, with examples."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictBool, StrictFloat, StrictInt, StrictStr
+
+_Int = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
+_Float = Annotated[StrictFloat, Field(allow_inf_nan=False)]
+_Text = Annotated[StrictStr, Field(max_length=1000)]
+Id = Annotated[StrictStr, Field(min_length=1, max_length=1000)] | _Int | _Float
+"""As in the log; ids compare as text, so 7 and "7" are one."""
+At = _Int | _Float | _Text
+"""As the log writes times: a number, or ISO text."""
+Scalar = _Text | StrictBool | _Int | _Float | None
+Value = Scalar | list[Scalar]
+Values = Annotated[dict[str, Value], Field(max_length=1000)]
+
+
+class Message(BaseModel):
+    """Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _like(**fields: Any) -> ConfigDict:
+    return ConfigDict(extra="forbid", json_schema_extra={"examples": [fields]})
+
+
+class RankRequest(Message):
+    """Candidates to put in order for a user."""
+
+    model_config = _like(user=7, candidates=[3, 14, 15], at=1_700_700_000, context={"page": "home"}, k=2)
+    user: Id
+    candidates: list[Id]
+    at: At | None = None
+    context: Values = Field(default_factory=dict)
+    k: Annotated[int, Field(ge=1)] | None = None
+
+
+class RecommendRequest(Message):
+    """What to show to a user now, or as of a past time."""
+
+    model_config = _like(user=7, k=10, context={"page": "home"}, exclude=[3], at=1_700_700_000)
+    user: Id
+    k: Annotated[int, Field(ge=1)] = 10
+    context: Values = Field(default_factory=dict)
+    exclude: list[Id] = Field(default_factory=list)
+    at: At | None = None
+
+
+class RetrieveRequest(Message):
+    """What the retrieval stage finds for a user."""
+
+    model_config = _like(user=7, k=100)
+    user: Id
+    k: Annotated[int, Field(ge=1)] = 100
+    context: Values = Field(default_factory=dict)
+    exclude: list[Id] = Field(default_factory=list)
+    at: At | None = None
+
+
+class Ranked(Message):
+    """An item, its place in the order by ``score``, and what each task predicts."""
+
+    item: Id
+    score: FiniteFloat
+    tasks: dict[str, FiniteFloat]
+
+
+class StageTrace(Message):
+    """What a stage did."""
+
+    stage: str
+    taken: int
+    """Candidates that it was given."""
+    given: int
+    """Candidates that it gave on."""
+    ms: float
+
+
+class Trace(Message):
+    """How an answer came about."""
+
+    cut: int
+    """The cut whose weights and memory answered."""
+    stages: list[StageTrace]
+    tail: int
+    """Events since that cut which were seen live."""
+    waited_ms: float
+    ms: float
+
+
+class RankAnswer(Message):
+    """Items, best first."""
+
+    model_config = _like(
+        items=[{"item": 14, "score": 0.41, "tasks": {"click": 0.41}}],
+        trace={
+            "cut": 12,
+            "stages": [{"stage": "ranking", "taken": 3, "given": 1, "ms": 6.2}],
+            "tail": 2,
+            "waited_ms": 0.1,
+            "ms": 7.0,
+        },
+        degraded=False,
+    )
+    items: list[Ranked]
+    trace: Trace
+    degraded: bool
+    """The store could not be read: answered from raw history, or without history."""
+
+
+class EventIn(Message):
+    """Something shown to a user; or, with a known id and without user and item, outcomes that follow."""
+
+    model_config = _like(
+        event_id="e7", user=7, item=14, at=1_700_700_060, context={"page": "home"}, outcomes={"click": 1}
+    )
+    event_id: Id
+    user: Id | None = None
+    item: Id | None = None
+    at: At | None = None
+    context: Values = Field(default_factory=dict)
+    outcomes: Values = Field(default_factory=dict)
+
+
+class EventsRequest(Message):
+    """Feedback: all of it is taken, or none."""
+
+    model_config = _like(
+        events=[{"event_id": "e7", "user": 7, "item": 14, "at": 1_700_700_060, "outcomes": {"click": 1}}]
+    )
+    events: list[EventIn]
+
+
+class EventsAnswer(Message):
+    """What became of them; everything counted as accepted, outcomes or late is on the disk."""
+
+    model_config = _like(accepted=1, outcomes=0, duplicates=0, late=0, unknown=0)
+    accepted: int
+    """New events."""
+    outcomes: int
+    """Outcomes that followed an event."""
+    duplicates: int
+    """Told before: nothing was done."""
+    late: int
+    """Older than what is remembered of the user: put aside, not learned from."""
+    unknown: int
+    """Outcomes of an event that this server does not know (any more): taken all the same."""
+
+
+class ItemIn(Message):
+    """An item as it is from now on; what is not given stays as it was."""
+
+    model_config = _like(item="new 1", features={"category": 3}, available_from=1_700_000_000, withdrawn=False)
+    item: Id
+    features: Values = Field(default_factory=dict)
+    withdrawn: bool | None = None
+    available_from: At | None = None
+    available_until: At | None = None
+
+
+class ItemsRequest(Message):
+    """Items to add, change or withdraw: all are taken, or none."""
+
+    model_config = _like(items=[{"item": "new 1", "features": {"category": 3}}, {"item": 14, "withdrawn": True}])
+    items: list[ItemIn]
+
+
+class ItemsAnswer(Message):
+    """How many were taken; they are on the disk."""
+
+    model_config = _like(accepted=2)
+    accepted: int
+
+
+class Fault(Message):
+    """Why there is no answer."""
+
+    model_config = _like(error="user: field required")
+    error: str

@@ -1,0 +1,36 @@
+"""What `/metrics` shows."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 0.5, 1, 2.5)
+
+
+class Metrics:
+    """One server's; a registry of its own, so that two of them may live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter("marm_requests", "Requests", ["path", "status"], registry=self.registry)
+        self.seconds = Histogram(
+            "marm_request_seconds", "Time of a request", ["path"], buckets=_SECONDS, registry=self.registry
+        )
+        self.together = Histogram(
+            "marm_requests_together",
+            "Requests scored in one pass",
+            buckets=(1, 2, 4, 8, 16, 32),
+            registry=self.registry,
+        )
+        self.degraded = Counter("marm_degraded", "Answers without memory", ["level"], registry=self.registry)
+        self.failures = Counter("marm_store_failures", "Readings of the store that failed", registry=self.registry)
+        self.busy = Counter("marm_busy", "Requests refused because too many waited", registry=self.registry)
+        self.events = Counter("marm_events", "Feedback, by what became of it", ["what"], registry=self.registry)
+        self.cut = Gauge("marm_cut", "Number of the cut that answers", registry=self.registry)
+        self.swaps = Counter("marm_swaps", "New cuts swapped in", registry=self.registry)
+        self.failed_swaps = Counter("marm_failed_swaps", "New cuts that could not be opened", registry=self.registry)
+        self.tail = Gauge("marm_tail_events", "Events since the cut", registry=self.registry)
+        for level in ("raw", "none"):
+            self.degraded.labels(level)
+
+    def text(self) -> bytes:
+        """In Prometheus' format."""
+        return generate_latest(self.registry)

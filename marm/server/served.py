@@ -1,0 +1,77 @@
+"""A cut that answers: its weights, its store as of it, and where what came since begins."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from marm.config import RunConfig
+from marm.data.inbox import Position
+from marm.engine.batch import Batch
+from marm.engine.exposures import Exposures, from_events, join
+from marm.model.outcomes import OutcomeCodes
+from marm.server.guard import AtHand, Guard
+from marm.store import Store, open_store
+from marm.train.cut import Cut
+from marm.train.score import Scorer
+from marm.types import F32, U64
+
+
+class Served:
+    """Opened beside the one before, and swapped in whole."""
+
+    def __init__(self, folder: Path, run: RunConfig, at_hand: AtHand, on_failure: Callable[[], None]) -> None:
+        """Errors: ``MarmError`` where the folder's newest cut cannot be opened."""
+        wrap = partial(_guarded, folder, run, at_hand, on_failure)
+        self.scorer = Scorer(folder, _with_room(run), wrap)
+        guard = self.scorer.parts.store
+        assert isinstance(guard, Guard)
+        self.guard = guard
+        self.number = self.scorer.cut
+        state, log = Cut(folder, self.number).state, self.scorer.log
+        self.since = Position(*state.get("inbox", (1, 0)))
+        """Of the inbox, everything before it is in this cut."""
+        self.learned = frozenset(log.ids_beyond(min(state["position"], len(log))))
+        """Of what came after that, what is in this cut all the same."""
+        self.steps = state["steps"]
+        self.waiting = _waiting(self.scorer, state)
+        """Exposures that this cut has scored and not remembered yet."""
+
+    def attend(self, batch: Batch) -> tuple[F32, dict[int, str]]:
+        """Predictions (Q, T), and of the users that could not be read whether raw history stood in (``raw``, ``none``)."""
+        scores = self.scorer.attend(batch)
+        failed = {user: level for user in batch.users.tolist() if (level := self.guard.failed.get(user))}
+        if failed:
+            self._forget(np.array(list(failed), np.uint64))
+        return scores, failed
+
+    def _forget(self, users: U64) -> None:
+        """Let go of what was made up, so that the next request reads anew."""
+        hot = self.scorer.engine.memory.hot
+        at = hot.map.find(users)
+        hot.release(at[at >= 0])
+
+    def close(self) -> None:
+        """Give back the store."""
+        self.scorer.close()
+
+
+def _with_room(run: RunConfig) -> RunConfig:
+    return run.model_copy(update={"memory": run.memory.model_copy(update={"hot": run.serve.hot})})
+
+
+def _guarded(folder: Path, run: RunConfig, at_hand: AtHand, on_failure: Callable[[], None], store: Store) -> Guard:
+    reopen = partial(open_store, run.memory.url, store.layout, folder, True)
+    return Guard(store, at_hand, reopen, on_failure)
+
+
+def _waiting(scorer: Scorer, state: dict[str, list[int]]) -> Exposures | None:
+    codes = OutcomeCodes(scorer.run.tasks, scorer.run.model.outcomes)
+    out: Exposures | None = None
+    for number, remembered in zip(state["waiting"], state["waiting_remembered"], strict=True):
+        if not remembered:
+            events = scorer.log.read(number, number + 1)
+            one = from_events(events, codes.encode(events.labels))
+            out = join(out, one) if out else one
+    return out

@@ -1,0 +1,148 @@
+"""Everything that serves one run folder: its newest cut, feedback, items, the threads that work."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+import torch
+
+from marm.config import RunConfig
+from marm.data.live import LiveLog
+from marm.data.stream import EventLog
+from marm.errors import FolderError, MarmError
+from marm.server.catalogue import Catalogue
+from marm.server.feedback import Feedback
+from marm.server.guard import AtHand
+from marm.server.messages import EventIn, EventsAnswer
+from marm.server.metrics import Metrics
+from marm.server.pipeline import Answer, Narrow, Pipeline, PopularFirst, Question
+from marm.server.popular import Popular
+from marm.server.served import Served
+from marm.server.tail import Reader, Tails
+from marm.server.times import Times
+from marm.server.worker import Worker
+from marm.train.cut import cut_numbers
+
+_log = logging.getLogger("marm.server")
+
+
+class Server:
+    """Opened once for a folder; new cuts are swapped in while it answers."""
+
+    def __init__(self, folder: Path, run: RunConfig, first: Narrow | None = None) -> None:
+        """``first``: the stages before ranking. Errors: ``MarmError`` where the folder cannot be served."""
+        self.folder, self.run, self.metrics = folder, run, Metrics()
+        self._at_hand = AtHand(run.serve.facts)
+        log = EventLog(folder / "events")
+        live = LiveLog(run, folder / "events")
+        self.log, self.times = log, Times(log, live)
+        self.catalogue = Catalogue(run, folder, log, self.times)
+        self.popular = Popular(run, log, self.catalogue)
+        self.tails = Tails(run)
+        served = self._open()
+        first = first or PopularFirst(self.popular, self.catalogue)
+        self.pipeline = Pipeline(run, log, served, self.tails, self.catalogue, first)
+        self.feedback = Feedback(run, folder, Reader(run, log, live), self.tails, self.times, self.popular, served)
+        self.feedback.served = lambda: self.pipeline.served
+        self.metrics.cut.set(served.number)
+        self.scoring: Worker[Question, Answer] = Worker("score", self._answer, run.serve.together, run.serve.queue)
+        self.telling: Worker[list[EventIn], EventsAnswer] = Worker("tell", self.feedback.take, 64, run.serve.queue)
+        self._end = Event()
+        self._watcher = Thread(target=self._watch, name="watch", daemon=True)
+        self._watcher.start()
+
+    @property
+    def served(self) -> Served:
+        """The cut that answers now."""
+        return self.pipeline.served
+
+    def _open(self) -> Served:
+        served = Served(self.folder, self.run, self._at_hand, self.metrics.failures.inc)
+        if self.catalogue.side is not None:
+            served.scorer.engine.show_items(self.catalogue.side)
+        return served
+
+    def _answer(self, questions: Sequence[Question]) -> list[Answer | Exception]:
+        # The number of threads is a thread's own, and the products here are small.
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)
+        self.metrics.together.observe(len(questions))
+        answers = self.pipeline.answer(questions)
+        for answer in answers:
+            if isinstance(answer, Answer) and answer.degraded:
+                self.metrics.degraded.labels(answer.degraded).inc()
+        return answers
+
+    def show_items(self) -> None:
+        """After items were told; on the thread that scores."""
+        if self.catalogue.side is not None:
+            self.served.scorer.engine.show_items(self.catalogue.side)
+
+    def _watch(self) -> None:
+        """Look for a newer cut, open it beside the one that answers, and let it take over between two passes."""
+        while not self._end.wait(self.run.serve.look):
+            try:
+                numbers = cut_numbers(self.folder)
+                if numbers and numbers[-1] > self.served.number:
+                    self._swap()
+                self.metrics.tail.set(len(self.tails))
+            except (MarmError, OSError, ValueError) as error:
+                # The cut that answers stays; the next look tries again.
+                self.metrics.failed_swaps.inc()
+                _log.warning("cannot open the newest cut: %s", error)
+
+    def _swap(self) -> None:
+        new = self._open()
+        if new.number <= self.served.number:
+            new.close()
+            return
+        old = self.scoring.wait_for(lambda: self._take_over(new))
+        old.close()
+        self.tails.prune(new.since, new.learned)
+        self.metrics.swaps.inc()
+        self.metrics.cut.set(new.number)
+
+    def _take_over(self, new: Served) -> Served:
+        old, self.pipeline.served = self.pipeline.served, new
+        self.show_items()
+        return old
+
+    def ready(self) -> str | None:
+        """Why it cannot answer as it should; None where it can."""
+        if self.served.guard.broken:
+            return "the store cannot be read: answers are degraded"
+        return None
+
+    def close(self) -> None:
+        """Finish what waits, and give back everything."""
+        self._end.set()
+        self._watcher.join()
+        self.scoring.stop()
+        self.telling.stop()
+        self.feedback.close()
+        self.catalogue.close()
+        self.served.close()
+
+
+def warm_up(server: Server) -> None:
+    """Compile and touch what the first requests need: a candidate or two for nobody."""
+    items = server.log.item_hashes(np.arange(min(len(server.log), 64)))
+    context, _ = server.pipeline.columns({})
+    question = Question(1, server.times.now(), context, {}, 1, items, list(range(len(items))))
+    server.pipeline.answer([question])
+
+
+def check_servable(folder: Path) -> None:
+    """Errors: ``FolderError`` for a folder without a cut."""
+    if not cut_numbers(folder):
+        raise FolderError(f"{folder}: holds no cut: train into it first (`marm train RUN --out {folder}`)")
+
+
+def log_to_stderr() -> None:
+    """One line each, for the few things that are no request."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format='{"level": "%(levelname)s", "message": "%(message)s"}'
+    )

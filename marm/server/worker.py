@@ -1,0 +1,123 @@
+"""One thread that does all work of a kind: what waits together is handled together, what waits too long is dropped."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, Generic, TypeVar
+
+W = TypeVar("W")
+R = TypeVar("R")
+R2 = TypeVar("R2")
+
+
+class Busy(Exception):
+    """The request waited too long, or too many wait."""
+
+
+@dataclass
+class _Job(Generic[W]):
+    work: W | None
+    future: Any
+    """Of asyncio for work, of threads for a call."""
+    call: Callable[[], Any] | None = None
+    """Instead of work: something to do between two passes."""
+    begun: float = field(default_factory=time.perf_counter)
+
+
+class Worker(Generic[W, R]):
+    """``handle`` gets the works that wait, at most ``together`` of them, and returns a result or an exception for each."""
+
+    def __init__(
+        self, name: str, handle: Callable[[Sequence[W]], Sequence[R | Exception]], together: int, most: int
+    ) -> None:
+        self._handle, self._together, self._most = handle, together, most
+        self._queue: SimpleQueue[_Job[W] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        return self._queue.qsize()
+
+    async def do(self, work: W, budget: float) -> R:
+        """The result, within ``budget`` seconds. Errors: ``Busy``, and what the work raised."""
+        if self._queue.qsize() >= self._most:
+            raise Busy
+        job = _Job(work, asyncio.get_running_loop().create_future())
+        self._queue.put(job)
+        try:
+            result: R = await asyncio.wait_for(job.future, budget)
+        except TimeoutError:
+            raise Busy from None
+        return result
+
+    async def between(self, call: Callable[[], R2]) -> R2:
+        """Do something on the thread, between two passes, however long it waits."""
+        return await asyncio.wrap_future(self._call(call))
+
+    def wait_for(self, call: Callable[[], R2]) -> R2:
+        """The same for another thread, which waits."""
+        return self._call(call).result()
+
+    def _call(self, call: Callable[[], R2]) -> "Future[R2]":
+        job: _Job[W] = _Job(None, Future(), call)
+        self._queue.put(job)
+        return job.future  # type: ignore[no-any-return]
+
+    def stop(self) -> None:
+        """Finish what waits, and end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            jobs, ends = [job], False
+            while len(jobs) < self._together:
+                try:
+                    more = self._queue.get_nowait()
+                except Empty:
+                    break
+                if more is None:
+                    ends = True
+                    break
+                jobs.append(more)
+            self._do(jobs)
+            if ends:
+                return
+
+    def _do(self, jobs: list[_Job[W]]) -> None:
+        calls = [job for job in jobs if job.call is not None]
+        # A request that was given up has a cancelled future.
+        works = [job for job in jobs if job.call is None and not job.future.cancelled()]
+        if works:
+            try:
+                results = self._handle([job.work for job in works if job.work is not None])
+            except Exception as error:
+                results = [error] * len(works)
+            _tell(works, results)
+        for job in calls:
+            assert job.call is not None
+            try:
+                job.future.set_result(job.call())
+            except Exception as error:
+                job.future.set_exception(error)
+
+
+def _tell(jobs: Sequence[_Job[Any]], results: Sequence[Any]) -> None:
+    """All at once: waking the loop costs more than setting a result."""
+
+    def settle() -> None:
+        for job, result in zip(jobs, results, strict=True):
+            if job.future.done():
+                continue
+            if isinstance(result, Exception):
+                job.future.set_exception(result)
+            else:
+                job.future.set_result(result)
+
+    loop = jobs[0].future.get_loop()
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(settle)

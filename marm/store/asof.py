@@ -1,0 +1,70 @@
+"""A store as it was at a cut: what a later cut appended is not there (readers never see rows beyond their cut)."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from marm.store.base import Facts, Holding, Rows, Store, StoreStats, offsets
+from marm.store.rings import stats_of
+from marm.store.slots import SlotMap
+from marm.types import I64, U8, U64, Bool
+
+
+class AsOf:
+    """Wraps a store that another process appends to; to read only. States that the rings have let go since are not there."""
+
+    def __init__(self, store: Store, holding: Holding) -> None:
+        """``holding``: who was in the store at the cut, and up to where."""
+        self.layout, self.durable = store.layout, store.durable
+        self._store, self._holding = store, holding
+        self._map = SlotMap(len(holding.users))
+        self._next = np.zeros(len(holding.users) + 1, np.int64)
+        self._next[self._map.insert(holding.users)] = holding.next
+
+    def read_facts(self, users: U64, count: int, before: I64 | None = None) -> Facts:
+        """The newest ``count`` facts of each user as of the cut, strictly before its time ``before`` where given."""
+        upto = self._next[self._map.find(users)]  # a user that was not there: the last place, which is 0
+        more = 0
+        while True:
+            found = self._store.read_facts(users, count + more, before)
+            beyond = int((found.next - upto).max(initial=0))
+            if beyond <= more:
+                return found if not beyond else self._cut(found, upto, count)
+            more = beyond
+
+    def _cut(self, found: Facts, upto: I64, count: int) -> Facts:
+        end = np.minimum(found.first + found.counts, np.maximum(upto, found.first))
+        first = np.maximum(found.first, end - count)
+        position = np.arange(len(found.facts)) + np.repeat(found.first - offsets(found.counts)[:-1], found.counts)
+        keep = (position >= np.repeat(first, found.counts)) & (position < np.repeat(end, found.counts))
+        states_from = np.maximum(found.states_from, found.next - self.layout.states_kept)
+        next_ = np.minimum(found.next, upto)
+        return Facts(next_, np.minimum(states_from, next_), first, end - first, found.facts[keep])
+
+    def read_states(self, users: U64, first: I64, counts: I64) -> tuple[U8, Bool]:
+        """States at consecutive positions, and whether each is there."""
+        return self._store.read_states(users, first, counts)
+
+    def append(self, rows: Rows, cut: int) -> None:
+        """Not here."""
+        raise ValueError("a store as of a cut is read only")
+
+    def last_cut(self) -> int:
+        """Number of the last append, whoever made it."""
+        return self._store.last_cut()
+
+    def holding(self) -> Holding:
+        """Every user as of the cut."""
+        return replace(self._holding)
+
+    def stats(self) -> StoreStats:
+        """Users, rows and bytes as of the cut."""
+        return stats_of(self._holding, self.layout)
+
+    def clear(self) -> None:
+        """Not here."""
+        raise ValueError("a store as of a cut is read only")
+
+    def close(self) -> None:
+        """Give back the store."""
+        self._store.close()

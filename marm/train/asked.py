@@ -1,0 +1,90 @@
+"""What is asked or told from outside, as the stream has it: ids hashed, features converted, missing columns absent."""
+
+import numpy as np
+import polars as pl
+
+from marm.config import RunConfig
+from marm.data.columns import convert
+from marm.data.events import Column, Tags
+from marm.data.ids import hash_text
+from marm.data.stream import EventLog
+from marm.data.times import Clock, clock_of, to_micros
+from marm.data.trouble import Chunk, Places
+from marm.errors import DataError
+from marm.model.features import take
+from marm.types import I64, U64
+
+_UNITS = {"seconds": "s", "milliseconds": "ms", "microseconds": "us"}
+
+
+def chunk_of(frame: pl.DataFrame, name: str) -> Chunk:
+    """A frame as rows of a log that messages call ``name``."""
+    return Chunk(frame, np.arange(len(frame)), Places([name], [0]))
+
+
+def ids_of(frame: pl.DataFrame, column: str, name: str) -> U64:
+    """Hashed ids (n,). Errors: ``DataError`` where the column is missing or null."""
+    if column not in frame.columns:
+        raise DataError(f"{name}: no column {column}; it has {', '.join(frame.columns)}")
+    hashes = hash_text(frame[column])
+    if not hashes.all():
+        row = int(np.flatnonzero(hashes == 0)[0])
+        raise DataError(f"{name}: row {row + 1}, column {column}: null; give every pair a {column}")
+    return hashes
+
+
+def logged_unit(log: EventLog) -> str | None:
+    """``s``, ``ms`` or ``us`` where the log's times are numbers."""
+    return _UNITS.get(log.manifest.time_unit)
+
+
+def times_of(chunk: Chunk, log: EventLog) -> I64:
+    """Times as the log writes them, in microseconds (n,). Errors: the first bad one."""
+    micros, good, troubles = to_micros(chunk, clock_for(chunk.frame[log.manifest.time_column], log))
+    if not good.all():
+        raise DataError(str(troubles[0]))
+    return micros
+
+
+def clock_for(given: pl.Series, log: EventLog) -> Clock:
+    """How to read times that are given from outside: in the log's unit, if they are numbers."""
+    return clock_of(given, logged_unit(log) or "auto")
+
+
+def features_of(chunk: Chunk, run: RunConfig, scope: str, log: EventLog) -> dict[str, Column]:
+    """Logged features of a scope, from columns of the same names; one that is not there is missing on every row."""
+    out: dict[str, Column] = {}
+    for name, kind in log.manifest.columns[scope].items():
+        width = log.manifest.widths.get(f"{scope}.{name}", 1)
+        if name in chunk.frame.columns:
+            out[name] = as_column(convert(chunk, name, kind, width))
+        else:
+            out[name] = absent(kind, len(chunk.frame), width)
+    return out
+
+
+def as_column(series: pl.Series) -> Column:
+    """A converted series as the stream's arrays."""
+    if isinstance(series.dtype, pl.List):
+        counts = series.list.len().to_numpy().astype(np.int64)
+        values = series.explode(empty_as_null=False, keep_nulls=False).to_numpy()
+        return Tags(values, np.concatenate([[0], np.cumsum(counts)]))
+    column: Column = series.to_numpy()
+    return column
+
+
+def absent(kind: str, rows: int, width: int) -> Column:
+    """A column of a kind that is missing on every row."""
+    match kind:
+        case "tags":
+            return Tags(np.zeros(0, np.uint64), np.zeros(rows + 1, np.int64))
+        case "number":
+            return np.full(rows, np.nan, np.float32)
+        case "vector":
+            return np.zeros((rows, width), np.float32)
+    return np.zeros(rows, np.uint64)
+
+
+def pick(columns: dict[str, Column], at: I64) -> dict[str, Column]:
+    """The entries of columns at these places."""
+    return {name: take(column, at) for name, column in columns.items()}

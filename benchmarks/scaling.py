@@ -41,7 +41,7 @@ def settings(log: Path, window: int, layers: int, users: int, threads: int) -> R
         PLAIN,
         model={"layers": layers, "width": WIDTH, "heads": HEADS},
         memory={"window": window, "url": "arena://"},
-        train={"micro_batch": users, "live": 1, "threads": threads, "device": "cpu", "warmup": 0},
+        train={"micro_batch": users, "first_batch": users, "live": 1, "threads": threads, "device": "cpu", "warmup": 0},
     )
 
 

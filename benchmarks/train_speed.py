@@ -2,6 +2,7 @@
 
 python -m benchmarks.train_speed [--full] [--threads 2] [--folder DIR] [--out results.jsonl]
 
+Steps have their full size from the start (`train.first_batch`), so that the figure is that of a long stream.
 The roofline: each event must read the remembered rows of its window (once for each segment) at the speed of a plain copy,
 and compute its score and gradient (three times the forward operations) at the speed of one float32 product.
 """
@@ -63,6 +64,7 @@ class Case:
             memory={"window": self.window},
             train={
                 "micro_batch": self.micro_batch,
+                "first_batch": self.micro_batch,
                 "threads": threads,
                 "device": "cpu",
                 "window_events": max(self.events // 40, 500),

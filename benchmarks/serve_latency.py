@@ -108,7 +108,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="append the JSON line to this file")
     args = parser.parse_args()
     window, users, requests = (1000, 40, 1000) if args.full else (100, 40, 100)
-    config = {"window": window, "users": users, "requests": requests, "candidates": CANDIDATES, "layers": 4, "width": 64}
+    config = {
+        "window": window,
+        "users": users,
+        "requests": requests,
+        "candidates": CANDIDATES,
+        "layers": 4,
+        "width": 64,
+    }
     with tempfile.TemporaryDirectory() as base:
         folder = args.run or Path(base)
         run = folder / "run" if (folder / "run" / "result.json").exists() else make_run(folder, users, window)

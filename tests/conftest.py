@@ -4,6 +4,11 @@ import os
 from collections.abc import Callable, Generator
 
 import pytest
+from hypothesis import settings
+
+# No deadlines: a first call compiles, and a busy machine is slow.
+settings.register_profile("marm", deadline=None)
+settings.load_profile("marm")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from marm.cli.demo import demo
 from marm.cli.follow import follow
 from marm.cli.results import results
 from marm.cli.serve import serve
+from marm.cli.up import up
 from marm.errors import MarmError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.command()(train.evaluate)
 app.command()(train.predict)
 app.command()(follow)
 app.command()(serve)
+app.command()(up)
 app.command()(demo)
 app.command()(results)
 app.add_typer(memory.app, name="memory")

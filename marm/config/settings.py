@@ -249,7 +249,13 @@ class TrainConfig(Settings):
     """Threads of arithmetic; 0: all cores. Results are the same bit for bit only at the same count."""
 
     micro_batch: PositiveInt = 256
-    """Events of a step."""
+    """Most events of a step."""
+
+    first_batch: PositiveInt = 32
+    """Most events of the first steps: each is an update, and a young model needs many."""
+
+    updates: PositiveInt = 400
+    """A step takes at most one in this many of the events so far: steps grow as the stream does."""
 
     segment: NonNegativeInt = 0
     """Learn a user's events together once this many are waiting; 0: as they fall."""
@@ -260,7 +266,7 @@ class TrainConfig(Settings):
     live: PositiveInt = 16
     """Most live events of a user in a pass (m_max)."""
 
-    learning_rate: PositiveFloat = 3e-3
+    learning_rate: PositiveFloat = 1e-3
     """Of Adam, for all but the table."""
 
     table_rate: PositiveFloat = 0.05

@@ -110,7 +110,8 @@ class GrowingFolder:
         except OSError as error:
             raise DiskError(self._grower.folder, error) from None
         until = max(manifest.growth.until, int(block["time"][-1]) if block.height else 0)
-        growth = {"settled": manifest.growth.settled, "until": until, "counts": dict(self.counts), "sides": sides}
+        old = manifest.growth
+        growth = {"settled": old.settled, "read": old.read, "until": until, "counts": dict(self.counts), "sides": sides}
         self._grower.append(
             [block] if block.height else [],
             growth,

@@ -51,8 +51,10 @@ class LiveLog:
         self._history = pl.lit(True) if data.history is None else pl.sql_expr(data.history).fill_null(False)
         self.columns = list(self._types)
         """All columns of the log."""
+        self.outcomes = {column for _, column in outcome_columns(run)}
+        """Of these, what becomes known after the exposure and the run reads."""
         asked = [name for expr in (self._where, self._history) if expr is not None for name in expr.meta.root_names()]
-        named = {*(column for _, column in outcome_columns(run)), *(feature.name for feature in features), *asked} - {
+        named = {*self.outcomes, *(feature.name for feature in features), *asked} - {
             data.user,
             data.item,
             data.time,

@@ -31,6 +31,8 @@ class Appended(NamedTuple):
     """One past its last event."""
     settled: Position
     """Everything of the inbox before it is in the stream up to here, or never will be."""
+    read: Position
+    """No event up to here came later in the inbox."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Growth:
     @classmethod
     def of(cls, raw: dict[str, Any]) -> "Growth":
         """From JSON."""
-        parts = tuple(Appended(end, Position(*settled)) for end, settled in raw["parts"])
+        parts = tuple(Appended(end, Position(*settled), Position(*read)) for end, settled, read in raw["parts"])
         return cls(**{**raw, "parts": parts, "read": Position(*raw["read"]), "settled": Position(*raw["settled"])})
 
 

@@ -70,13 +70,24 @@ class EventLog:
         """Row of the log, user, item and time of each event, as the log has them."""
         return _together([self._original(self._path(number))[begin:end] for number, begin, end in self._spans(lo, hi)])
 
-    def event_ids(self, most: int, upto: int | None = None) -> list[str]:
-        """Ids of the newest appended events that have one, oldest first; of the newest ``most`` events (before ``upto``)."""
-        last = len(self) if upto is None else upto
-        first = min(max(last - most, self.manifest.prepared), last)
-        pieces = [pl.read_ipc(self._path(number), columns=[EVENT_ID])[begin:end, 0].drop_nulls()
-                  for number, begin, end in self._spans(first, last) if number >= self._prepared_parts]  # fmt: skip
+    def event_ids(self, most: int, end: int | None = None) -> list[str]:
+        """Ids of appended events that have one, oldest first; of the ``most`` events before event ``end`` (None: the last)."""
+        end = len(self) if end is None else end
+        first = min(max(end - most, self.manifest.prepared), end)
+        pieces = [pl.read_ipc(self._path(number), columns=[EVENT_ID])[low:high, 0].drop_nulls()
+                  for number, low, high in self._spans(first, end) if number >= self._prepared_parts]  # fmt: skip
         return [name for piece in pieces for name in piece.to_list()]
+
+    def ids_beyond(self, position: int) -> list[str]:
+        """Ids of events before ``position`` that stand in the inbox at ``settled(position)`` or later; there are few.
+
+        So what is not among the events before ``position`` is what stands from there on in the inbox, without these.
+        """
+        settled, first = self.settled(position), min(position, self.manifest.prepared)
+        for part in self.manifest.growth.parts:
+            if part.end < position and part.read <= settled:
+                first = part.end
+        return self.event_ids(position - first, position)
 
     def item_originals(self, numbers: I64) -> pl.Series:
         """The log's own item ids of events (n,)."""

@@ -12,7 +12,10 @@ from marm.model.inputs import Pass
 from marm.model.outcomes import OutcomeCodes
 from marm.model.stack import TargetAttentionStack
 from marm.nn.blocks import Experts, Heads, row_norm
-from marm.nn.dense import fill
+from marm.nn.dense import dense, fill
+
+LOUD = 10.0
+"""Factor of the shortest way from outcomes of similar rows to a logit: it is learned this much faster than all else."""
 
 
 @dataclass(frozen=True)
@@ -47,27 +50,30 @@ class Ranker(nn.Module):
         codes = OutcomeCodes(tasks, config.outcomes).parts()
         self.stack = TargetAttentionStack(config, codes, codec, aside)
         self.remembered = remembered_depths(config, store_top)
-        inputs = config.width * (4 + 2 * len(self.stack.layers))
+        heard = len(self.stack.layers) * config.heads * (codes.shape[1] + 1)
+        inputs = config.width * (4 + 2 * len(self.stack.layers)) + heard
         self.experts = Experts(inputs, config.tower, config.experts, len(tasks))
         self.heads = Heads(config.tower + (config.width if aside else 0), len(tasks))
         self.wide = nn.Parameter(torch.randn(len(tasks), 3 * config.width) * 0.1)
+        self.hear = nn.Parameter(torch.zeros(heard, len(tasks)))
         self._binary: Tensor
         self._weight: Tensor
         self.register_buffer("_binary", torch.tensor([t.kind == "binary" for t in tasks.values()]), persistent=False)
         self.register_buffer("_weight", torch.tensor([t.weight for t in tasks.values()]), persistent=False)
 
     def forward(self, embedded: Tensor, batch: Pass) -> Output:
-        """Score a pass; ``embedded`` (U + B + X, D) is what the table holds for its items, users and contexts."""
+        """Score a pass; ``embedded`` (U + B + X, D): what the table holds for its items, users and contexts."""
+        counts = [batch.items.count, batch.users.count, batch.contexts.count]
         item_UD, user_BD, context_XD = (
             self.dense[scope](part, side.dense)
             for scope, part, side in zip(
                 ("item", "user", "context"),
-                torch.split(embedded, [batch.items.count, batch.users.count, batch.contexts.count]),
+                torch.split(embedded, counts),
                 (batch.items, batch.users, batch.contexts),
                 strict=True,
             )
         )
-        made, aside = self.stack(item_UD, batch)
+        made = self.stack(item_UD, batch)
         device = embedded.device
         item, segment, context = (
             torch.from_numpy(at).to(device)
@@ -75,16 +81,19 @@ class Ranker(nn.Module):
         )
         sides = [user_BD[segment], context_XD[context]]
         target = row_norm(item_UD[item])
-        parts = [row_norm(part) for part in [*made, *sides]]
+        parts = [row_norm(part) for part in [*made.states, *sides]]
         # What the target has in common with its history and its user, which a perceptron finds only slowly.
         crossed = [target * part for part in parts[:-1]]
-        mixed_QTN = self.experts(torch.cat([target, *parts, *crossed], 1))
-        if aside:
-            mixed_QTN = torch.cat([mixed_QTN, torch.stack([row_norm(a) for a in aside], 1)], 2)
-        kept = [self.stack.coded(state) for state in made[: self.remembered]]
+        mixed_QTN = self.experts(torch.cat([target, *parts, *crossed, *made.heard], 1))
+        if made.aside:
+            mixed_QTN = torch.cat([mixed_QTN, torch.stack([row_norm(a) for a in made.aside], 1)], 2)
+        kept = [self.stack.coded(state) for state in made.states[: self.remembered]]
         state = torch.stack(kept, 1) if kept else item_UD.new_zeros(len(item), 0, self.config.width)
         linear_QTD = torch.cat([item_UD[item], *sides], 1).unsqueeze(1) * self.wide
-        return Output(self.heads(mixed_QTN) + linear_QTD.sum(2), state)
+        logit_QT = self.heads(mixed_QTN) + linear_QTD.sum(2)
+        if made.heard:
+            logit_QT = logit_QT + LOUD * dense(torch.cat(made.heard, 1), self.hear)
+        return Output(logit_QT, state)
 
     def loss(self, logit_QT: Tensor, label_QT: Tensor) -> Tensor:
         """Cross-entropy or Huber loss, summed over queries and observed outcomes, by task weight."""

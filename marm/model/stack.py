@@ -1,5 +1,7 @@
 """L layers of target attention; layer l reads what layer l-1 made of the history (the heart of MARM)."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -22,10 +24,11 @@ class Layer(nn.Module):
         self.feed_forward = FeedForward(config.width, config.ffn)
         _silence(self.attention, config)
 
-    def forward(self, state_QD: Tensor, live: Tensor, raw: Tensor, ops: Operands) -> Tensor:
-        """What the layer makes of each target: (Q, D)."""
-        state_QD = state_QD + self.attention(row_norm(state_QD), live, raw, ops)
-        return state_QD + self.feed_forward(row_norm(state_QD))  # type: ignore[no-any-return]
+    def forward(self, state_QD: Tensor, live: Tensor, raw: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
+        """What the layer makes of each target (Q, D), and what outcomes its heads heard of (Q, H x (F + 1))."""
+        read_QD, heard = self.attention.read(row_norm(state_QD), live, raw, ops)
+        state_QD = state_QD + read_QD
+        return state_QD + self.feed_forward(row_norm(state_QD)), heard.flatten(1)
 
 
 def _silence(attention: TargetAttention, config: ModelConfig) -> None:
@@ -49,6 +52,18 @@ def _spans(layer: nn.Module) -> I64:
     return layer.attention.spans
 
 
+@dataclass(frozen=True)
+class Made:
+    """What the layers made of the queries of a pass."""
+
+    states: list[Tensor]
+    """(Q, D) of depths 1 and up, one for each layer."""
+    aside: list[Tensor]
+    """(Q, D) of the last layers side by side."""
+    heard: list[Tensor]
+    """(Q, H x (F + 1)) of each layer: weight on each outcome."""
+
+
 class TargetAttentionStack(nn.Module):
     """All layers, and the learned fall-backs for rows whose state is not there."""
 
@@ -63,20 +78,21 @@ class TargetAttentionStack(nn.Module):
         self.top = nn.ModuleList(Layer(config, outcomes, row > 0) for _ in range(top))
         self.fallbacks = nn.ModuleList(Linear(config.width, config.width) for _ in range(config.layers - 1))
 
-    def forward(self, item_UD: Tensor, batch: Pass) -> tuple[list[Tensor], list[Tensor]]:
-        """States (Q, D) of depths 1 and up, one for each layer, and those of the last layers side by side."""
+    def forward(self, item_UD: Tensor, batch: Pass) -> Made:
+        """What the layers make of a pass; rows are normed first."""
         raw_UD = row_norm(item_UD)
         state_QD = item_UD[torch.from_numpy(batch.item_of_query).to(item_UD.device)]
-        made: list[Tensor] = []
+        made, heard = [], []
         for depth, layer in enumerate(self.layers):
             live, ops = self._rows(batch, depth, state_QD, raw_UD, _spans(layer))
-            state_QD = layer(state_QD, live, raw_UD, ops)
+            state_QD, outcomes = layer(state_QD, live, raw_UD, ops)
             made.append(state_QD)
+            heard.append(outcomes)
         aside: list[Tensor] = []
         for layer in self.top:
             live, ops = self._rows(batch, len(self.layers), state_QD, raw_UD, _spans(layer))
-            aside.append(layer(state_QD, live, raw_UD, ops))
-        return made, aside
+            aside.append(layer(state_QD, live, raw_UD, ops)[0])
+        return Made(made, aside, heard)
 
     def coded(self, state_QD: Tensor) -> Tensor:
         """What is remembered of a state: normed and rounded by the codec, which the gradient does not see."""

@@ -32,22 +32,27 @@ class TargetAttention(nn.Module):
         self.spans = code_spans(self.outcomes, shift)
         self.outcome_parts: Tensor
         self.register_buffer("outcome_parts", outcomes, persistent=False)
-        inner = width // heads
-        self.query = nn.Parameter(_scaled(heads, inner, width))
-        self.key = nn.Parameter(_scaled(heads, inner, width))
-        self.value = nn.Parameter(_scaled(heads, inner, width))
-        self.out = nn.Parameter(_scaled(heads, inner, width))
-        self.outcome_rows = nn.Parameter(torch.randn(outcomes.shape[1], width) * 0.1)
+        self.query, self.key, self.value, self.out = (nn.Parameter(part) for part in _similar(width, heads))
+        self.outcome_rows = nn.Parameter(torch.randn(outcomes.shape[1], width) * 0.3)
         self.other_rows = nn.Parameter(torch.randn(GAPS + RANKS + 1, width) * 0.1)
         self.beside = nn.ParameterList([nn.Parameter(torch.eye(width) * 0.5) for _ in range(int(shift) + int(raw))])
         self.shift = shift
 
     def forward(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands, way: str = "auto") -> Tensor:
         """What each target makes of its view: (Q, D). ``way``: auto, fused, folded, projected or reference."""
-        if way == "auto":
-            way = choose(target_QD.device, self.width, self.heads, len(target_QD), len(ops.work.rows_at) - 1)
         if way == "reference":
             return self._reference(target_QD, live, extra, ops)
+        return self.read(target_QD, live, extra, ops, way)[0]
+
+    def read(
+        self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands, way: str = "auto"
+    ) -> tuple[Tensor, Tensor]:
+        """What each target makes of its view (Q, D), and how much weight each head put on what outcome (Q, H, F + 1).
+
+        The F learned rows that outcomes are the sum of, then the null row.
+        """
+        if way == "auto":
+            way = choose(target_QD.device, self.width, self.heads, len(target_QD), len(ops.work.rows_at) - 1)
         # The product of two projections first: one matrix for each head, whatever the number of targets.
         fold = torch.einsum("hkd,hke->dhe", self.query, self.key).reshape(self.width, -1) / self._root()
         q_QHD = dense(target_QD, fold).view(-1, self.heads, self.width)
@@ -56,10 +61,18 @@ class TargetAttention(nn.Module):
         tab = self._tab(q_QHD, beside, codes)
         unfold = torch.einsum("hkd,hke->hde", self.value, self.out)
         if way == "projected":
-            return self._projected(target_QD, live, extra, ops, tab, codes, unfold)
-        attend = FusedAttention.apply if way == "fused" else folded
-        context, bins = attend(torch.stack([q_QHD, *beside], 1), tab, live, extra, ops)
-        return self._value(context, bins, codes, unfold)
+            value_QD, bins = self._projected(target_QD, live, extra, ops, tab, codes, unfold)
+        else:
+            attend = FusedAttention.apply if way == "fused" else folded
+            context, bins = attend(torch.stack([q_QHD, *beside], 1), tab, live, extra, ops)
+            value_QD = self._value(context, bins, codes, unfold)
+        return value_QD, self._heard(bins)
+
+    def _heard(self, bins: Tensor) -> Tensor:
+        """Weight on each of the rows that outcomes are the sum of, and on the null row: (Q, H, F + 1)."""
+        known = dense(bins[:, :, : self.outcomes].reshape(-1, self.outcomes), self.outcome_parts)
+        null = int(self.spans[2])
+        return torch.cat([known.view(*bins.shape[:2], -1), bins[:, :, null : null + 1]], 2)
 
     def _root(self) -> float:
         return math.sqrt(self.width // self.heads)
@@ -94,13 +107,13 @@ class TargetAttention(nn.Module):
 
     def _projected(
         self, target: Tensor, live: Tensor, extra: Tensor, ops: Operands, tab: Tensor, codes: Tensor, unfold: Tensor
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         rows_RD = self._rows(rows_of(ops, live, extra))
         q_QHK = torch.einsum("qd,hkd->qhk", target, self.query) / self._root()
         keys, values = (torch.einsum("rd,hkd->rhk", rows_RD, w) for w in (self.key, self.value))
         value_QHK, bins = projected(q_QHK, keys, values, tab, ops)
         coded = self._coded(bins, codes).reshape(len(target), -1) @ unfold.reshape(-1, self.width)
-        return torch.einsum("qhk,hkd->qd", value_QHK, self.out) + coded
+        return torch.einsum("qhk,hkd->qd", value_QHK, self.out) + coded, bins
 
     def _rows(self, rows_RSD: Tensor) -> Tensor:
         """Rows with what travels beside them, as keys and values see them: (R, D)."""
@@ -148,5 +161,11 @@ def _each(x_QHD: Tensor, weight_DD: Tensor) -> Tensor:
     return dense(x_QHD.reshape(-1, x_QHD.shape[2]), weight_DD).view(x_QHD.shape)
 
 
-def _scaled(heads: int, inner: int, width: int) -> Tensor:
-    return torch.randn(heads, inner, width) / math.sqrt(width)
+def _similar(width: int, heads: int) -> list[Tensor]:
+    """Query, key, value and out as shares of one random rotation: a layer begins as a memory of similar rows.
+
+    A row's weight is by how like the target it is, more so from head to head, and it adds itself to the target's state.
+    """
+    turn = torch.linalg.qr(torch.randn(width, width))[0].contiguous().view(heads, width // heads, width)
+    sharp = torch.linspace(0.5, 1.5, heads).view(-1, 1, 1)
+    return [turn * sharp, turn * sharp, turn.clone(), turn.clone()]

@@ -21,7 +21,7 @@ from marm.nn.dense import steady_rows
 from marm.store.slots import SlotMap
 from marm.train.frozen import SinceCut
 from marm.train.learner import Learner
-from marm.train.steps import first_stop, next_events, tie_groups
+from marm.train.steps import first_stop, next_events, step_size, tie_groups
 from marm.train.tally import Tally
 from marm.train.waiting import Waiting, beyond, first_of_user, may_enter
 from marm.types import F32, I64, U64, Bool
@@ -47,6 +47,7 @@ class Stepper:
         self.steps = 0
         """Completed ones: the version of the weights."""
         self._admissions = 0
+        self._most = run.train.micro_batch
         # Learned in the pass that scores: only where nothing has to be waited for.
         waits = run.data.feedback_delay != 0 or run.train.segment > 0
         self._at_once = learner is None or not waits
@@ -55,7 +56,10 @@ class Stepper:
 
     def step(self, position: int, end: int, spool: Spool | None, make_room: Callable[[], None]) -> int:
         """Take the next events of the stream; returns where they end. ``make_room`` cuts, when memory is full."""
-        events = next_events(self.log, position, self.run.train.micro_batch, self._new_live, end)
+        # Only where the stream is measured does it grow from nothing; without a learner the size moves no score.
+        grows = self.learner is not None and spool is not None
+        self._most = step_size(position, self.run.train) if grows else self.run.train.micro_batch
+        events = next_events(self.log, position, self._most, self._new_live, end)
         with steady_rows():
             if not self._at_once:
                 self._learn_due(int(events.time[0]), make_room)
@@ -73,6 +77,7 @@ class Stepper:
 
     def finish(self, make_room: Callable[[], None]) -> None:
         """Learn from all that still waits: the stream has ended."""
+        self._most = self.run.train.micro_batch
         with steady_rows():
             self._learn_due(None, make_room)
 
@@ -142,8 +147,7 @@ class Stepper:
                 return
             due = self.waiting.held.pick(places)
             user = SlotMap(len(due)).insert(due.user)
-            limit = self.run.train.micro_batch
-            places = places[: first_stop(user, due.time, due.history, limit, self.run.train.live)]
+            places = places[: first_stop(user, due.time, due.history, self._most, self.run.train.live)]
             self._learn(places, make_room)
 
     def _learn(self, places: I64, make_room: Callable[[], None]) -> None:

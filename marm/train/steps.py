@@ -3,10 +3,16 @@
 import numba as nb
 import numpy as np
 
+from marm.config import TrainConfig
 from marm.data.events import Events
 from marm.data.stream import EventLog
 from marm.store.slots import SlotMap
 from marm.types import I64, U64, Bool
+
+
+def step_size(events: int, config: TrainConfig) -> int:
+    """Events that a step may take after this many of the stream: few at first, so that a short log gives many updates."""
+    return min(config.micro_batch, max(config.first_batch, events // config.updates))
 
 
 def next_events(log: EventLog, position: int, most: int, live: int, end: int) -> Events:

@@ -11,6 +11,7 @@ from marm.data.stream import EventLog
 from marm.errors import FolderError
 from marm.metrics.progressive import summarise
 from marm.metrics.spool import Spool
+from marm.model.outcomes import OutcomeCodes
 from marm.store.arena import ArenaStore
 from marm.train.cut import Cut, drop_old_cuts, load_weights, rows_tensors, table_tensors, write_cut
 from marm.train.files import Lines
@@ -203,7 +204,8 @@ def flops_per_event(run: RunConfig, window: float) -> int:
     streams = 1 + model.token_shift + model.raw_rows
     attend = 2 * window * d * model.heads * streams + 2 * d * d * model.heads + 2 * codes * d * model.heads
     layer = attend + 3 * d * inner
-    inputs = d * (4 + 2 * model.layers)
+    heard = model.layers * model.heads * (OutcomeCodes(run.tasks, model.outcomes).parts().shape[1] + 1)
+    inputs = d * (4 + 2 * model.layers) + heard
     tower = model.experts * (inputs + model.tower) * model.tower + len(run.tasks) * (
         inputs * model.experts + model.tower
     )

@@ -8,6 +8,7 @@ import math
 import torch
 
 from marm.model.features import FeatureEncoder
+from marm.model.ranker import LOUD
 from marm.nn.blocks import row_norm
 
 
@@ -46,16 +47,17 @@ class CausalPass:
         return torch.stack(out), torch.stack(beside)
 
     def score(self, k, item, own=True):
-        made, aside = self.stack(k, item)
+        made, aside, heard = self.stack(k, item)
         if own:
             self.states[k] = made
         sides = [self.user[k], torch.zeros_like(item)]
         parts = [row_norm(p) for p in [*made, *sides]]
         crossed = [row_norm(item) * part for part in parts[:-1]]
-        mixed = self.model.experts(torch.cat([row_norm(item), *parts, *crossed])[None])
+        mixed = self.model.experts(torch.cat([row_norm(item), *parts, *crossed, *heard])[None])
         if aside:
             mixed = torch.cat([mixed, torch.stack([row_norm(a) for a in aside])[None]], 2)
-        return self.model.heads(mixed)[0] + self.model.wide @ torch.cat([item, *sides])
+        wide = self.model.wide @ torch.cat([item, *sides])
+        return self.model.heads(mixed)[0] + wide + LOUD * torch.cat([*heard, item[:0]]) @ self.model.hear
 
     def view(self, k):
         seen, t = self.seen, self.seen.time[k]
@@ -65,14 +67,15 @@ class CausalPass:
         return known, known[-self.run.memory.window :]
 
     def stack(self, k, item):
-        state, made, aside = item, [], []
+        state, made, aside, heard = item, [], [], []
         layers = self.model.stack.layers
         for depth, layer in enumerate(layers):
-            state = self.layer(layer, depth, state, k)
+            state, outcomes = self.layer(layer, depth, state, k)
             made.append(state)
+            heard.append(outcomes)
         for layer in self.model.stack.top:
-            aside.append(self.layer(layer, len(layers), state, k))
-        return made, aside
+            aside.append(self.layer(layer, len(layers), state, k)[0])
+        return made, aside, heard
 
     def row(self, j, depth):
         """u_j: what is stored of event j at a depth."""
@@ -81,8 +84,12 @@ class CausalPass:
         return row_norm(self.states[j][depth - 1])
 
     def outcome(self, attention, k, j):
+        return self.parts(attention, k, j) @ attention.outcome_rows
+
+    def parts(self, attention, k, j):
+        """Which learned rows the outcome of j is the sum of, as k may know it."""
         known = self.known(j) <= self.seen.time[k]
-        return attention.outcome_parts[int(self.seen.outcome[j]) if known else 0] @ attention.outcome_rows
+        return attention.outcome_parts[int(self.seen.outcome[j]) if known else 0]
 
     def known(self, j):
         return self.enter[j] if self.run.data.history else self.seen.known[j]
@@ -114,4 +121,7 @@ class CausalPass:
         value = torch.einsum("hkd,nd->hnk", attention.value, x_ND)
         weight = (torch.einsum("hk,hnk->hn", query, key) / math.sqrt(key.shape[2])).softmax(1)
         state = state + torch.einsum("hn,hnk,hkd->d", weight, value, attention.out)
-        return state + layer.feed_forward(row_norm(state)[None])[0]
+        parts = [self.parts(attention, k, j) for j in view]
+        spread = torch.stack([torch.zeros(attention.outcome_parts.shape[1]), *parts])
+        heard = torch.cat([torch.einsum("hn,nf->hf", weight, spread), weight[:, :1]], 1).flatten()
+        return state + layer.feed_forward(row_norm(state)[None])[0], heard

@@ -20,6 +20,7 @@ SMALL = {
     "scaling": ["--steps", "5"],
     "train_speed": [],
     "flat": [],
+    "serve_latency": [],
 }
 """Names, and how to ask each for its small size."""
 

@@ -32,7 +32,7 @@ class Served:
         state, log = Cut(folder, self.number).state, self.scorer.log
         self.since = Position(*state.get("inbox", (1, 0)))
         """Of the inbox, everything before it is in this cut."""
-        self.learned = frozenset(log.ids_beyond(min(state["position"], len(log))))
+        self.learned = frozenset(log.ids_beyond(state["position"]))
         """Of what came after that, what is in this cut all the same."""
         self.steps = state["steps"]
         self.waiting = _waiting(self.scorer, state)

@@ -197,7 +197,7 @@ def test_a_store_that_fails_degrades_the_answer_and_recovers(folder: Path, start
 
 
 def test_a_new_cut_is_swapped_in_under_load_without_a_failed_answer(folder: Path, start: Start) -> None:
-    server = start(folder, "serve.look=0.05")
+    server = start(folder, "serve.look=0.05", "serve.time_budget=20")
     server.post("/v1/events", {"events": [event(n, user=f"u{n % 12}", context={"page": "p1"}) for n in range(24)]}, 202)
     end = Event()
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import urllib.request
 from typing import Any
 
 import typer.main
@@ -10,8 +11,8 @@ from typer.testing import CliRunner
 from marm.cli.app import app
 from tests.docs.pages import ROOT
 
-LONG = {"demo"}
-"""Commands of marm that take minutes: only their options are checked."""
+LONG = {"demo", "serve", "up"}
+"""Commands of marm that take minutes or do not end: only their options are checked."""
 
 INSTALL = {"python3 -m venv .venv", ".venv/bin/pip install ."}
 """What stands before marm is there."""
@@ -25,11 +26,22 @@ def run(line: str) -> None:
     if words[0] == "make":
         check_make(words)
         return
-    assert words[0] == "marm", f"{line}: neither marm nor make"
+    if words[0] == "curl":
+        ask(words)
+        return
+    assert words[0] == "marm", f"{line}: neither marm, make nor curl"
     check_options(words)
     if words[1] not in LONG:
         done = CliRunner().invoke(app, words[1:])
         assert done.exit_code == 0, f"{line}: {done.exception or done.output}"
+
+
+def ask(words: list[str]) -> None:
+    """What curl would do with an address and maybe ``-d``, as the page's own server is up by then; a fault raises."""
+    body = words[words.index("-d") + 1].encode() if "-d" in words else None
+    asked = urllib.request.Request(f"http://{words[1]}", body, {"content-type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        assert answer.status < 300 and answer.read()
 
 
 def check_make(words: list[str]) -> None:

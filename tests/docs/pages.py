@@ -12,6 +12,8 @@ PAGES = [
     "docs/paper.md",
     "docs/own_data.md",
     "docs/own_model.md",
+    "docs/serving.md",
+    "docs/follow.md",
     "docs/log.md",
     "docs/results.md",
 ]

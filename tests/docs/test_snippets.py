@@ -12,7 +12,7 @@ from marm.config.load import check_run
 from tests.docs.commands import run
 from tests.docs.pages import PAGES, Block, blocks
 
-LANGUAGES = {"sh", "python", "toml", "text", "floors"}
+LANGUAGES = {"sh", "python", "toml", "json", "text", "floors"}
 BASE = {"data": {"log": "log", "user": "user", "item": "item", "time": "time"}, "tasks": {"click": {"column": "click"}}}
 
 

@@ -29,6 +29,11 @@ def steady_rows() -> Iterator[None]:
         _steady.reset(token)
 
 
+def is_steady() -> bool:
+    """Whether ``steady_rows`` holds."""
+    return _steady.get()
+
+
 def padded(rows: int) -> int:
     """The number of rows that a pass is padded to, so that none of its products has to be."""
     return max(2, -(-rows // ROWS)) * ROWS if _steady.get() else rows

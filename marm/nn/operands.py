@@ -7,7 +7,7 @@ beside it          extra[beside[s, j]]                 token shift's previous ev
 codes (C)   | outcome | gap | rank | null |(previous outcome)|      spans: where each begins
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -85,6 +85,13 @@ class Operands:
         codes, runs = self.codes()
         lengths = np.diff(runs[0])
         return [*codes.astype(np.int64), np.repeat(runs[1, :-1], lengths), np.repeat(runs[2, :-1], lengths)]
+
+    def of(self, queries: I64) -> "Operands":
+        """The same rows as these queries see them."""
+        segment = np.empty_like(self.work.order)
+        segment[self.work.order] = np.repeat(np.arange(len(self.work.rows_at) - 1), np.diff(self.work.queries_at))
+        views = self.views.of(queries)
+        return replace(self, views=views, work=plan_work(views, segment[queries], self.work.rows_at))
 
     def block_numpy(self) -> np.ndarray:
         """The block as numpy; float16 as its bits, which is what the fused loops decode."""

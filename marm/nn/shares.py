@@ -32,6 +32,11 @@ def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
     return [*(future.result() for future in waiting), last]
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="marm")
+    return ThreadPoolExecutor(cores(), thread_name_prefix="marm")

@@ -6,7 +6,7 @@
 Views are ranges because everything that hides a row (time, a history filter) hides all later rows of the user too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba as nb
 import numpy as np
@@ -46,6 +46,18 @@ class Views:
     def longest(self) -> int:
         """Rows of the longest view."""
         return int((self.end - self.begin).max(initial=0))
+
+    def shared(self, least: int) -> list[I64]:
+        """Queries that see the same rows at the same time, such as a request's candidates: each group of ``least`` or more."""
+        if len(self.begin) < least:
+            return []
+        asked = np.stack([self.begin, self.end, self.asked], 1)
+        _, group, counts = np.unique(asked, axis=0, return_inverse=True, return_counts=True)
+        return [np.flatnonzero(group == g) for g in np.flatnonzero(counts >= least)]
+
+    def of(self, queries: I64) -> "Views":
+        """The same rows as these queries see them."""
+        return replace(self, begin=self.begin[queries], end=self.end[queries], asked=self.asked[queries])
 
 
 def rank_buckets(longest: int) -> I64:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marm.nn.attention import TargetAttention
+from marm.nn.dense import steady_rows
 from marm.nn.operands import Operands, plan_work
 from marm.nn.views import Views, rank_buckets
 
@@ -70,6 +71,22 @@ def test_each_way_equals_the_reference_in_values_and_gradients(way, shift, raw, 
             torch.testing.assert_close(other, grad, rtol=1e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
         elif other is not None:
             assert not other.any(), name
+
+
+@pytest.mark.parametrize(("shift", "raw"), [(False, False), (True, True)])
+@pytest.mark.parametrize("codec", ["float16", "float32"])
+def test_queries_that_share_a_view_attend_together_as_each_alone(shift, raw, codec):
+    attention, target, live, extra, ops = random_pass(5, 2, 30, 40, width=8, codec=codec, shift=shift, raw=raw)
+    many = np.concatenate([np.arange(40), np.full(20, 3), np.full(15, 7)])
+    ops, target = ops.of(many), torch.randn(len(many), 8)
+    assert sorted(map(len, ops.views.shared(8))) == [16, 21]
+    with torch.no_grad():
+        alone, together = (attention.read(target, live, extra, ops, way) for way in ("fused", "auto"))
+        torch.testing.assert_close(together[0], attention(target, live, extra, ops, "reference"), rtol=1e-5, atol=2e-6)
+        for one, other in zip(alone, together, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-6)
+        with steady_rows():
+            assert not torch.equal(attention.read(target, live, extra, ops)[0], together[0])
 
 
 def test_a_query_without_history_attends_to_the_null_row_alone():

@@ -128,11 +128,14 @@ class Server:
 
 
 def warm_up(server: Server) -> None:
-    """Compile and touch what the first requests need: a candidate or two for nobody."""
-    items = server.log.item_hashes(np.arange(min(len(server.log), 64)))
-    context, _ = server.pipeline.columns({})
-    question = Question(1, server.times.now(), context, {}, 1, items, list(range(len(items))))
-    server.pipeline.answer([question])
+    """Compile and touch what the first requests need: many candidates and one, for a user with a history and for nobody."""
+    log, now = server.log, server.times.now()
+    items = log.item_hashes(np.arange(min(len(log), 256)))
+    context, user_columns = server.pipeline.columns({})
+    for user in (int(log.read(len(log) - 1, len(log)).user[0]), 1) if len(log) else ():
+        for shown in (items, items[:1]):
+            names = list(range(len(shown)))
+            server.pipeline.answer([Question(user, now, context, user_columns, 1, shown, names)])
 
 
 def check_servable(folder: Path) -> None:

@@ -25,6 +25,8 @@ class _Job(Generic[W]):
     """Of asyncio for work, of threads for a call."""
     call: Callable[[], Any] | None = None
     """Instead of work: something to do between two passes."""
+    taken: bool = False
+    """Its turn has come."""
     begun: float = field(default_factory=time.perf_counter)
 
 
@@ -43,15 +45,16 @@ class Worker(Generic[W, R]):
         return self._queue.qsize()
 
     async def do(self, work: W, budget: float) -> R:
-        """The result, within ``budget`` seconds. Errors: ``Busy``, and what the work raised."""
+        """The result, if its turn comes within ``budget`` seconds. Errors: ``Busy``, and what the work raised."""
         if self._queue.qsize() >= self._most:
             raise Busy
         job = _Job(work, asyncio.get_running_loop().create_future())
         self._queue.put(job)
-        try:
-            result: R = await asyncio.wait_for(job.future, budget)
-        except TimeoutError:
-            raise Busy from None
+        await asyncio.wait([job.future], timeout=budget)
+        if not (job.future.done() or job.taken):
+            job.future.cancel()
+            raise Busy
+        result: R = await job.future
         return result
 
     async def between(self, call: Callable[[], R2]) -> R2:
@@ -93,6 +96,8 @@ class Worker(Generic[W, R]):
         # A request that was given up has a cancelled future.
         works = [job for job in jobs if job.call is None and not job.future.cancelled()]
         if works:
+            for job in works:
+                job.taken = True
             try:
                 results = self._handle([job.work for job in works if job.work is not None])
             except Exception as error:

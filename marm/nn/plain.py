@@ -44,7 +44,7 @@ def rows_of(ops: Operands, live: Tensor, extra: Tensor) -> Tensor:
 def _state_rows(ops: Operands, live: Tensor) -> Tensor:
     at = torch.from_numpy(ops.at).to(live.device)
     made = live[(-1 - at).clamp(min=0)] if len(live) else live.new_zeros(len(at), live.shape[1])
-    if not len(ops.block):
+    if not ops.block.numel():
         return made
     block = ops.block[:, ops.column : ops.column + live.shape[1]]
     return torch.where((at >= 0)[:, None], block[at.clamp(min=0)].to(live.dtype), made)

@@ -1,10 +1,9 @@
 """One thread that does all work of a kind: what waits together is handled together, what waits too long is dropped."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Generic, TypeVar
@@ -27,7 +26,6 @@ class _Job(Generic[W]):
     """Instead of work: something to do between two passes."""
     taken: bool = False
     """Its turn has come."""
-    begun: float = field(default_factory=time.perf_counter)
 
 
 class Worker(Generic[W, R]):

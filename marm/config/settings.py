@@ -246,7 +246,7 @@ class TrainConfig(Settings):
     """``auto``, ``cpu`` or ``cuda``."""
 
     threads: NonNegativeInt = 0
-    """Threads of arithmetic; 0: all cores. Results are the same bit for bit only at the same count."""
+    """Shares of a step, side by side; 0: one for each core. Results are the same bit for bit only at the same count."""
 
     micro_batch: PositiveInt = 256
     """Most events of a step."""

@@ -20,6 +20,7 @@ from marm.data.stream import EventLog
 from marm.errors import DiskError
 from marm.metrics.progressive import last_fifth, summarise
 from marm.metrics.spool import Spool
+from marm.nn.shares import cores
 from marm.train.setup import Parts
 from marm.train.tally import Tally, quantile
 
@@ -40,7 +41,7 @@ def machine() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": names[0] if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "memory_bytes": memory,
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from marm.engine.engine import Engine
 from marm.errors import SettingError
 from marm.memory.memory import Memory, RingShape
 from marm.model.ranker import Ranker, remembered_depths
+from marm.nn.shares import cores
 from marm.nn.table import HashTable
 from marm.store import Store, open_store
 
@@ -37,13 +37,12 @@ def device_of(run: RunConfig) -> torch.device:
 
 
 def set_threads(run: RunConfig, recorded: int | None = None) -> int:
-    """Threads of attention: as recorded by an earlier cut, as set, or all cores.
+    """Shares that a step is dealt into: as recorded by an earlier cut, as set, or one for each core.
 
-    The small products between run on one thread: for them a second costs more in waiting than it brings, and on a busy
-    machine many times more.
+    Within a share every product runs on one thread: they are small, and a second costs more in waiting than it brings.
     """
     torch.set_num_threads(1)
-    return recorded or run.train.threads or len(os.sched_getaffinity(0))
+    return recorded or run.train.threads or cores()
 
 
 def ring_shape(run: RunConfig, log: EventLog) -> RingShape:

@@ -11,7 +11,7 @@ FLOORS = [
     {"data", "store", "nn", "metrics", "world"},
     {"memory", "model"},
     {"engine"},
-    {"report"},
+    {"stages", "report"},
     {"train"},
     {"server"},
     {"cli"},

@@ -14,9 +14,12 @@ from marm.config.settings import (
     SideFile,
     TaskConfig,
     TrainConfig,
+    remembered_depths,
 )
+from marm.config.stages import CascadingConfig, RetrievalConfig, StagesConfig
 
 __all__ = [
+    "CascadingConfig",
     "DataConfig",
     "FeatureConfig",
     "FeaturesConfig",
@@ -24,12 +27,15 @@ __all__ = [
     "MemoryConfig",
     "ModelConfig",
     "NegativesConfig",
+    "RetrievalConfig",
     "RunConfig",
     "ServeConfig",
     "SideFile",
+    "StagesConfig",
     "TaskConfig",
     "TrainConfig",
     "load_run",
+    "remembered_depths",
     "set_values",
     "to_toml",
 ]

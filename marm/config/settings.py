@@ -15,6 +15,7 @@ from pydantic import (
 from marm.config.base import Settings
 from marm.config.formula import Formula
 from marm.config.serving import ServeConfig
+from marm.config.stages import StagesConfig
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -205,6 +206,11 @@ class ModelConfig(Settings):
         return self
 
 
+def remembered_depths(config: ModelConfig, store_top: bool) -> int:
+    """How many depths are remembered (K): all that a layer reads, and the last on request."""
+    return max(config.layers - 1, 0) + (store_top and config.layers > 0) if config.memory_reads else 0
+
+
 class MemoryConfig(Settings):
     """What is remembered of each exposure, and where."""
 
@@ -319,6 +325,7 @@ class RunConfig(Settings):
     train: TrainConfig = Field(default_factory=TrainConfig)
     follow: FollowConfig = Field(default_factory=FollowConfig)
     serve: ServeConfig = Field(default_factory=ServeConfig)
+    stages: StagesConfig = Field(default_factory=StagesConfig)
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
@@ -332,6 +339,42 @@ class RunConfig(Settings):
         if self.model.task_layers and self.memory.store_top:
             raise ValueError("model.task_layers has no one last state: set memory.store_top = false")
         return self
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> "RunConfig":
+        if (retrieval := self.stages.retrieval) is not None:
+            name = self.positive_task
+            task = self.tasks.get(name)
+            if task is None or task.kind != "binary":
+                binary = ", ".join(n for n, t in self.tasks.items() if t.kind == "binary") or "none"
+                raise ValueError(f"stages.retrieval.positive = {name!r}: no such binary task; there is {binary}")
+            if not task.every_row and not (task.history and self.model.outcomes):
+                raise ValueError(
+                    f"stages.retrieval.positive = {name!r}: histories do not carry that outcome: set "
+                    f"tasks.{name}.history = true and model.outcomes = true"
+                )
+            if (retrieval.layers or 1) > 1 + self.depths:
+                raise ValueError(
+                    f"stages.retrieval.layers = {retrieval.layers}: ranking remembers depths 1 to {self.depths}; "
+                    f"give at most {1 + self.depths}"
+                )
+        cascading = self.stages.cascading
+        if cascading is not None and (cascading.depth or 0) > self.depths:
+            raise ValueError(
+                f"stages.cascading.depth = {cascading.depth}: ranking remembers depths 1 to {self.depths} only"
+            )
+        return self
+
+    @property
+    def positive_task(self) -> str:
+        """The task whose positives retrieval is about; empty where there is no binary task."""
+        named = self.stages.retrieval.positive if self.stages.retrieval else None
+        return named or next((name for name, task in self.tasks.items() if task.kind == "binary"), "")
+
+    @property
+    def depths(self) -> int:
+        """How many depths ranking remembers."""
+        return remembered_depths(self.model, self.memory.store_top)
 
     @model_validator(mode="after")
     def _can_be_served(self) -> "RunConfig":

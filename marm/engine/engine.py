@@ -36,6 +36,11 @@ class Share:
     """(U + B + X, D), the leaf that takes the table's gradient."""
     bags: list[Bag]
     recalled: Recalled
+    batch: Batch
+    """The share's own part of the batch."""
+    passed: Pass
+    items: U64
+    """(U,) ids of the distinct items."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ class Engine:
     def _attend(self, batch: Batch, queries: I64) -> Share:
         recalled = self._recall(batch)
         layout = lay_out(batch, recalled, self.run.memory.window, self._hidden, Pass.MISSING)
-        items = self._encode_items(batch, recalled, layout)
+        ids, logged = self._shown(batch, recalled, layout)
+        items = self._encode_items(ids, logged)
         users = self._encode_users(batch)
         contexts = self._context_encoder.encode(np.zeros(len(batch), np.uint64), batch.context)
         passed = self._pass(batch, layout, recalled, items, users, contexts)
@@ -108,7 +114,14 @@ class Engine:
             before += side.count
         embedded = self.table.lookup(bags, total)
         embedded.requires_grad_(torch.is_grad_enabled())
-        return Share(queries, self.model(embedded, passed), embedded, bags, recalled)
+        return Share(queries, self.model(embedded, passed), embedded, bags, recalled, batch, passed, ids)
+
+    def embed_items(self, ids: U64, logged: U64) -> Tensor:
+        """What ranking's table and dense layers hold for items with these logged columns (N, C): (N, D), no gradient."""
+        items = self._encode_items(ids, logged)
+        with torch.no_grad():
+            embedded: Tensor = self.model.dense["item"](self.table.lookup(items.bags, items.count), items.dense)
+        return embedded
 
     def _recall(self, batch: Batch) -> Recalled:
         """The window and the row before it for token shift; the whole ring where rows may be hidden at its newest end."""
@@ -141,9 +154,8 @@ class Engine:
             layout.state_of_row,
         )
 
-    def _encode_items(self, batch: Batch, recalled: Recalled, layout: Layout) -> Encoded:
-        """Features of the distinct items: their id, the item file's columns, and what was logged with the exposure."""
-        ids, logged = self._shown(batch, recalled, layout)
+    def _encode_items(self, ids: U64, logged: U64) -> Encoded:
+        """Features of items: their id, the item file's columns, and what was logged with the exposure."""
         columns: dict[str, Column] = {name: np.ascontiguousarray(logged[:, c]) for c, name in enumerate(self._logged)}
         if self._items and self._item_rows:
             rows = self._item_rows.find(ids)

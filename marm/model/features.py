@@ -25,7 +25,8 @@ class Encoded:
     dense: dict[str, F32] = field(default_factory=dict)
 
 
-def _salt(name: str) -> np.uint64:
+def salt(name: str) -> np.uint64:
+    """What sets one kind of id apart from all others in the table."""
     return np.uint64(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little"))
 
 
@@ -38,8 +39,8 @@ class FeatureEncoder:
 
     def __init__(self, scope: str, features: dict[str, FeatureConfig], with_id: bool) -> None:
         self.scope, self.features, self.with_id = scope, features, with_id
-        self._salts = {name: _salt(f"{scope}.{name}") for name in features}
-        self._id_salt = _salt(scope)
+        self._salts = {name: salt(f"{scope}.{name}") for name in features}
+        self._id_salt = salt(scope)
 
     def encode(self, ids: U64, columns: dict[str, Column]) -> Encoded:
         """Encode N things by their ids (N,) and columns of N entries each."""

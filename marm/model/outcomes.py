@@ -8,7 +8,7 @@ from torch import Tensor
 
 from marm.config import TaskConfig
 from marm.errors import SettingError
-from marm.types import F32, I16
+from marm.types import F32, I16, Bool
 
 MOST_CODES = 256
 """Every code costs each query a dot product for each head and layer."""
@@ -45,6 +45,12 @@ class OutcomeCodes:
             digit = np.searchsorted(edges, label, side="right") + missing
             code = code * values + np.where(np.isnan(label), 0, digit)
         return (1 + code).astype(np.int16)
+
+    def positive(self, column: int) -> Bool:
+        """Which codes say that the binary task in this column of the labels was positive: (codes,)."""
+        place = self.columns.index(column)
+        later, values = math.prod(self.values[place + 1 :]), self.values[place]
+        return np.concatenate([[False], np.arange(len(self) - 1) // later % values == values - 1])
 
     def parts(self) -> Tensor:
         """Which learned rows each code is the sum of: (codes, 1 + all values), the first for unknown."""

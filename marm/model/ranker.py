@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marm.config import ModelConfig, TaskConfig
+from marm.config import ModelConfig, TaskConfig, remembered_depths
 from marm.model.features import DenseFeatures
 from marm.model.inputs import Pass
 from marm.model.outcomes import OutcomeCodes
@@ -26,6 +26,9 @@ class Output:
     """Binary: log odds. Regression: sign(y) log(1 + |y|)."""
     state_QKD: Tensor
     """Coded states of the depths that are remembered."""
+    item_UD: Tensor
+    """Embeddings of the pass's distinct items, their dense features included."""
+    user_BD: Tensor
 
 
 class Ranker(nn.Module):
@@ -93,7 +96,7 @@ class Ranker(nn.Module):
         logit_QT = self.heads(mixed_QTN) + linear_QTD.sum(2)
         if made.heard:
             logit_QT = logit_QT + LOUD * dense(torch.cat(made.heard, 1), self.hear)
-        return Output(logit_QT, state)
+        return Output(logit_QT, state, item_UD, user_BD)
 
     def loss(self, logit_QT: Tensor, label_QT: Tensor) -> Tensor:
         """Cross-entropy or Huber loss, summed over queries and observed outcomes, by task weight."""
@@ -108,8 +111,3 @@ class Ranker(nn.Module):
         """Probabilities and numbers: (Q, T)."""
         full = fill(logit_QT)
         return torch.where(self._binary, full.sigmoid(), full.sign() * full.abs().expm1())[: len(logit_QT)]
-
-
-def remembered_depths(config: ModelConfig, store_top: bool) -> int:
-    """How many depths are remembered (K): all that a layer reads, and the last on request."""
-    return max(config.layers - 1, 0) + (store_top and config.layers > 0) if config.memory_reads else 0

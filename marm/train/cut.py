@@ -1,11 +1,13 @@
 """The cut: weights, optimizer, stream position and what memory gained, visible by one rename and only then in the store.
 
 cuts/00000007/   model.safetensors   table.safetensors   optimizer.safetensors   memory.safetensors   state.json
+                 retrieval.safetensors   retrieval.index   cascading.safetensors      where these stages are trained
 """
 
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 
 from marm.errors import DiskError, FolderError
 from marm.nn.table import HashTable
+from marm.stages import Stages
 from marm.store.base import Rows
 
 KEPT = 2
@@ -25,9 +28,17 @@ KEPT = 2
 
 
 def write_cut(
-    folder: Path, number: int, parts: dict[str, dict[str, Tensor]], state: dict[str, Any], dump: Any = None
+    folder: Path,
+    number: int,
+    parts: dict[str, dict[str, Tensor]],
+    state: dict[str, Any],
+    files: dict[str, bytes] | None = None,
+    dump: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write all files beside, make them durable, and rename; an interrupted write leaves the earlier cuts as they were."""
+    """Write all files beside, make them durable, and rename; an interrupted write leaves the earlier cuts as they were.
+
+    ``files``: other files by name; ``dump``: writes a whole store into a folder.
+    """
     cuts = folder / "cuts"
     beside, target = cuts / f".{number:08d}.tmp", cuts / f"{number:08d}"
     try:
@@ -35,6 +46,8 @@ def write_cut(
         beside.mkdir(parents=True)
         for name, tensors in parts.items():
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, beside / f"{name}.safetensors")
+        for name, data in (files or {}).items():
+            (beside / name).write_bytes(data)
         if dump is not None:
             dump(beside / "store")
         (beside / "state.json").write_text(json.dumps(state), encoding="utf-8")
@@ -101,6 +114,15 @@ def load_weights(model: nn.Module, table: HashTable, cut: Cut) -> None:
     except RuntimeError:
         raise FolderError(f"{cut.path}: its weights have another shape than this release makes: train anew") from None
     load_table(table, cut.tensors("table"))
+
+
+def load_stages(stages: Stages, cut: Cut) -> None:
+    """What a cut holds of the stages, into fresh ones. Errors: ``FolderError`` where it holds no such stage."""
+    held = cut.state.get("stages", {})
+    for name in stages.names:
+        if name not in held:
+            raise FolderError(f"{cut.path}: was made without stages.{name}: train anew into a new folder")
+    stages.load({name: cut.tensors(name) for name in stages.names}, held)
 
 
 def rows_tensors(rows: Rows) -> dict[str, Tensor]:

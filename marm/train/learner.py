@@ -8,6 +8,7 @@ from torch import Tensor
 
 from marm.config import TrainConfig
 from marm.engine.engine import Attended, Engine, Share
+from marm.nn.adam import adam_state, load_adam
 from marm.nn.shares import side_by_side
 
 
@@ -48,17 +49,9 @@ class Learner:
 
     def state(self) -> dict[str, Tensor]:
         """Adam's moments by parameter number, and its step counts."""
-        out: dict[str, Tensor] = {}
-        for i, parameter in enumerate(self.parameters):
-            for name, value in self.adam.state.get(parameter, {}).items():
-                out[f"{i}.{name}"] = value.detach().cpu()
-        return out
+        return adam_state(self.adam, self.parameters)
 
     def load(self, state: dict[str, Tensor], steps: int) -> None:
         """Take up where ``state`` was taken."""
         self.steps = steps
-        for name, value in state.items():
-            number, _, key = name.partition(".")
-            parameter = self.parameters[int(number)]
-            place = value.device if key == "step" else parameter.device
-            self.adam.state[parameter][key] = value.clone().to(place)
+        load_adam(self.adam, self.parameters, state)

@@ -110,6 +110,7 @@ def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -
         "parameters": parameter_counts(parts),
         "flops_per_event": flops_per_event(run, min(run.memory.window, trainer.tally.rows_per_query())),
         "age": age_figures(trainer.tally, parts.engine.memory.shape.depths),
+        **({"stages": trainer.stages.result()} if trainer.stages else {}),
         "seconds": round(seconds, 2),
         **provenance(run, log),
     }

@@ -13,7 +13,7 @@ from marm.data.stream import EventLog
 from marm.engine.engine import Engine
 from marm.errors import SettingError
 from marm.memory.memory import Memory, RingShape
-from marm.model.ranker import Ranker, remembered_depths
+from marm.model.ranker import Ranker
 from marm.nn.shares import cores
 from marm.nn.table import HashTable
 from marm.store import Store, open_store
@@ -50,8 +50,7 @@ def ring_shape(run: RunConfig, log: EventLog) -> RingShape:
     memory = run.memory
     capacity = memory.window + run.train.live * (1 + (run.data.history is not None)) + 1 + memory.slack
     columns = tuple(log.manifest.columns["item"])
-    depths = remembered_depths(run.model, memory.store_top)
-    return RingShape(depths, run.model.width, memory.codec, columns, capacity, max(memory.facts, capacity))
+    return RingShape(run.depths, run.model.width, memory.codec, columns, capacity, max(memory.facts, capacity))
 
 
 def family(run: RunConfig) -> str:

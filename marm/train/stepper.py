@@ -18,6 +18,7 @@ from marm.memory.memory import MemoryFull
 from marm.metrics.spool import Spool
 from marm.model.outcomes import OutcomeCodes
 from marm.nn.dense import steady_rows
+from marm.stages import Stages
 from marm.store.slots import SlotMap
 from marm.train.frozen import SinceCut
 from marm.train.learner import Learner
@@ -38,10 +39,15 @@ class Stepper:
         learner: Learner | None,
         tally: Tally,
         remembers: bool = True,
+        stages: Stages | None = None,
     ) -> None:
-        """``remembers`` false, without a learner: each event is scored as a server at this cut would."""
+        """``remembers`` false, without a learner: each event is scored as a server at this cut would.
+
+        ``stages``: what learns beside ranking.
+        """
         self.since = None if remembers else SinceCut(run)
         self.run, self.log, self.engine, self.learner, self.tally = run, log, engine, learner, tally
+        self.stages = stages
         self.codes = OutcomeCodes(run.tasks, run.model.outcomes)
         self.waiting = Waiting(run.train.segment, run.train.segment_after * 1e6)
         self.steps = 0
@@ -106,6 +112,9 @@ class Stepper:
         self.tally.add(asked, attended, self.steps, True)
         labels = self._labels(seen, asked)
         self._record(spool, seen, asked, attended, labels, np.ones(len(asked.exposure), bool))
+        if self.stages:
+            self.stages.scored(seen, asked, attended, np.ones(len(seen), bool), self.steps, spool is not None)
+            self.stages.learn(seen, asked, attended, labels)
         if self.learner:
             self.learner.learn(attended, torch.from_numpy(labels))
         self._remember(seen, asked, attended, np.arange(len(seen)))
@@ -134,6 +143,8 @@ class Stepper:
             attended = self.engine.attend(asked.batch)
         self.tally.add(asked, attended, self.steps, False)
         self._record(spool, both, asked, attended, self._labels(both, asked), is_new[asked.exposure])
+        if self.stages:
+            self.stages.scored(both, asked, attended, is_new, self.steps, spool is not None)
         early = may_enter(both, now)
         early[early] = beyond(both.user[early], self.run.train.live - self._new_live)
         self._remember(both, asked, attended, np.flatnonzero(early))
@@ -157,7 +168,10 @@ class Stepper:
         asked = ask(seen, self._drawn(seen))
         attended = self.engine.attend(asked.batch)
         self.tally.add(asked, attended, self.steps, True)
-        self.learner.learn(attended, torch.from_numpy(self._labels(seen, asked)))
+        labels = self._labels(seen, asked)
+        if self.stages:
+            self.stages.learn(seen, asked, attended, labels)
+        self.learner.learn(attended, torch.from_numpy(labels))
         self._remember(seen, asked, attended, np.flatnonzero(~self.waiting.remembered[places]))
         self.waiting.release(places)
 

@@ -12,8 +12,9 @@ from marm.errors import FolderError
 from marm.metrics.progressive import summarise
 from marm.metrics.spool import Spool
 from marm.model.outcomes import OutcomeCodes
+from marm.stages import Stages
 from marm.store.arena import ArenaStore
-from marm.train.cut import Cut, drop_old_cuts, load_weights, rows_tensors, table_tensors, write_cut
+from marm.train.cut import Cut, drop_old_cuts, load_stages, load_weights, rows_tensors, table_tensors, write_cut
 from marm.train.files import Lines
 from marm.train.learner import Learner
 from marm.train.setup import Parts
@@ -32,7 +33,8 @@ class Trainer:
         self.engine, self.memory = parts.engine, parts.engine.memory
         self.tally = Tally()
         self.learner = Learner(self.engine, run.train)
-        self.stepper = Stepper(run, log, self.engine, self.learner, self.tally)
+        self.stages = Stages(run, log, self.engine) if run.stages.any else None
+        self.stepper = Stepper(run, log, self.engine, self.learner, self.tally, stages=self.stages)
         self.spool = Spool(folder / "predictions.spool", list(run.tasks))
         self.windows = Lines(folder / "metrics.jsonl")
         self.position, self.passes, self.cut_number = 0, 0, -1
@@ -63,6 +65,8 @@ class Trainer:
         load_weights(self.engine.model, self.engine.table, cut)
         state = cut.state
         self.learner.load(cut.tensors("optimizer"), state["learned"])
+        if self.stages:
+            load_stages(self.stages, cut)
         self.stepper.steps, self.position, self.passes = state["steps"], state["position"], state["passes"]
         self.cut_number, self._window = cut.number, (state["window"][0], state["window"][1])
         self.clock = lambda: state["elapsed"]
@@ -99,12 +103,17 @@ class Trainer:
         }
         self.spool.flush()
         state = self._state() | {"cleared": cleared}
+        files: dict[str, bytes] = {}
+        if self.stages:
+            saved = self.stages.save()
+            parts |= saved.tensors
+            state["stages"], files = saved.numbers, saved.files
         if isinstance(store, ArenaStore):
             # It dies with the process, so the cut carries all of it, this delta included.
             self._apply(number, rows, cleared)
-            write_cut(self.folder, number, parts, state, store.dump)
+            write_cut(self.folder, number, parts, state, files, store.dump)
         else:
-            write_cut(self.folder, number, parts, state)
+            write_cut(self.folder, number, parts, state, files)
             self._apply(number, rows, cleared)
         self.cut_number, self._since_cut = number, 0
         self.memory.saved()
@@ -191,6 +200,8 @@ class Trainer:
             "memory_rows": self.memory.budget.rows,
             "memory_bytes": self.memory.budget.rows * self.memory.shape.state_bytes,
         }
+        if self.stages:
+            line["stages"] = self.stages.window()
         self.windows.append(line)
         self._window = (self.position, len(self.spool))
         progress({"window": line})

@@ -6,13 +6,13 @@ import itertools
 import numpy as np
 import torch
 
-from marm.config import RunConfig
+from marm.config import RunConfig, remembered_depths
 from marm.engine.batches import Drawn, ask
 from marm.engine.engine import Engine
 from marm.engine.exposures import Exposures
 from marm.memory.memory import Memory, RingShape
 from marm.model.outcomes import OutcomeCodes
-from marm.model.ranker import Ranker, remembered_depths
+from marm.model.ranker import Ranker
 from marm.nn.table import HashTable
 from marm.store.base import Facts, Holding
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from marm.config import ModelConfig, TaskConfig
+from marm.config import ModelConfig, TaskConfig, remembered_depths
 from marm.engine.batches import Drawn, ask
-from marm.model.ranker import Ranker, remembered_depths
+from marm.model.ranker import Ranker
 from tests.engine.worlds import build, exposures, run_config
 
 NAN = float("nan")

@@ -1,0 +1,119 @@
+"""The sections about the stages before ranking; a section that is not there switches its stage off."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from marm.config.base import Settings
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class RetrievalConfig(Settings):
+    """Finds hundreds of items for a user among all: a user's vectors against every item's."""
+
+    positive: str | None = None
+    """The binary task whose positives are learned from, attended to and measured; the first, if not given."""
+
+    window: PositiveInt = 200
+    """Newest positive events of a user that are attended to, of those within ``memory.window``."""
+
+    layers: PositiveInt | None = None
+    """Layers of target attention; layer l reads ranking's depth l - 1. Not given: one for each depth that there is."""
+
+    interests: PositiveInt = 1
+    """Vectors of a user; an item's score is the largest over them."""
+
+    width: PositiveInt = 32
+    """Numbers in a vector."""
+
+    table_rows: PositiveInt = 2**16
+    """Rows of this stage's own table of users and items."""
+
+    temperature: PositiveFloat = 0.1
+    """Divides the cosine of user and item: the smaller, the more a vector can tell apart."""
+
+    frequency_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    """How fast the estimate of an item's frequency follows (Yi et al. 2019)."""
+
+    negatives: NonNegativeInt = 1024
+    """Newest positive events whose items stand in the softmax beside the step's own: few users share a step."""
+
+    learning_rate: PositiveFloat = 2e-3
+    """Of Adam, for all but the table."""
+
+    table_rate: PositiveFloat = 0.1
+    """Of row-wise Adagrad, for the table."""
+
+    index: Literal["flat", "hnsw", "ivf"] = "flat"
+    """FAISS index over all items: exact, a graph, or inverted lists."""
+
+    found: PositiveInt = 500
+    """Items given on."""
+
+    again: bool = False
+    """Whether an item that stands in the user's history may be found again."""
+
+    measured: Share = 0.1
+    """Share of the positive events that are measured, chosen by their numbers in the stream."""
+
+    refresh: PositiveInt = 20
+    """Steps after which the vectors of all items are made anew for measuring; new items get theirs at once."""
+
+    popular: PositiveInt = 10_000
+    """Newest positive events that popularity, to compare with, counts."""
+
+    near: PositiveInt = 10
+    """Co-occurrence, to compare with: an event is paired with so many of its user's positive events before it ..."""
+
+    partners: PositiveInt = 64
+    """... and so many other items are counted for each item."""
+
+
+class CascadingConfig(Settings):
+    """Leaves hundreds of thousands of candidates over for ranking: a light model over ranking's newest states."""
+
+    window: PositiveInt = 50
+    """Newest events of a user that are attended to, of those within ``memory.window``."""
+
+    depth: NonNegativeInt | None = None
+    """Depth of ranking's states that are read; 0 are embeddings. Not given: 1 where it is remembered."""
+
+    tower: PositiveInt = 32
+    """Width of the tower."""
+
+    table_rows: PositiveInt = 2**16
+    """Rows of this stage's own table of users and items."""
+
+    distil: NonNegativeFloat = 1.0
+    """Weight of ranking's scores in the loss, beside the labels."""
+
+    unexposed: NonNegativeInt = 64
+    """Items of late events, drawn for a sampled event, that ranking scores for this stage to learn from."""
+
+    sampled: Share = 0.05
+    """Share of the events that items are drawn for, chosen by their numbers in the stream."""
+
+    learning_rate: PositiveFloat = 2e-3
+    """Of Adam, for all but the table."""
+
+    table_rate: PositiveFloat = 0.05
+    """Of row-wise Adagrad, for the table."""
+
+    given: PositiveInt = 200
+    """Candidates given on to ranking."""
+
+    measured: Share = 0.01
+    """Share of the positive events that are measured through all stages, chosen by their numbers in the stream."""
+
+
+class StagesConfig(Settings):
+    """Which stages are trained beside ranking; none of them moves a bit of ranking."""
+
+    retrieval: RetrievalConfig | None = None
+    cascading: CascadingConfig | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return self.retrieval is not None or self.cascading is not None

@@ -1,0 +1,5 @@
+"""The stages before ranking: they read what ranking made, and move none of it."""
+
+from marm.stages.stages import Stages
+
+__all__ = ["Stages"]

@@ -1,0 +1,208 @@
+"""The cascading stage on the stream: it learns from labels and from ranking's scores, also of items that nobody was shown."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marm.config import Formula, RunConfig
+from marm.data.negatives import draw
+from marm.data.stream import EventLog
+from marm.engine.batches import Asked, Drawn, ask
+from marm.engine.engine import Attended, Engine, Share
+from marm.engine.exposures import Exposures
+from marm.model.outcomes import OutcomeCodes
+from marm.nn.table import Bag, HashTable
+from marm.stages.cascader import Cascader
+from marm.stages.history import History, newest, places
+from marm.stages.hits import Hits, sampled
+from marm.stages.kept import Kept
+from marm.stages.retriever import look
+from marm.stages.weights import Weights, part, seeded
+from marm.types import F32, F64, I64, U64, Bool
+
+TOPS = [10, 50]
+_LEARN, _MEASURE = 0x43415343, 0x454E4432
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Queries of a pass with what is to be learned of them."""
+
+    attended: Attended
+    query: I64
+    """(Q,)"""
+    label_QT: F32
+    """NaN where nothing was observed."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Candidates (P, C) of some exposures of a pass, scored as ranking would: by place of the exposure."""
+
+    attended: Attended
+    query: I64
+    """(P, C) queries of that pass."""
+
+
+class Cascading:
+    """Reads ranking's embeddings, states and scores as they are and writes none of them."""
+
+    def __init__(self, run: RunConfig, log: EventLog, engine: Engine) -> None:
+        config = run.stages.cascading
+        assert config is not None
+        self.run, self.config, self.log, self.engine = run, config, log, engine
+        codes = OutcomeCodes(run.tasks, run.model.outcomes)
+        device, seed = engine.table.weight.device, run.train.seed
+        self.model = seeded(seed + 2, lambda: Cascader(config, run.model, codes.parts(), len(run.tasks))).to(device)
+        table = HashTable(config.table_rows, run.model.width, seed + 2, device)
+        rates = config.learning_rate, config.table_rate
+        self.weights = Weights(self.model, table, rates, run.train.warmup, run.train.clip)
+        self.depth = min(1, run.depths) if config.depth is None else config.depth
+        orders = ["cascading", *(["retrieval", "popularity"] if run.stages.retrieval else [])]
+        self.kept = Kept(orders, TOPS, 4 * log.manifest.prepared // 5)
+        self.hits = Hits(["stages", "popularity", "co_occurrence"], TOPS, 4 * log.manifest.prepared // 5)
+        self._score = Formula(run.serve.score, list(run.tasks)) if run.serve.score else None
+
+    def learn(self, seen: Exposures, asked: Asked, attended: Attended, label_QT: F32) -> None:
+        """One update from a pass whose outcomes are known, and from items drawn for some of its events."""
+        lessons = [Lesson(attended, np.arange(len(label_QT)), label_QT)]
+        which = np.flatnonzero(sampled(seen.number, self.config.sampled, _LEARN))
+        if len(which) and self.config.unexposed:
+            tried = self.try_out(seen, which, *self.drawn(seen, which, self.config.unexposed))
+            query = tried.query[tried.query >= 0]
+            lessons.append(Lesson(tried.attended, query, np.full((len(query), label_QT.shape[1]), np.nan, np.float32)))
+        with torch.enable_grad():
+            self._update(lessons)
+
+    def _update(self, lessons: list[Lesson]) -> None:
+        total: Tensor | None = None
+        leaves: list[tuple[Bag, Tensor]] = []
+        queries = 0
+        for lesson in lessons:
+            for share in lesson.attended.shares:
+                mine, local = places(share, lesson.query)
+                if not len(mine):
+                    continue
+                logit, looked = self._logits(share, local)
+                ranked = share.output.logit_QT.detach()[torch.from_numpy(local)].float()
+                label = torch.from_numpy(lesson.label_QT[mine]).to(logit.device)
+                loss = self._loss(logit, label, ranked)
+                total = loss if total is None else total + loss
+                leaves += looked
+                queries += len(mine)
+        if total is None:
+            return
+        wanted = [*self.weights.parameters, *(leaf for _, leaf in leaves)]
+        grads = torch.autograd.grad(total, wanted, allow_unused=True)
+        dense, sparse = grads[: len(self.weights.parameters)], grads[len(self.weights.parameters) :]
+        parts = [(bag, grad) for (bag, _), grad in zip(leaves, sparse, strict=True) if grad is not None]
+        self.weights.learn([None if grad is None else grad / queries for grad in dense], parts)
+
+    def _loss(self, logit_QT: Tensor, label_QT: Tensor, ranked_QT: Tensor) -> Tensor:
+        """Ranking's loss from the labels, and from ranking's own predictions as if they were labels."""
+        ranker = self.engine.model
+        taught = ranker.loss(logit_QT, ranker.predict(ranked_QT))
+        return ranker.loss(logit_QT, label_QT) + self.config.distil * taught
+
+    def _logits(self, share: Share, local: I64) -> tuple[Tensor, list[tuple[Bag, Tensor]]]:
+        history = newest(share, local, self.config.window)
+        looked, own_users, own_items = look(self.weights, history)
+        raw_UD = self.model.item_rows(history.item_UD, own_items)
+        target = raw_UD[torch.from_numpy(share.passed.item_of_query[local]).to(raw_UD.device)]
+        users = self.model.user_rows(history.user_QD, own_users)
+        return self._attend(history, target, users, raw_UD), looked
+
+    def _attend(self, history: History, target_QD: Tensor, user_QD: Tensor, raw_UD: Tensor) -> Tensor:
+        spans = self.model.layer.attention.spans
+        live, ops = history.operands(self.depth, spans, raw_UD, self.engine.model.stack)
+        logit: Tensor = self.model(target_QD, user_QD, live, raw_UD, ops)
+        return logit
+
+    def drawn(self, seen: Exposures, which: I64, count: int) -> tuple[U64, I64]:
+        """Items of events before the pass, drawn for exposures ``which``: (P, count) ids and events; -1: none."""
+        first = np.full(len(which), seen.number.min())
+        recent, seed = self.run.negatives.recent, self.run.train.seed + 2
+        number = draw(seen.number[which], first, first, count, recent, seed, self.log.item_hashes)
+        items = np.zeros(number.shape, np.uint64)
+        items[number >= 0] = self.log.item_hashes(number[number >= 0])
+        return items, number
+
+    def try_out(self, seen: Exposures, which: I64, items: U64, number: I64) -> Tried:
+        """Score candidates (P, C) beside exposures ``which`` as ranking would, their users' other exposures as live as ever."""
+        with_users = np.flatnonzero(np.isin(seen.user, seen.user[which]))
+        place = np.searchsorted(with_users, which)
+        there = number >= 0
+        exposure = np.repeat(place, there.sum(1))
+        columns = self.log.item_columns(number[there])
+        asked = ask(seen.pick(with_users), Drawn(exposure, number[there], items[there], columns))
+        with torch.no_grad():
+            attended = self.engine.attend(asked.batch)
+        query = np.full(number.shape, -1)
+        query[there] = asked.query_of_drawn
+        return Tried(attended, query)
+
+    def scores(self, attended: Attended, query: I64) -> tuple[F64, F64]:
+        """This stage's and ranking's final scores of a pass's queries (n,)."""
+        logit = np.zeros((len(query), len(self.run.tasks)), np.float32)
+        with torch.no_grad():
+            for share in attended.shares:
+                mine, local = places(share, query)
+                if len(mine):
+                    logit[mine] = self._logits(share, local)[0].cpu().numpy()
+        return self.final(torch.from_numpy(logit)), self.final(attended.logit_QT[torch.from_numpy(query)].float().cpu())
+
+    def final(self, logit_QT: Tensor) -> F64:
+        """By what candidates are put in order (Q,): ``serve.score``, or the first task."""
+        predicted: F32 = self.engine.model.predict(logit_QT.to(self.engine.table.weight.device)).cpu().numpy()
+        tasks = {name: predicted[:, t] for t, name in enumerate(self.run.tasks)}
+        return self._score(tasks) if self._score else predicted[:, 0].astype(np.float64)
+
+    def is_measured(self, numbers: I64) -> Bool:
+        """Which events are measured through all stages."""
+        return sampled(numbers, self.config.measured, _MEASURE)
+
+    def measure(self, numbers: I64, tried: Tried, orders: dict[str, F64]) -> I64:
+        """How much of ranking's top this stage keeps of candidates (P, C), beside other orders of them.
+
+        ``orders``: scores (P, C) by which one might have kept. Returns the rank that ranking gives to each candidate that was
+        given on (P, C), 1 first; 0 for all others.
+        """
+        there = tried.query >= 0
+        mine, ranked = (np.full(there.shape, -np.inf) for _ in range(2))
+        mine[there], ranked[there] = self.scores(tried.attended, tried.query[there])
+        given = min(self.config.given, max(there.shape[1] // 2, 1))
+        rank = _ranks(ranked)
+        kept = {name: _ranks(score) <= given for name, score in ({"cascading": mine} | orders).items()}
+        self.kept.add(numbers, rank, there, kept)
+        through = np.where(kept["cascading"] & there, ranked, -np.inf)
+        return np.where(np.isfinite(through), _ranks(through), 0)
+
+    def result(self) -> dict[str, Any]:
+        """For result.json: what is kept of ranking's top, and all stages end to end where there is retrieval."""
+        out = self.kept.summary("last")
+        if self.hits.summary("whole")["events"]:
+            both = [self.hits.summary("last", measure) for measure in ("recall", "ndcg")]
+            out["end_to_end"] = both[0] | {order: both[0][order] | both[1][order] for order in self.hits.orders}
+        return out
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """For the cut: tensors and numbers."""
+        weights = {f"weights.{name}": value for name, value in self.weights.state().items()}
+        return weights, {"kept": self.kept.state(), "hits": self.hits.state()}
+
+    def load(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """Take up where ``state`` was taken."""
+        self.weights.load(part(tensors, "weights."))
+        self.kept.load(numbers["kept"])
+        self.hits.load(numbers["hits"])
+
+
+def _ranks(score_PC: F64) -> I64:
+    """Rank of each of a row's scores, 1 the highest, equal ones by place."""
+    order = np.argsort(-score_PC, axis=1, kind="stable")
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(1, score_PC.shape[1] + 1)[None], axis=1)
+    return rank

@@ -1,0 +1,87 @@
+"""All items of the stream so far: their newest event, and an estimate of how often each is received."""
+
+import numba as nb
+import numpy as np
+from torch import Tensor
+
+from marm.stages.weights import hashes, signed
+from marm.store.slots import SlotMap
+from marm.types import F32, F64, I64, U64
+
+
+class Items:
+    """Items by place, in order of first appearance; grows with the catalogue and with nothing else."""
+
+    def __init__(self, rate: float) -> None:
+        """``rate``: how fast frequencies follow."""
+        self._rate, self._map = rate, SlotMap()
+        self.ids: U64 = np.zeros(0, np.uint64)
+        self.event: I64 = np.zeros(0, np.int64)
+        """Stream number of the newest event of each."""
+        self._gap: F64 = np.zeros(0)
+        self._last: I64 = np.zeros(0, np.int64)
+        self._times: I64 = np.zeros(0, np.int64)
+        self.received = 0
+        """Positive events so far: the clock of frequencies."""
+
+    def __len__(self) -> int:
+        return len(self._map)
+
+    def find(self, ids: U64) -> I64:
+        """Place of each item; -1 where it was never seen."""
+        return self._map.find(ids)
+
+    def see(self, ids: U64, numbers: I64) -> None:
+        """Items of events, as they come."""
+        at = self._map.insert(ids)
+        new = len(self._map) - len(self.ids)
+        if new:
+            self.ids = np.concatenate([self.ids, np.zeros(new, np.uint64)])
+            self.event = np.concatenate([self.event, np.zeros(new, np.int64)])
+            # Never received so far: its gap is as long as the stream.
+            self._gap = np.concatenate([self._gap, np.full(new, self.received + 1.0)])
+            self._last = np.concatenate([self._last, np.full(new, -1)])
+            self._times = np.concatenate([self._times, np.zeros(new, np.int64)])
+        self.ids[at], self.event[at] = ids, numbers
+
+    def receive(self, at: I64) -> None:
+        """Items of positive events, by place, in order: the gap between two of an item is one over its frequency.
+
+        Yi et al. 2019, algorithm 2, with a place of its own for each item instead of hashed ones, and with the plain mean of
+        an item's first gaps: it begins with the long one before its first event, which a fixed rate would take ages to forget.
+        """
+        _follow(self._gap, self._last, self._times, at, self.received, self._rate)
+        self.received += len(at)
+
+    def log_frequency(self) -> F32:
+        """Log of the share of positive events that each item has, by now (N,); a gap is no shorter than what has passed."""
+        share = np.maximum(self._rate, 1 / (self._times + 1))
+        gap = np.maximum(self._gap, self._gap + share * (self.received - self._last - self._gap))
+        out: F32 = -np.log(np.maximum(gap, 1.0)).astype(np.float32)
+        return out
+
+    def state(self) -> dict[str, Tensor]:
+        """For the cut."""
+        n = len(self)
+        arrays = {"ids": self.ids, "event": self.event, "gap": self._gap, "last": self._last, "times": self._times}
+        return {name: signed(array[:n]) for name, array in arrays.items()} | {
+            "received": signed(np.array(self.received))
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take up where ``state`` was taken."""
+        self._map.clear()
+        self.ids = hashes(state["ids"])
+        self._map.insert(self.ids)
+        self.event, self._gap, self._last, self._times = (state[n].numpy() for n in ("event", "gap", "last", "times"))
+        self.received = int(state["received"])
+
+
+@nb.njit(cache=True, nogil=True)
+def _follow(gap: F64, last: I64, times: I64, at: I64, received: int, rate: float) -> None:
+    for i in range(len(at)):
+        item, now = at[i], received + i
+        times[item] += 1
+        share = max(rate, 1.0 / times[item])
+        gap[item] += share * (now - last[item] - gap[item])
+        last[item] = now

@@ -1,0 +1,274 @@
+"""The retrieval stage on the stream: measure what is new, learn from what is due, keep count of all items."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marm.config import RunConfig
+from marm.data.stream import EventLog
+from marm.engine.engine import Attended, Engine, Share
+from marm.model.outcomes import OutcomeCodes
+from marm.nn.table import Bag, HashTable
+from marm.stages.history import History, places, positive
+from marm.stages.hits import Hits, sampled
+from marm.stages.items import Items
+from marm.stages.orders import ORDERS, Asked, Known, ranks
+from marm.stages.retriever import Retriever, look, own_items, softmax_loss
+from marm.stages.rivals import CoOccurrence, Popularity, load_rivals, rivals_state
+from marm.stages.weights import Weights, part, seeded, signed
+from marm.types import F32, I64, U64, Bool
+
+DEPTHS = [50, 100, 500]
+_KEY = 0x52455452
+_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Received:
+    """Positive events (P) of a pass: what retrieval is about."""
+
+    number: I64
+    """Places in the stream."""
+    user: U64
+    item: U64
+    exposure: I64
+    """Places among the pass's exposures."""
+    query: I64
+    """The pass's queries that they are."""
+
+    def pick(self, at: I64 | Bool) -> "Received":
+        """Those at these places."""
+        return Received(self.number[at], self.user[at], self.item[at], self.exposure[at], self.query[at])
+
+
+class Retrieval:
+    """Reads ranking's embeddings and states as they are and writes none of them."""
+
+    def __init__(self, run: RunConfig, log: EventLog, engine: Engine) -> None:
+        config = run.stages.retrieval
+        assert config is not None
+        self.run, self.config, self.log, self.engine = run, config, log, engine
+        codes = OutcomeCodes(run.tasks, run.model.outcomes)
+        self.codes = positive_codes(run, codes)
+        device, seed = engine.table.weight.device, run.train.seed
+        self.model = seeded(
+            seed + 1, lambda: Retriever(config, run.model, codes.parts(), config.layers or 1 + run.depths)
+        ).to(device)
+        table = HashTable(config.table_rows, run.model.width, seed + 1, device)
+        rates = config.learning_rate, config.table_rate
+        self.weights = Weights(self.model, table, rates, run.train.warmup, run.train.clip)
+        self.items = Items(config.frequency_rate)
+        self.popularity, self.beside = Popularity(config.popular), CoOccurrence(config.partners)
+        self.hits = Hits(ORDERS, DEPTHS, 4 * log.manifest.prepared // 5)
+        self._pool: I64 = np.zeros(0, np.int64)
+        self._pool_users: U64 = np.zeros(0, np.uint64)
+        self._vectors: F32 = np.zeros((0, config.width + 1), np.float32)
+        self._made = -config.refresh
+        """Step at which the vectors were made."""
+
+    def measure(self, attended: Attended, received: Received, step: int) -> None:
+        """Where the received items stand among all items so far, for a sample; before anything of the step is known."""
+        received = received.pick(sampled(received.number, self.config.measured, _KEY))
+        if not len(received.number):
+            return
+        target = self.items.find(received.item)
+        new = target < 0
+        ranked = np.zeros((len(ORDERS), len(target)), np.int64)
+        if not new.all():
+            old = np.flatnonzero(~new)
+            asked = self.asked(attended, received.pick(old))
+            ranked[:, old] = ranks(asked, self.known(step), target[old])
+        self.hits.add(received.number, new, ranked)
+
+    def asked(self, attended: Attended, received: Received) -> Asked:
+        """What the orders of all items are asked with, at the time of each received event."""
+        vectors = np.zeros((len(received.query), self.config.interests, self.config.width + 1), np.float32)
+        seen, last = Ragged(len(vectors)), Ragged(len(vectors))
+        for share in attended.shares:
+            mine, local = places(share, received.query)
+            if len(mine):
+                history = self.history(share, local)
+                vectors[mine] = self.vectors_of(history)
+                shown = self.items.find(share.items)
+                if not self.config.again:
+                    seen.put(mine, shown[share.passed.item_of_row], *_all_before(share, local))
+                last.put(mine, shown[history.item_of_row], *self._last(history))
+        return Asked(vectors, *seen.flat(), *last.flat())
+
+    def _last(self, history: History) -> tuple[I64, I64]:
+        """The newest few positive rows of each query: first, and one past the last."""
+        return np.maximum(history.views.begin, history.views.end - self.config.near), history.views.end
+
+    def history(self, share: Share, queries: I64) -> History:
+        """Positive events that queries of a share may attend to."""
+        return positive(share, queries, self.config.window, self.run.memory.window, self.codes)
+
+    def vectors_of(self, history: History) -> F32:
+        """Vectors of each query's user (Q, I, E + 1), without gradient."""
+        with torch.no_grad():
+            _, users, items = look(self.weights, history)
+            made: F32 = self.model.user_vectors(history, users, items, self.engine.model.stack).cpu().numpy()
+        return made
+
+    def known(self, step: int) -> Known:
+        """What the orders come from; vectors of items are made anew every few steps, those of new ones at once."""
+        if step >= self._made + self.config.refresh:
+            self._vectors, self._made = self.item_vectors(np.arange(len(self.items))), step
+        elif len(self._vectors) < len(self.items):
+            new = self.item_vectors(np.arange(len(self._vectors), len(self.items)))
+            self._vectors = np.concatenate([self._vectors, new])
+        popular = self.popularity.scores(self.items.event)
+        return Known(self._vectors, popular, self.beside.tables)
+
+    def item_vectors(self, at: I64) -> F32:
+        """Vectors of known items (n, E + 1), by place."""
+        out = np.zeros((len(at), self.config.width + 1), np.float32)
+        frequency = self.items.log_frequency()[at]
+        with torch.no_grad():
+            for low in range(0, len(at), _AT_ONCE):
+                some = at[low : low + _AT_ONCE]
+                ranked, own, _ = self._item_parts(some)
+                log_frequency = torch.from_numpy(frequency[low : low + _AT_ONCE]).to(ranked.device)
+                out[low : low + _AT_ONCE] = self.model.item_vectors(ranked, own, log_frequency).cpu().numpy()
+        return out
+
+    def _item_parts(self, at: I64) -> tuple[Tensor, Tensor, Bag]:
+        """Ranking's embeddings, own rows and their bag, of known items."""
+        ids = self.items.ids[at]
+        ranked = self.engine.embed_items(ids, self.log.item_columns(self.items.event[at]))
+        bag = self.weights.items(ids)
+        return ranked, self.weights.look_up(bag), bag
+
+    def see(self, items: U64, numbers: I64) -> None:
+        """Items that were shown, after all that is measured of them."""
+        self.items.see(items, numbers)
+        self.popularity.grow(len(self.items))
+        self.beside.grow(len(self.items))
+
+    def learn(self, attended: Attended, received: Received) -> None:
+        """One update from positive events whose outcome is known, and their place in all counts."""
+        if not len(received.number):
+            return
+        at = self.items.find(received.item)
+        self._pair(attended, received, at)
+        pool = np.concatenate([self._pool, received.number])
+        users = np.concatenate([self._pool_users, received.user])
+        place, which = np.unique(
+            np.concatenate([self.items.find(self.log.item_hashes(self._pool)), at]), return_inverse=True
+        )
+        with torch.enable_grad():
+            self._update(attended, received, place, which, users)
+        keep = self.config.negatives
+        self._pool, self._pool_users = (
+            pool[len(pool) - min(keep, len(pool)) :],
+            users[len(pool) - min(keep, len(pool)) :],
+        )
+        self.items.receive(at)
+        self.popularity.add(at)
+
+    def _update(self, attended: Attended, received: Received, place: I64, which: I64, users: U64) -> None:
+        """``place`` (K,): distinct items of the softmax; ``which``: that of each event of the pool and then of the step."""
+        ranked, own, bag = self._item_parts(place)
+        frequency = torch.from_numpy(self.items.log_frequency()[place]).to(ranked.device)
+        items_KE = self.model.item_vectors(ranked, own, frequency)
+        leaves: list[tuple[Bag, Tensor]] = [(bag, own)]
+        made, whose = [], []
+        for share in attended.shares:
+            mine, local = places(share, received.query)
+            if len(mine):
+                history = self.history(share, local)
+                looked, user_rows, item_rows = look(self.weights, history)
+                made.append(self.model.user_vectors(history, user_rows, item_rows, self.engine.model.stack))
+                leaves += looked
+                whose.append(mine)
+        order = np.concatenate(whose)
+        users_PIE = torch.cat(made)
+        score_PK = (users_PIE @ items_KE.T).amax(1)
+        target = torch.from_numpy(which[len(which) - len(order) :][order])
+        counts = torch.from_numpy(np.bincount(which, minlength=len(place))).to(score_PK)
+        mine_PK = own_items(users, which, received.user[order], len(place)).to(score_PK.device)
+        loss = softmax_loss(score_PK, frequency, counts, mine_PK, target.to(score_PK.device))
+        wanted = [*self.weights.parameters, *(leaf for _, leaf in leaves)]
+        grads = torch.autograd.grad(loss, wanted, allow_unused=True)
+        dense, sparse = grads[: len(self.weights.parameters)], grads[len(self.weights.parameters) :]
+        parts = [(bag, grad) for (bag, _), grad in zip(leaves, sparse, strict=True) if grad is not None]
+        self.weights.learn([None if grad is None else grad / len(order) for grad in dense], parts)
+
+    def _pair(self, attended: Attended, received: Received, at: I64) -> None:
+        """Count which items were received beside which."""
+        for share in attended.shares:
+            mine, local = places(share, received.query)
+            if len(mine):
+                history = self.history(share, local)
+                shown = self.items.find(history.items)[history.item_of_row]
+                self.beside.add(at[mine], shown, *self._last(history))
+
+    def result(self) -> dict[str, Any]:
+        """For result.json: recall of the last fifth, and of the whole stream."""
+        return {
+            **self.hits.summary("last"),
+            "whole": self.hits.summary("whole"),
+            "items": len(self.items),
+            "refresh_steps": self.config.refresh,
+        }
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """For the cut: tensors and numbers."""
+        tensors = {
+            **{f"weights.{name}": value for name, value in self.weights.state().items()},
+            **{f"items.{name}": value for name, value in self.items.state().items()},
+            **{f"rivals.{name}": value for name, value in rivals_state(self.popularity, self.beside).items()},
+            "pool": signed(self._pool),
+            "pool_users": signed(self._pool_users),
+            "measured_with": signed(self._vectors),
+        }
+        return tensors, {"hits": self.hits.state(), "made": self._made}
+
+    def load(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """Take up where ``state`` was taken."""
+        self.weights.load(part(tensors, "weights."))
+        self.items.load(part(tensors, "items."))
+        load_rivals(self.popularity, self.beside, part(tensors, "rivals."), len(self.items))
+        self._pool, self._pool_users = tensors["pool"].numpy(), tensors["pool_users"].numpy().view(np.uint64)
+        self._vectors, self._made = tensors["measured_with"].numpy(), numbers["made"]
+        self.hits.load(numbers["hits"])
+
+
+def positive_codes(run: RunConfig, codes: OutcomeCodes) -> Bool:
+    """Which outcome codes say that retrieval's task was positive (codes,)."""
+    task = list(run.tasks).index(run.positive_task)
+    if run.tasks[run.positive_task].every_row:
+        return np.ones(len(codes), bool)
+    return codes.positive(task)
+
+
+def _all_before(share: Share, queries: I64) -> tuple[I64, I64]:
+    """Every row of the pass that these queries' users had before: first and one past the last."""
+    passed = share.passed
+    segment = passed.segment_of_query[queries]
+    return passed.work.rows_at[segment], passed.views.end[queries]
+
+
+class Ragged:
+    """Values of P users, gathered in any order."""
+
+    def __init__(self, users: int) -> None:
+        self._counts = np.zeros(users, np.int64)
+        self._pieces: list[I64] = [np.zeros(0, np.int64)]
+        self._whose: list[I64] = [np.zeros(0, np.int64)]
+
+    def put(self, users: I64, values: I64, begin: I64, end: I64) -> None:
+        """Of each user the values of a range."""
+        counts = np.maximum(end - begin, 0)
+        at = np.arange(counts.sum()) + np.repeat(begin - (np.cumsum(counts) - counts), counts)
+        self._counts[users] = counts
+        self._pieces.append(values[at])
+        self._whose.append(np.repeat(users, counts))
+
+    def flat(self) -> tuple[I64, I64]:
+        """All values in order of users, and where each user's begin (P + 1,)."""
+        order = np.argsort(np.concatenate(self._whose), kind="stable")
+        return np.concatenate(self._pieces)[order], np.concatenate([[0], np.cumsum(self._counts)])

@@ -1,0 +1,134 @@
+"""What retrieval has to beat: what is popular of late, and what was received beside the user's newest items."""
+
+import numba as nb
+import numpy as np
+from torch import Tensor
+
+from marm.stages.weights import part, signed
+from marm.types import F32, I32, I64
+
+
+class Popularity:
+    """Counts items among the newest positive events."""
+
+    def __init__(self, window: int) -> None:
+        self._ring: I64 = np.full(window, -1)
+        self._next = 0
+        self.counts: I64 = np.zeros(0, np.int64)
+
+    def grow(self, items: int) -> None:
+        """Make room for so many items."""
+        self.counts = np.concatenate([self.counts, np.zeros(items - len(self.counts), np.int64)])
+
+    def add(self, at: I64) -> None:
+        """Items of positive events, by place; the oldest leave."""
+        for low in range(0, len(at), len(self._ring)):
+            new = at[low : low + len(self._ring)]
+            where = (self._next + np.arange(len(new))) % len(self._ring)
+            old = self._ring[where]
+            np.subtract.at(self.counts, old[old >= 0], 1)
+            np.add.at(self.counts, new, 1)
+            self._ring[where] = new
+            self._next += len(new)
+
+    def scores(self, event: I64) -> F32:
+        """Between 0 and 1 (N,): by count, and of equal counts what was seen last (``event``: its newest) first."""
+        order = np.lexsort((event, self.counts))
+        out = np.empty(len(order), np.float32)
+        out[order] = np.arange(len(order)) / max(len(order), 1)
+        return out
+
+    def state(self) -> dict[str, Tensor]:
+        """For the cut."""
+        return {"ring": signed(self._ring), "next": signed(np.array(self._next))}
+
+    def load(self, state: dict[str, Tensor], items: int) -> None:
+        """Take up where ``state`` was taken."""
+        self._ring, self._next = state["ring"].numpy(), int(state["next"])
+        self.counts = np.bincount(self._ring[self._ring >= 0], minlength=items)
+
+
+class CoOccurrence:
+    """Item to item: for each item, the items received by the same users within a few positive events, with counts.
+
+    Of each item so many partners are counted, in bounded memory; a new one takes the place of the rarest and counts on from
+    there (Space-Saving, Metwally et al. 2005).
+    """
+
+    def __init__(self, partners: int) -> None:
+        self._partner: I32 = np.zeros((0, partners), np.int32)
+        self._count: F32 = np.zeros((0, partners), np.float32)
+        self._total: I64 = np.zeros(0, np.int64)
+
+    def grow(self, items: int) -> None:
+        """Make room for so many items."""
+        new, partners = items - len(self._total), self._partner.shape[1]
+        if new > 0:
+            self._partner = np.concatenate([self._partner, np.full((new, partners), -1, np.int32)])
+            self._count = np.concatenate([self._count, np.zeros((new, partners), np.float32)])
+            self._total = np.concatenate([self._total, np.zeros(new, np.int64)])
+
+    def add(self, at: I64, before: I64, begin: I64, end: I64) -> None:
+        """Pair each positive event's item with those received before it: ``before[begin[i]:end[i]]``, all by place."""
+        _pair(self._partner, self._count, self._total, at, before, begin, end)
+
+    @property
+    def tables(self) -> tuple[I32, F32, I64]:
+        """Partners (N, P) with their counts, and how often each item was paired (N,)."""
+        return self._partner, self._count, self._total
+
+    def state(self) -> dict[str, Tensor]:
+        """For the cut."""
+        return {"partner": signed(self._partner), "count": signed(self._count), "total": signed(self._total)}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take up where ``state`` was taken."""
+        self._partner, self._count, self._total = (state[name].numpy() for name in ("partner", "count", "total"))
+
+
+def rivals_state(popularity: Popularity, beside: CoOccurrence) -> dict[str, Tensor]:
+    """Both, for the cut."""
+    both = (("popular", popularity.state()), ("beside", beside.state()))
+    return {f"{whose}.{name}": value for whose, state in both for name, value in state.items()}
+
+
+def load_rivals(popularity: Popularity, beside: CoOccurrence, state: dict[str, Tensor], items: int) -> None:
+    """Take up where ``rivals_state`` was taken."""
+    popularity.load(part(state, "popular."), items)
+    beside.load(part(state, "beside."))
+
+
+@nb.njit(cache=True, nogil=True)
+def _pair(partner: I32, count: F32, total: I64, at: I64, before: I64, begin: I64, end: I64) -> None:
+    for i in range(len(at)):
+        for j in range(begin[i], end[i]):
+            if before[j] != at[i] and before[j] >= 0:
+                _count_one(partner, count, total, at[i], before[j])
+                _count_one(partner, count, total, before[j], at[i])
+
+
+@nb.njit(cache=True, nogil=True)
+def _count_one(partner: I32, count: F32, total: I64, one: int, other: int) -> None:
+    total[one] += 1
+    rarest = 0
+    for c in range(partner.shape[1]):
+        if partner[one, c] == other:
+            count[one, c] += 1
+            return
+        if count[one, c] < count[one, rarest]:
+            rarest = c
+    partner[one, rarest] = other
+    count[one, rarest] += 1
+
+
+@nb.njit(cache=True, nogil=True)
+def stood_beside(partner: I32, count: F32, total: I64, before: I64, into: F32) -> None:
+    """Add to each item's score (N,) how often it stood beside these, over the root of how often both stood at all."""
+    for j in range(len(before)):
+        one = before[j]
+        if one < 0:
+            continue
+        for c in range(partner.shape[1]):
+            other = partner[one, c]
+            if other >= 0:
+                into[other] += count[one, c] / np.sqrt(np.float32(total[one]) * np.float32(total[other]))

@@ -37,7 +37,10 @@ class RetrievalConfig(Settings):
     """How fast the estimate of an item's frequency follows (Yi et al. 2019)."""
 
     negatives: NonNegativeInt = 1024
-    """Newest positive events whose items stand in the softmax beside the step's own: few users share a step."""
+    """Items drawn for each step, beside its own positive ones, to tell the received ones from: few users share a step ..."""
+
+    recent: PositiveInt = 20_000
+    """... among so many of the newest positive events."""
 
     learning_rate: PositiveFloat = 2e-3
     """Of Adam, for all but the table."""

@@ -1,6 +1,7 @@
 """The endpoints: messages in, answers out; all work is done by the server's threads."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -9,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from marm import errors
+from marm.server.asking import Question
 from marm.server.http import App, Gate
 from marm.server.messages import (
     EventsAnswer,
@@ -19,9 +21,10 @@ from marm.server.messages import (
     RankAnswer,
     RankRequest,
     RecommendRequest,
+    RetrieveAnswer,
     RetrieveRequest,
 )
-from marm.server.pipeline import Answer, Question
+from marm.server.pipeline import Answer
 from marm.server.server import Server
 from marm.server.values import hashes_of
 from marm.server.worker import Busy
@@ -94,15 +97,27 @@ def _add_answers(app: FastAPI, server: Server) -> None:
     @app.post("/v1/recommend", response_model=RankAnswer)
     async def recommend(body: RecommendRequest, request: Request) -> Response:
         """What to show to a user: stages narrow, ranking puts in order."""
-        _check_count("exclude", len(body.exclude), config.most_candidates, "most_candidates")
-        return await _answered(server, request, _question(server, body, body.k, None, []))
+        return await _answered(server, request, _narrowing(server, body))
 
     @app.post(
-        "/v1/retrieve", response_model=RankAnswer, responses={501: {"model": Fault, "description": "Not trained"}}
+        "/v1/retrieve", response_model=RetrieveAnswer, responses={501: {"model": Fault, "description": "Not trained"}}
     )
-    async def retrieve(body: RetrieveRequest) -> Response:
+    async def retrieve(body: RetrieveRequest, request: Request) -> Response:
         """What the retrieval stage finds for a user."""
-        raise Refused(501, "this run has no retrieval stage: train one with [stages.retrieval] in its run file")
+        if not (server.served.ready and server.served.ready.retrieval):
+            raise Refused(501, "this run has no retrieval stage: train one with [stages.retrieval] in its run file")
+        return await _answered(server, request, replace(_narrowing(server, body), retrieved=True))
+
+
+def _narrowing(server: Server, body: RecommendRequest | RetrieveRequest) -> Question:
+    """A question whose candidates the stages find; lists of items may be as long as the index's answer is worth."""
+    most = server.run.serve.most_candidates
+    for name, items in (("exclude", body.exclude), ("allow", body.allow or [])):
+        _check_count(name, len(items), most, "most_candidates")
+    question = _question(server, body, body.k, None, [])
+    allow = None if body.allow is None else hashes_of(body.allow)
+    until = time.perf_counter() + server.run.serve.time_budget
+    return replace(question, exclude=hashes_of(body.exclude), allow=allow, until=until)
 
 
 def _check_count(name: str, found: int, most: int, setting: str) -> None:
@@ -114,9 +129,8 @@ def _question(server: Server, body: Any, k: int | None, candidates: Any, names: 
     if k is not None:
         _check_count("k", k, server.run.serve.most_k, "most_k")
     at = server.times.now() if body.at is None else server.times.read(body.at)
-    context, user = server.pipeline.columns(body.context)
-    exclude = hashes_of(getattr(body, "exclude", []))
-    return Question(int(hashes_of([body.user])[0]), at, context, user, k, candidates, names, exclude)
+    context, user = server.pipeline.asker.columns(body.context)
+    return Question(int(hashes_of([body.user])[0]), at, context, user, k, candidates, names)
 
 
 async def _answered(server: Server, request: Request, question: Question) -> Response:
@@ -133,8 +147,12 @@ async def _answered(server: Server, request: Request, question: Question) -> Res
 
 def _json_of(answer: Answer, tasks: list[str], ms: float) -> bytes:
     worked = sum(stage.ms for stage in answer.stages)
-    rows = zip(answer.names, answer.score.tolist(), answer.tasks.tolist(), strict=True)
-    items = [{"item": n, "score": s, "tasks": dict(zip(tasks, t, strict=True))} for n, s, t in rows]
+    items: list[dict[str, Any]]
+    if answer.tasks is None:
+        items = [{"item": n, "score": s} for n, s in zip(answer.names, answer.score.tolist(), strict=True)]
+    else:
+        rows = zip(answer.names, answer.score.tolist(), answer.tasks.tolist(), strict=True)
+        items = [{"item": n, "score": s, "tasks": dict(zip(tasks, t, strict=True))} for n, s, t in rows]
     trace = {
         "cut": answer.cut,
         "stages": [{"stage": s.stage, "taken": s.taken, "given": s.given, "ms": s.ms} for s in answer.stages],

@@ -148,6 +148,11 @@ class Catalogue:
             out[known] = (begin[place[known]] <= at) & (at < end[place[known]])
         return out
 
+    def unavailable(self, at: int) -> U64:
+        """All items that may not be shown at a time."""
+        keys, begin, end = self._limits
+        return keys[(at < begin) | (end <= at)]
+
     def close(self) -> None:
         """Give back the journal."""
         os.close(self._file)

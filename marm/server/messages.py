@@ -45,6 +45,8 @@ class RecommendRequest(Message):
     k: Annotated[int, Field(ge=1)] = 10
     context: Values = Field(default_factory=dict)
     exclude: list[Id] = Field(default_factory=list)
+    allow: list[Id] | None = None
+    """Only these may be found."""
     at: At | None = None
 
 
@@ -56,6 +58,8 @@ class RetrieveRequest(Message):
     k: Annotated[int, Field(ge=1)] = 100
     context: Values = Field(default_factory=dict)
     exclude: list[Id] = Field(default_factory=list)
+    allow: list[Id] | None = None
+    """Only these may be found."""
     at: At | None = None
 
 
@@ -108,6 +112,33 @@ class RankAnswer(Message):
     trace: Trace
     degraded: bool
     """The store could not be read: answered from raw history, or without history."""
+
+
+class Retrieved(Message):
+    """An item and its score: a product of vectors, no probability."""
+
+    item: Id
+    score: FiniteFloat
+
+
+class RetrieveAnswer(Message):
+    """Items, best first."""
+
+    model_config = _like(
+        items=[{"item": 14, "score": 2.1}],
+        trace={
+            "cut": 12,
+            "stages": [{"stage": "retrieval", "taken": 100000, "given": 1, "ms": 3.4}],
+            "tail": 2,
+            "waited_ms": 0.1,
+            "ms": 4.0,
+        },
+        degraded=False,
+    )
+    items: list[Retrieved]
+    trace: Trace
+    degraded: bool
+    """As for ranking."""
 
 
 class EventIn(Message):

@@ -9,19 +9,23 @@ import numpy as np
 from marm.config import RunConfig
 from marm.data.inbox import Position
 from marm.engine.batch import Batch
+from marm.engine.engine import Attended
 from marm.engine.exposures import Exposures, from_events, join
 from marm.model.outcomes import OutcomeCodes
 from marm.server.guard import AtHand, Guard
+from marm.server.names import Names
 from marm.store import Store, open_store
 from marm.train.cut import Cut
-from marm.train.score import Scorer
+from marm.train.score import Scorer, open_stages
 from marm.types import F32, U64
 
 
 class Served:
     """Opened beside the one before, and swapped in whole."""
 
-    def __init__(self, folder: Path, run: RunConfig, at_hand: AtHand, on_failure: Callable[[], None]) -> None:
+    def __init__(
+        self, folder: Path, run: RunConfig, at_hand: AtHand, on_failure: Callable[[], None], names: Names
+    ) -> None:
         """Errors: ``MarmError`` where the folder's newest cut cannot be opened."""
         wrap = partial(_guarded, folder, run, at_hand, on_failure)
         self.scorer = Scorer(folder, _with_room(run), wrap)
@@ -37,14 +41,35 @@ class Served:
         self.steps = state["steps"]
         self.waiting = _waiting(self.scorer, state)
         """Exposures that this cut has scored and not remembered yet."""
+        self.ready = open_stages(self.scorer, folder) if run.stages.any else None
+        """The stages before ranking, where they were trained."""
+        self.names = names
+        if self.ready and self.ready.retrieval:
+            names.learn(log, self.ready.items, self.ready.retrieval.items.event)
 
     def attend(self, batch: Batch) -> tuple[F32, dict[int, str]]:
         """Predictions (Q, T), and of the users that could not be read whether raw history stood in (``raw``, ``none``)."""
         scores = self.scorer.attend(batch)
+        return scores, self._failed(batch)
+
+    def look(self, batch: Batch) -> tuple[Attended, dict[int, str]]:
+        """The same pass as the stages see it: rows, states and embeddings."""
+        attended = self.scorer.look(batch)
+        return attended, self._failed(batch)
+
+    def items_of(self, user: int, at: int) -> U64:
+        """Items of a user's remembered events before a time, as many as the store holds facts of."""
+        shape = self.scorer.engine.memory.shape
+        users = np.array([user], np.uint64)
+        found = self.guard.read_facts(users, self.scorer.run.memory.facts, np.array([at]))
+        items: U64 = found.facts.view(shape.facts).reshape(-1)["item"]
+        return items
+
+    def _failed(self, batch: Batch) -> dict[int, str]:
         failed = {user: level for user in batch.users.tolist() if (level := self.guard.failed.get(user))}
         if failed:
             self._forget(np.array(list(failed), np.uint64))
-        return scores, failed
+        return failed
 
     def _forget(self, users: U64) -> None:
         """Let go of what was made up, so that the next request reads anew."""

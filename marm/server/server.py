@@ -13,12 +13,15 @@ from marm.config import RunConfig
 from marm.data.live import LiveLog
 from marm.data.stream import EventLog
 from marm.errors import FolderError, MarmError
+from marm.server.asking import Asker, Question
 from marm.server.catalogue import Catalogue
 from marm.server.feedback import Feedback
 from marm.server.guard import AtHand
 from marm.server.messages import EventIn, EventsAnswer
 from marm.server.metrics import Metrics
-from marm.server.pipeline import Answer, Narrow, Pipeline, PopularFirst, Question
+from marm.server.names import Names
+from marm.server.narrow import Narrow, StagesFirst
+from marm.server.pipeline import Answer, Pipeline
 from marm.server.popular import Popular
 from marm.server.served import Served
 from marm.server.tail import Reader, Tails
@@ -42,9 +45,11 @@ class Server:
         self.catalogue = Catalogue(run, folder, log, self.times)
         self.popular = Popular(run, log, self.catalogue)
         self.tails = Tails(run)
+        self._names = Names()
         served = self._open()
-        first = first or PopularFirst(self.popular, self.catalogue)
-        self.pipeline = Pipeline(run, log, served, self.tails, self.catalogue, first)
+        asker = Asker(run, log, self.tails, self.catalogue)
+        first = first or StagesFirst(run, self.popular, self.catalogue, asker)
+        self.pipeline = Pipeline(run, served, asker, self.catalogue, first)
         self.feedback = Feedback(run, folder, Reader(run, log, live), self.tails, self.times, self.popular, served)
         self.feedback.served = lambda: self.pipeline.served
         self.metrics.cut.set(served.number)
@@ -60,7 +65,7 @@ class Server:
         return self.pipeline.served
 
     def _open(self) -> Served:
-        served = Served(self.folder, self.run, self._at_hand, self.metrics.failures.inc)
+        served = Served(self.folder, self.run, self._at_hand, self.metrics.failures.inc, self._names)
         if self.catalogue.side is not None:
             served.scorer.engine.show_items(self.catalogue.side)
         return served
@@ -131,7 +136,7 @@ def warm_up(server: Server) -> None:
     """Compile and touch what the first requests need: many candidates and one, for a user with a history and for nobody."""
     log, now = server.log, server.times.now()
     items = log.item_hashes(np.arange(min(len(log), 256)))
-    context, user_columns = server.pipeline.columns({})
+    context, user_columns = server.pipeline.asker.columns({})
     for user in (int(log.read(len(log) - 1, len(log)).user[0]), 1) if len(log) else ():
         for shown in (items, items[:1]):
             names = list(range(len(shown)))

@@ -1,5 +1,6 @@
 """The stages before ranking: they read what ranking made, and move none of it."""
 
+from marm.stages.ready import Ready
 from marm.stages.stages import Stages
 
-__all__ = ["Stages"]
+__all__ = ["Ready", "Stages"]

@@ -113,9 +113,10 @@ class Cascading:
         raw_UD = self.model.item_rows(history.item_UD, own_items)
         target = raw_UD[torch.from_numpy(share.passed.item_of_query[local]).to(raw_UD.device)]
         users = self.model.user_rows(history.user_QD, own_users)
-        return self._attend(history, target, users, raw_UD), looked
+        return self.attend(history, target, users, raw_UD), looked
 
-    def _attend(self, history: History, target_QD: Tensor, user_QD: Tensor, raw_UD: Tensor) -> Tensor:
+    def attend(self, history: History, target_QD: Tensor, user_QD: Tensor, raw_UD: Tensor) -> Tensor:
+        """Logits (Q, T) of targets whose users have this history; ``raw_UD``: rows of depth 0."""
         spans = self.model.layer.attention.spans
         live, ops = history.operands(self.depth, spans, raw_UD, self.engine.model.stack)
         logit: Tensor = self.model(target_QD, user_QD, live, raw_UD, ops)

@@ -77,6 +77,37 @@ class Items:
         self.received = int(state["received"])
 
 
+class Ring:
+    """Users and items (by place) of the newest positive events."""
+
+    def __init__(self, size: int) -> None:
+        self._users: U64 = np.zeros(size, np.uint64)
+        self._items: I64 = np.zeros(size, np.int64)
+        self._next = 0
+
+    def add(self, users: U64, at: I64) -> None:
+        """Positive events in order; the oldest leave."""
+        size = len(self._users)
+        users, at = users[-size:], at[-size:]
+        where = (self._next + np.arange(len(at))) % size
+        self._users[where], self._items[where] = users, at
+        self._next += len(at)
+
+    def draw(self, chance: np.random.Generator, count: int) -> tuple[U64, I64]:
+        """Any of them, with repeats: users and items (count,); none as long as the ring is empty."""
+        held = min(self._next, len(self._users))
+        which = chance.integers(0, held, count if held else 0) if held else np.zeros(0, np.int64)
+        return self._users[which], self._items[which]
+
+    def state(self) -> dict[str, Tensor]:
+        """For the cut."""
+        return {"users": signed(self._users), "items": signed(self._items), "next": signed(np.array(self._next))}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take up where ``state`` was taken."""
+        self._users, self._items, self._next = hashes(state["users"]), state["items"].numpy(), int(state["next"])
+
+
 @nb.njit(cache=True, nogil=True)
 def _follow(gap: F64, last: I64, times: I64, at: I64, received: int, rate: float) -> None:
     for i in range(len(at)):

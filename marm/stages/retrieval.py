@@ -14,7 +14,7 @@ from marm.model.outcomes import OutcomeCodes
 from marm.nn.table import Bag, HashTable
 from marm.stages.history import History, places, positive
 from marm.stages.hits import Hits, sampled
-from marm.stages.items import Items
+from marm.stages.items import Items, Ring
 from marm.stages.orders import ORDERS, Asked, Known, ranks
 from marm.stages.retriever import Retriever, look, own_items, softmax_loss
 from marm.stages.rivals import CoOccurrence, Popularity, load_rivals, rivals_state
@@ -63,8 +63,7 @@ class Retrieval:
         self.items = Items(config.frequency_rate)
         self.popularity, self.beside = Popularity(config.popular), CoOccurrence(config.partners)
         self.hits = Hits(ORDERS, DEPTHS, 4 * log.manifest.prepared // 5)
-        self._pool: I64 = np.zeros(0, np.int64)
-        self._pool_users: U64 = np.zeros(0, np.uint64)
+        self.received = Ring(config.recent)
         self._vectors: F32 = np.zeros((0, config.width + 1), np.float32)
         self._made = -config.refresh
         """Step at which the vectors were made."""
@@ -154,23 +153,18 @@ class Retrieval:
             return
         at = self.items.find(received.item)
         self._pair(attended, received, at)
-        pool = np.concatenate([self._pool, received.number])
-        users = np.concatenate([self._pool_users, received.user])
-        place, which = np.unique(
-            np.concatenate([self.items.find(self.log.item_hashes(self._pool)), at]), return_inverse=True
-        )
+        # Drawn anew for each step: items that stood there for many steps would be pushed down for being of late.
+        chance = np.random.default_rng([self.run.train.seed, int(received.number[0])])
+        users, drawn = self.received.draw(chance, self.config.negatives)
+        place, which = np.unique(np.concatenate([drawn, at]), return_inverse=True)
         with torch.enable_grad():
-            self._update(attended, received, place, which, users)
-        keep = self.config.negatives
-        self._pool, self._pool_users = (
-            pool[len(pool) - min(keep, len(pool)) :],
-            users[len(pool) - min(keep, len(pool)) :],
-        )
+            self._update(attended, received, place, which, np.concatenate([users, received.user]))
+        self.received.add(received.user, at)
         self.items.receive(at)
         self.popularity.add(at)
 
     def _update(self, attended: Attended, received: Received, place: I64, which: I64, users: U64) -> None:
-        """``place`` (K,): distinct items of the softmax; ``which``: that of each event of the pool and then of the step."""
+        """``place`` (K,): distinct items of the softmax; ``which``: that of each drawn event and then of the step's."""
         ranked, own, bag = self._item_parts(place)
         frequency = torch.from_numpy(self.items.log_frequency()[place]).to(ranked.device)
         items_KE = self.model.item_vectors(ranked, own, frequency)
@@ -221,8 +215,7 @@ class Retrieval:
             **{f"weights.{name}": value for name, value in self.weights.state().items()},
             **{f"items.{name}": value for name, value in self.items.state().items()},
             **{f"rivals.{name}": value for name, value in rivals_state(self.popularity, self.beside).items()},
-            "pool": signed(self._pool),
-            "pool_users": signed(self._pool_users),
+            **{f"received.{name}": value for name, value in self.received.state().items()},
             "measured_with": signed(self._vectors),
         }
         return tensors, {"hits": self.hits.state(), "made": self._made}
@@ -232,7 +225,7 @@ class Retrieval:
         self.weights.load(part(tensors, "weights."))
         self.items.load(part(tensors, "items."))
         load_rivals(self.popularity, self.beside, part(tensors, "rivals."), len(self.items))
-        self._pool, self._pool_users = tensors["pool"].numpy(), tensors["pool_users"].numpy().view(np.uint64)
+        self.received.load(part(tensors, "received."))
         self._vectors, self._made = tensors["measured_with"].numpy(), numbers["made"]
         self.hits.load(numbers["hits"])
 

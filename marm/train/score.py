@@ -18,10 +18,13 @@ from marm.data.source import scan
 from marm.data.stream import EventLog
 from marm.data.trouble import Chunk
 from marm.engine.batch import Batch
+from marm.engine.engine import Attended
 from marm.engine.live import moments
 from marm.errors import DataError, DiskError
+from marm.stages import Ready, Stages
 from marm.store.slots import SlotMap
 from marm.train.asked import chunk_of, features_of, ids_of, pick, times_of
+from marm.train.cut import Cut, load_stages
 from marm.train.run import open_run, run_of
 from marm.train.setup import Wrap
 from marm.types import F32, I64, U64
@@ -101,12 +104,17 @@ class Scorer:
 
     def attend(self, batch: Batch) -> F32:
         """Predictions for a batch (Q, T), in which a user may stand at several times."""
+        logit_QT = self.look(batch).logit_QT
+        with torch.no_grad():
+            scores: F32 = self.engine.model.predict(logit_QT.float()).cpu().numpy()
+        return scores
+
+    def look(self, batch: Batch) -> Attended:
+        """The pass itself, without gradient: logits, states, and what its shares read."""
         self._step += 1
         with torch.no_grad():
             self.engine.memory.admit(np.unique(batch.users), self._step)
-            logit_QT = self.engine.attend(batch).logit_QT
-            scores: F32 = self.engine.model.predict(logit_QT.float()).cpu().numpy()
-        return scores
+            return self.engine.attend(batch)
 
     def _times(self, chunk: Chunk) -> I64:
         if self.run.data.time not in chunk.frame.columns:
@@ -125,6 +133,14 @@ class Scorer:
         """Give back the store and the scratch folder."""
         self.parts.store.close()
         self._scratch.cleanup()
+
+
+def open_stages(scorer: Scorer, folder: Path) -> Ready:
+    """The stages before ranking, as the scorer's cut has them. Errors: ``FolderError`` where they are missing or broken."""
+    cut = Cut(folder, scorer.cut)
+    stages = Stages(scorer.run, scorer.log, scorer.engine)
+    load_stages(stages, cut)
+    return Ready(stages, cut.path, cut.state["stages"])
 
 
 def predict_pairs(scorer: Scorer, pairs: Path, out: Path) -> int:

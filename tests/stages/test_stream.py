@@ -7,11 +7,20 @@ import polars as pl
 import pytest
 
 from marm.train import run as commands
-from tests.train.folders import metric_lines, predictions, remembered, result, weights
+from tests.train.folders import predictions, remembered, result, weights
 from tests.train.logs import log_frame, run_over, write_world
 
 STAGES: dict[str, Any] = {
-    "retrieval": {"measured": 1.0, "window": 6, "negatives": 20, "refresh": 2, "interests": 2, "found": 12, "near": 3},
+    "retrieval": {
+        "measured": 1.0,
+        "window": 6,
+        "negatives": 20,
+        "recent": 40,
+        "refresh": 2,
+        "interests": 2,
+        "found": 12,
+        "near": 3,
+    },
     "cascading": {"measured": 0.5, "window": 4, "sampled": 0.3, "unexposed": 5, "given": 5},
 }
 RUNS: dict[str, dict[str, Any]] = {

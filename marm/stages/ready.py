@@ -1,0 +1,73 @@
+"""The stages of a cut, opened to answer: a user's candidates from the index, and a light order of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marm.engine.engine import Share
+from marm.stages.history import newest
+from marm.stages.index import read_index, search
+from marm.stages.stages import Stages
+from marm.types import F32, F64, I64, U64
+
+
+@dataclass(frozen=True)
+class Found:
+    """Items of the index, best first."""
+
+    place: I64
+    score: F32
+
+
+class Ready:
+    """Answers from one cut's weights and index; nothing in it changes."""
+
+    def __init__(self, stages: Stages, cut: Path, numbers: dict[str, Any]) -> None:
+        """``numbers``: what the cut holds of the stages. Errors: ``FolderError`` where the index is missing or broken."""
+        self.stages, self.retrieval, self.cascading = stages, stages.retrieval, stages.cascading
+        if self.retrieval:
+            items, width = len(self.retrieval.items), self.retrieval.config.width + 1
+            self._index = read_index(cut, numbers["retrieval"]["index"], items, width)
+
+    @property
+    def items(self) -> U64:
+        """Ids of all items of the index, by place."""
+        return self.retrieval.items.ids if self.retrieval else np.zeros(0, np.uint64)
+
+    def find(self, share: Share, query: int, allowed: U64 | None, hidden: U64, count: int) -> Found:
+        """Items for the user of a share's query at its time, among ``allowed`` (None: all) and none of ``hidden``."""
+        assert self.retrieval is not None
+        history = self.retrieval.history(share, np.array([query]))
+        vectors = self.retrieval.vectors_of(history)[0]
+        known = self.retrieval.items
+        only = None if allowed is None else known.find(np.unique(allowed))
+        only = None if only is None else only[only >= 0]
+        away = known.find(np.unique(hidden))
+        return Found(*search(self._index, vectors, count, only, away[away >= 0]))
+
+    def order(self, share: Share, query: int, items: U64, logged: U64) -> F64:
+        """Cascading's final score of candidates (n,) for the user of a share's query; all share what that query sees."""
+        assert self.cascading is not None
+        stage = self.cascading
+        ids = share.items
+        history = newest(share, np.full(len(items), query), stage.config.window)
+        with torch.no_grad():
+            target = self._rows(items, stage.engine.embed_items(items, logged))
+            raw_UD = self._rows(ids, history.item_UD)
+            own = stage.weights.look_up(stage.weights.users(history.users[:1]))
+            user = stage.model.user_rows(history.user_QD[:1], own).expand(len(items), -1)
+            return stage.final(stage.attend(history, target, user, raw_UD))
+
+    def _rows(self, ids: U64, ranked_ND: Tensor) -> Tensor:
+        assert self.cascading is not None
+        weights = self.cascading.weights
+        return self.cascading.model.item_rows(ranked_ND, weights.look_up(weights.items(ids)))
+
+
+def has_history(share: Share, query: int) -> bool:
+    """Whether the user of a query has anything before it."""
+    return bool(share.passed.views.end[query] > share.passed.views.begin[query])

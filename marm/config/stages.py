@@ -64,7 +64,7 @@ class RetrievalConfig(Settings):
     """Steps after which the vectors of all items are made anew for measuring; new items get theirs at once."""
 
     popular: PositiveInt = 10_000
-    """Newest positive events that popularity, to compare with, counts."""
+    """Newest positive events that popularity counts: what retrieval begins with, and is compared with."""
 
     near: PositiveInt = 10
     """Co-occurrence, to compare with: an event is paired with so many of its user's positive events before it ..."""

@@ -11,9 +11,11 @@ from marm.data.inbox import Position
 from marm.engine.batch import Batch
 from marm.engine.engine import Attended
 from marm.engine.exposures import Exposures, from_events, join
+from marm.errors import MarmError
 from marm.model.outcomes import OutcomeCodes
 from marm.server.guard import AtHand, Guard
 from marm.server.names import Names
+from marm.stages import Ready
 from marm.store import Store, open_store
 from marm.train.cut import Cut
 from marm.train.score import Scorer, open_stages
@@ -41,11 +43,18 @@ class Served:
         self.steps = state["steps"]
         self.waiting = _waiting(self.scorer, state)
         """Exposures that this cut has scored and not remembered yet."""
-        self.ready = open_stages(self.scorer, folder) if run.stages.any else None
+        self.ready = self._open_stages(folder) if run.stages.any else None
         """The stages before ranking, where they were trained."""
         self.names = names
         if self.ready and self.ready.retrieval:
             names.learn(log, self.ready.items, self.ready.retrieval.items.event)
+
+    def _open_stages(self, folder: Path) -> Ready:
+        try:
+            return open_stages(self.scorer, folder)
+        except MarmError:
+            self.scorer.close()
+            raise
 
     def attend(self, batch: Batch) -> tuple[F32, dict[int, str]]:
         """Predictions (Q, T), and of the users that could not be read whether raw history stood in (``raw``, ``none``)."""

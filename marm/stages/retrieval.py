@@ -125,13 +125,13 @@ class Retrieval:
     def item_vectors(self, at: I64) -> F32:
         """Vectors of known items (n, E + 1), by place."""
         out = np.zeros((len(at), self.config.width + 1), np.float32)
-        frequency = self.items.log_frequency()[at]
+        popular = self.popularity.log_share(self.items.event)[at]
         with torch.no_grad():
             for low in range(0, len(at), _AT_ONCE):
                 some = at[low : low + _AT_ONCE]
                 ranked, own, _ = self._item_parts(some)
-                log_frequency = torch.from_numpy(frequency[low : low + _AT_ONCE]).to(ranked.device)
-                out[low : low + _AT_ONCE] = self.model.item_vectors(ranked, own, log_frequency).cpu().numpy()
+                log_share = torch.from_numpy(popular[low : low + _AT_ONCE]).to(ranked.device)
+                out[low : low + _AT_ONCE] = self.model.item_vectors(ranked, own, log_share).cpu().numpy()
         return out
 
     def _item_parts(self, at: I64) -> tuple[Tensor, Tensor, Bag]:
@@ -167,7 +167,10 @@ class Retrieval:
         """``place`` (K,): distinct items of the softmax; ``which``: that of each drawn event and then of the step's."""
         ranked, own, bag = self._item_parts(place)
         frequency = torch.from_numpy(self.items.log_frequency()[place]).to(ranked.device)
-        items_KE = self.model.item_vectors(ranked, own, frequency)
+        popular = torch.from_numpy(self.popularity.log_share(self.items.event)[place]).to(ranked.device)
+        if self.config.frequency_rate == 0.5:
+            frequency = popular
+        items_KE = self.model.item_vectors(ranked, own, popular)
         leaves: list[tuple[Bag, Tensor]] = [(bag, own)]
         made, whose = [], []
         for share in attended.shares:

@@ -1,6 +1,6 @@
 """The retrieval model: a user's vectors from the user's id and positive history, an item's vector from its embedding.
 
-    score(user, item) = max over interests of  user . item / temperature  +  trust * log frequency(item)
+    score(user, item) = max over interests of  user . item / temperature  +  trust * log popularity(item)
 
 The last term is one number more in an item's vector, beside a one in the user's, so that an index of inner products finds the
 best items exactly. Before anything is learned it is the popularity of late; what is learned is what a user adds to that.
@@ -44,10 +44,10 @@ class Retriever(nn.Module):
         """Items as rows of history and as the item tower see them (N, D), normed."""
         return row_norm(self.item(row_norm(ranked_ND)) + own_ND)
 
-    def item_vectors(self, ranked_ND: Tensor, own_ND: Tensor, log_frequency_N: Tensor) -> Tensor:
+    def item_vectors(self, ranked_ND: Tensor, own_ND: Tensor, log_share_N: Tensor) -> Tensor:
         """What the index holds of items: (N, E + 1)."""
         vector = functional.normalize(self.item_out(self.item_rows(ranked_ND, own_ND)), dim=1)
-        return torch.cat([vector / self.config.temperature, (self.trust * log_frequency_N)[:, None]], 1)
+        return torch.cat([vector / self.config.temperature, (self.trust * log_share_N)[:, None]], 1)
 
     def user_vectors(
         self, history: History, own_user_QD: Tensor, own_item_UD: Tensor, stack: TargetAttentionStack

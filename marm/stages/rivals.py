@@ -7,6 +7,9 @@ from torch import Tensor
 from marm.stages.weights import part, signed
 from marm.types import F32, I32, I64
 
+_LEAST = 0.1
+"""Events more that each item counts for: one that was not received of late is not out of the question."""
+
 
 class Popularity:
     """Counts items among the newest positive events."""
@@ -36,6 +39,12 @@ class Popularity:
         order = np.lexsort((event, self.counts))
         out = np.empty(len(order), np.float32)
         out[order] = np.arange(len(order)) / max(len(order), 1)
+        return out
+
+    def log_share(self, event: I64) -> F32:
+        """Log of each item's share of what is counted (N,), in the order of ``scores``."""
+        counts = self.counts + self.scores(event) + _LEAST
+        out: F32 = np.log(counts / counts.sum()).astype(np.float32)
         return out
 
     def state(self) -> dict[str, Tensor]:

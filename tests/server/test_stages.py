@@ -25,8 +25,7 @@ from marm.train.cut import Cut
 from tests.server.conftest import LMDB
 from tests.server.running import Running
 from tests.server.test_serving import NOW, event
-from tests.stages.test_stream import STAGES
-from tests.train.logs import run_over, write_world
+from tests.train.logs import STAGES, run_over, write_world
 
 Start = Callable[..., Running]
 ASK: dict[str, Any] = {"user": "u1", "k": 30, "at": NOW + 1000}

@@ -6,23 +6,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from marm.stages.hits import Hits
 from marm.train import run as commands
 from tests.train.folders import predictions, remembered, result, weights
-from tests.train.logs import log_frame, run_over, write_world
+from tests.train.logs import STAGES, log_frame, run_over, write_world
 
-STAGES: dict[str, Any] = {
-    "retrieval": {
-        "measured": 1.0,
-        "window": 6,
-        "negatives": 20,
-        "recent": 40,
-        "refresh": 2,
-        "interests": 2,
-        "found": 12,
-        "near": 3,
-    },
-    "cascading": {"measured": 0.5, "window": 4, "sampled": 0.3, "unexposed": 5, "given": 5},
-}
 RUNS: dict[str, dict[str, Any]] = {
     "learned at once": {},
     "delay, negatives, token shift": {
@@ -58,3 +46,31 @@ def test_ranking_is_the_same_bit_for_bit_with_stages_or_without(kind: str, tmp_p
     told = result(beside)["stages"]
     assert told["retrieval"]["whole"]["events"] == frame["click"].sum()
     assert told["cascading"]["end_to_end"]["events"] > 0
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_log_altered_after_t_has_the_same_measurements_up_to_t(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks of all three orders and of the stages end to end, event by event."""
+    frame = log_frame(events=150)
+    t = int(frame["time"][90])
+    late = frame.filter(pl.col("time") > t)
+    altered = pl.concat([frame.filter(pl.col("time") <= t), late.with_columns(item=(pl.col("item") * 7 + 3) % 25)])
+    noted: list[dict[tuple[str, int], list[int]]] = []
+    real = Hits.add
+
+    def note(self: Hits, numbers: Any, new: Any, ranks: Any) -> None:
+        for place, number in enumerate(numbers.tolist()):
+            noted[-1][self.orders[0], number] = ranks[:, place].tolist()
+        real(self, numbers, new, ranks)
+
+    monkeypatch.setattr(Hits, "add", note)
+    for number, log in enumerate((frame, altered)):
+        noted.append({})
+        trained(tmp_path / str(number), log, RUNS[kind], STAGES)
+    before = int((frame["time"] <= t).sum())
+    one, other = ({key: ranks for key, ranks in run.items() if key[1] < before} for run in noted)
+    assert len(one) > before / 2 and {key[0] for key in one} == {"retrieval", "stages"}
+    assert one == other
+    assert noted[0] != noted[1]

@@ -36,8 +36,18 @@ def metric_lines(folder: Path) -> list[dict[str, Any]]:
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     """Dense weights, table and optimizer of the newest cut."""
+    return parts(folder, "model", "table", "optimizer")
+
+
+def parts(folder: Path, *names: str) -> dict[str, torch.Tensor]:
+    """Tensors of the newest cut's files."""
     cut = Cut(folder)
-    return {f"{part}.{k}": v for part in ("model", "table", "optimizer") for k, v in cut.tensors(part).items()}
+    return {f"{name}.{k}": v for name in names for k, v in cut.tensors(name).items()}
+
+
+def stages(folder: Path) -> dict[str, torch.Tensor]:
+    """All that the newest cut holds of the stages before ranking, where there are any."""
+    return parts(folder, *Cut(folder).state.get("stages", {}))
 
 
 def remembered(folder: Path) -> dict[int, tuple[Any, ...]]:
@@ -59,7 +69,7 @@ def remembered(folder: Path) -> dict[int, tuple[Any, ...]]:
 def assert_same_run(one: Path, other: Path) -> None:
     """Two run folders ended the same, bit for bit; speeds and the machine aside."""
     assert predictions(one).equals(predictions(other))
-    first, second = weights(one), weights(other)
+    first, second = (weights(folder) | stages(folder) for folder in (one, other))
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
@@ -68,6 +78,7 @@ def assert_same_run(one: Path, other: Path) -> None:
         without_speeds(line) for line in metric_lines(other)
     ]
     assert remembered(one) == remembered(other)
+    assert Cut(one).state.get("stages") == Cut(other).state.get("stages")
 
 
 def digest(folder: Path) -> dict[str, str]:

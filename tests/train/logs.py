@@ -17,6 +17,21 @@ FEATURES = {
 }
 """``shelf`` is an item feature that stands in the log; the others of items and users stand in their files."""
 
+STAGES: dict[str, Any] = {
+    "retrieval": {
+        "measured": 1.0,
+        "window": 6,
+        "negatives": 20,
+        "recent": 40,
+        "refresh": 2,
+        "interests": 2,
+        "found": 12,
+        "near": 3,
+    },
+    "cascading": {"measured": 0.5, "window": 4, "sampled": 0.3, "unexposed": 5, "given": 5},
+}
+"""Both stages in small, measured at every event or every other."""
+
 
 def log_frame(seed: int = 0, events: int = 200, users: int = 12, items: int = 20) -> pl.DataFrame:
     """A log in time order: ties of one user and of many, repeats, both kinds of outcome, some not observed."""

@@ -22,7 +22,7 @@ from marm.train.files import Lines
 from marm.train.learner import Learner
 from marm.train.stepper import Stepper
 from tests.train.folders import assert_same_run
-from tests.train.logs import log_frame, run_over, write_world
+from tests.train.logs import STAGES, log_frame, run_over, write_world
 
 RUNS: dict[str, dict[str, Any]] = {
     "arena, delay, negatives": {
@@ -39,6 +39,11 @@ RUNS: dict[str, dict[str, Any]] = {
         "memory": {"url": "lmdb://memory"},
         "train": {"segment": 3, "segment_after": 300.0},
         "model": {"token_shift": True},
+    },
+    "lmdb, delay, all stages": {
+        "data": {"feedback_delay": "delay"},
+        "memory": {"url": "lmdb://memory"},
+        "stages": STAGES,
     },
     "lmdb, learned at once": {"memory": {"url": "lmdb://memory", "budget": 3000}},
 }

@@ -30,10 +30,10 @@ class RetrievalConfig(Settings):
     table_rows: PositiveInt = 2**16
     """Rows of this stage's own table of users and items."""
 
-    temperature: PositiveFloat = 0.1
+    temperature: PositiveFloat = 0.3
     """Divides the cosine of user and item: the smaller, the more a vector can tell apart."""
 
-    frequency_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    frequency_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
     """How fast the estimate of an item's frequency follows (Yi et al. 2019)."""
 
     negatives: NonNegativeInt = 1024
@@ -42,7 +42,7 @@ class RetrievalConfig(Settings):
     recent: PositiveInt = 20_000
     """... among so many of the newest positive events."""
 
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 1e-3
     """Of Adam, for all but the table."""
 
     table_rate: PositiveFloat = 0.1

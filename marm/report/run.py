@@ -10,6 +10,7 @@ import numpy as np
 from marm.report import page
 from marm.report.figures import LARGE, SMALL, WIDE, Draw, Line, bars, diagonal, lines, render, smooth, thin
 from marm.report.read import Run, read_run
+from marm.report.stages import stage_tables
 from marm.report.text import QUALITY, count, figure, mapping, number, plain, share, size, whole
 from marm.types import F64
 
@@ -24,6 +25,7 @@ def write_report(folder: Path) -> Path:
         page.tiles(_headline(run)),
         page.section("Quality", [_gauc(run), *_errors(run), _quality(run), _calibration(run), _losses(run)]),
         page.section("Memory", [_hit_rate(run), _ages(run), _memory_bytes(run), _memory(run)]),
+        page.section("Stages", stage_tables(run.result)),
         page.section("Speed", [_throughput(run), _segments(run)]),
         page.section("Model and data", [_model(run), *summaries], "thirds"),
         page.section("Settings", [page.settings(mapping(run.result.get("config")))]),

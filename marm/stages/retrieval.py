@@ -168,8 +168,6 @@ class Retrieval:
         ranked, own, bag = self._item_parts(place)
         frequency = torch.from_numpy(self.items.log_frequency()[place]).to(ranked.device)
         popular = torch.from_numpy(self.popularity.log_share(self.items.event)[place]).to(ranked.device)
-        if self.config.frequency_rate == 0.5:
-            frequency = popular
         items_KE = self.model.item_vectors(ranked, own, popular)
         leaves: list[tuple[Bag, Tensor]] = [(bag, own)]
         made, whose = [], []

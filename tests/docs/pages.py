@@ -14,6 +14,7 @@ PAGES = [
     "docs/own_model.md",
     "docs/serving.md",
     "docs/follow.md",
+    "docs/stages.md",
     "docs/log.md",
     "docs/results.md",
 ]

@@ -180,3 +180,24 @@ def test_every_kind_of_index_finds_the_best_and_comes_back_from_its_bytes(kind: 
     some = rng.integers(0, 30_000, 500)
     among, _ = search(index, query, 10, some, np.zeros(0, np.int64))
     assert list(among) == list(some[np.argsort(-exact[some], kind="stable")][:10])
+
+
+def test_a_server_orders_and_finds_as_the_stream_measures(staged: Path, start: Start) -> None:
+    """One arithmetic: many candidates that share a view go another way through attention, to the same numbers."""
+    server = start(staged, "stages.retrieval.again=true").server
+    served, asker = server.served, server.pipeline.asker
+    assert served.ready and served.ready.cascading and served.ready.retrieval
+    ready = served.ready
+    question = Question(int(hashes_of(["u1"])[0]), (NOW + 1000) * 1_000_000, *asker.columns({}), 3)
+    many = np.tile(ready.items, 6)
+    batch, places = asker.batch([question], [many], [None])
+    attended = served.look(batch)[0]
+    streamed, _ = served.ready.cascading.scores(attended, places)
+    batch, null = asker.batch([question], [np.zeros(1, np.uint64)], [None])
+    share = served.look(batch)[0].shares[0]
+    assert ready.order(share, int(null[0]), many, asker.item_columns(many)) == pytest.approx(streamed, abs=1e-6)
+    vectors = ready.retrieval.vectors_of(ready.retrieval.history(attended.shares[0], places[:1]))[0]
+    exact = (ready.retrieval.item_vectors(np.arange(len(ready.items))) @ vectors.T).max(1)
+    found = ready.find(share, int(null[0]), None, np.zeros(0, np.uint64), 30)
+    assert sorted(found.place.tolist()) == list(range(len(ready.items)))
+    assert found.score == pytest.approx(exact[found.place], abs=1e-5)

@@ -94,7 +94,7 @@ class CascadingConfig(Settings):
     unexposed: NonNegativeInt = 64
     """Items of late events, drawn for a sampled event, that ranking scores for this stage to learn from."""
 
-    sampled: Share = 0.05
+    sampled: Share = 0.02
     """Share of the events that items are drawn for, chosen by their numbers in the stream."""
 
     learning_rate: PositiveFloat = 2e-3
@@ -106,7 +106,7 @@ class CascadingConfig(Settings):
     given: PositiveInt = 200
     """Candidates given on to ranking."""
 
-    measured: Share = 0.01
+    measured: Share = 0.005
     """Share of the positive events that are measured through all stages, chosen by their numbers in the stream."""
 
 

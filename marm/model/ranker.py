@@ -14,7 +14,7 @@ from marm.model.stack import TargetAttentionStack
 from marm.nn.blocks import Experts, Heads, row_norm
 from marm.nn.dense import dense, fill
 
-LOUD = 10.0
+LOUD = 3.0
 """Factor of the shortest way from outcomes of similar rows to a logit: it is learned this much faster than all else."""
 
 
@@ -54,7 +54,6 @@ class Ranker(nn.Module):
         inputs = config.width * (4 + 2 * len(self.stack.layers)) + heard
         self.experts = Experts(inputs, config.tower, config.experts, len(tasks))
         self.heads = Heads(config.tower + (config.width if aside else 0), len(tasks))
-        self.wide = nn.Parameter(torch.randn(len(tasks), 3 * config.width) * 0.1)
         self.hear = nn.Parameter(torch.zeros(heard, len(tasks)))
         self._binary: Tensor
         self._weight: Tensor
@@ -62,13 +61,14 @@ class Ranker(nn.Module):
         self.register_buffer("_weight", torch.tensor([t.weight for t in tasks.values()]), persistent=False)
 
     def forward(self, embedded: Tensor, batch: Pass) -> Output:
-        """Score a pass; ``embedded`` (U + B + X, D): what the table holds for its items, users and contexts."""
+        """Score a pass; ``embedded`` (U + B + X, D + T): embeddings of its items, users and contexts, then their biases."""
         counts = [batch.items.count, batch.users.count, batch.contexts.count]
+        vectors, biases = embedded.split([self.config.width, len(self.tasks)], 1)
         item_UD, user_BD, context_XD = (
             self.dense[scope](part, side.dense)
             for scope, part, side in zip(
                 ("item", "user", "context"),
-                torch.split(embedded, counts),
+                vectors.split(counts),
                 (batch.items, batch.users, batch.contexts),
                 strict=True,
             )
@@ -89,8 +89,8 @@ class Ranker(nn.Module):
             mixed_QTN = torch.cat([mixed_QTN, torch.stack([row_norm(a) for a in made.aside], 1)], 2)
         kept = [self.stack.coded(state) for state in made.states[: self.remembered]]
         state = torch.stack(kept, 1) if kept else item_UD.new_zeros(len(item), 0, self.config.width)
-        linear_QTD = torch.cat([item_UD[item], *sides], 1).unsqueeze(1) * self.wide
-        logit_QT = self.heads(mixed_QTN) + linear_QTD.sum(2)
+        of_item, of_user, of_context = biases.split(counts)
+        logit_QT = self.heads(mixed_QTN) + of_item[item] + of_user[segment] + of_context[context]
         if made.heard:
             logit_QT = logit_QT + LOUD * dense(torch.cat(made.heard, 1), self.hear)
         return Output(logit_QT, state)

@@ -55,11 +55,22 @@ class CausalPass:
         sides = [self.user[k], torch.zeros_like(item)]
         parts = [row_norm(p) for p in [*made, *sides]]
         crossed = [row_norm(item) * part for part in parts[:-1]]
-        mixed = self.model.experts(torch.cat([row_norm(item), *parts, *crossed, *heard])[None])
+        pace = self.pace(k)
+        bias = bias + self.user_bias[k] + (pace[len(item) :] if len(pace) else 0)
+        mixed = self.model.experts(torch.cat([row_norm(item), *parts, *crossed, *heard, pace[: len(item)]])[None])
         if aside:
             mixed = torch.cat([mixed, torch.stack([row_norm(a) for a in aside])[None]], 2)
-        bias = bias + self.user_bias[k]
         return self.model.heads(mixed)[0] + bias + LOUD * torch.cat([*heard, item[:0]]) @ self.model.hear
+
+    def pace(self, k):
+        """The time since the newest, the second, fourth, eighth and sixteenth newest event."""
+        if not self.model.pace:
+            return torch.zeros(0)
+        view, total = self.view(k)[1], 0
+        for i, place in enumerate((1, 2, 4, 8, 16)):
+            gap = (int(self.seen.time[k]) - int(self.seen.time[view[-place]])) >> 20 if place <= len(view) else None
+            total = total + self.model.pace.rows[33 * i + (32 if gap is None else min(gap.bit_length(), 31))]
+        return total
 
     def view(self, k):
         seen, t = self.seen, self.seen.time[k]

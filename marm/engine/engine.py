@@ -120,7 +120,8 @@ class Engine:
         """What ranking's table and dense layers hold for items with these logged columns (N, C): (N, D), no gradient."""
         items = self._encode_items(ids, logged)
         with torch.no_grad():
-            embedded: Tensor = self.model.dense["item"](self.table.lookup(items.bags, items.count), items.dense)
+            vectors = self.table.lookup(items.bags, items.count)[:, : self.table.width]
+            embedded: Tensor = self.model.dense["item"](vectors, items.dense)
         return embedded
 
     def _recall(self, batch: Batch) -> Recalled:

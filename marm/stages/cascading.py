@@ -15,7 +15,7 @@ from marm.engine.engine import Attended, Engine, Share
 from marm.engine.exposures import Exposures
 from marm.model.outcomes import OutcomeCodes
 from marm.nn.table import Bag, HashTable
-from marm.stages.cascader import Cascader
+from marm.stages.cascader import Cascader, Sided
 from marm.stages.history import History, newest, places
 from marm.stages.hits import Hits, sampled
 from marm.stages.kept import Kept
@@ -57,7 +57,7 @@ class Cascading:
         codes = OutcomeCodes(run.tasks, run.model.outcomes)
         device, seed = engine.table.weight.device, run.train.seed
         self.model = seeded(seed + 2, lambda: Cascader(config, run.model, codes.parts(), len(run.tasks))).to(device)
-        table = HashTable(config.table_rows, run.model.width, seed + 2, device)
+        table = HashTable(config.table_rows, run.model.width, seed + 2, device, biases=len(run.tasks))
         rates = config.learning_rate, config.table_rate
         self.weights = Weights(self.model, table, rates, run.train.warmup, run.train.clip)
         self.depth = min(1, run.depths) if config.depth is None else config.depth
@@ -110,16 +110,15 @@ class Cascading:
     def _logits(self, share: Share, local: I64) -> tuple[Tensor, list[tuple[Bag, Tensor]]]:
         history = newest(share, local, self.config.window)
         looked, own_users, own_items = look(self.weights, history)
-        raw_UD = self.model.item_rows(history.item_UD, own_items)
-        target = raw_UD[torch.from_numpy(share.passed.item_of_query[local]).to(raw_UD.device)]
-        users = self.model.user_rows(history.user_QD, own_users)
-        return self.attend(history, target, users, raw_UD), looked
+        items = self.model.items(history.item_UD, own_items)
+        users = self.model.users(history.user_QD, own_users)
+        return self.attend(history, items.pick(share.passed.item_of_query[local]), users, items.row), looked
 
-    def attend(self, history: History, target_QD: Tensor, user_QD: Tensor, raw_UD: Tensor) -> Tensor:
+    def attend(self, history: History, targets: Sided, users: Sided, raw_UD: Tensor) -> Tensor:
         """Logits (Q, T) of targets whose users have this history; ``raw_UD``: rows of depth 0."""
         spans = self.model.layer.attention.spans
         live, ops = history.operands(self.depth, spans, raw_UD, self.engine.model.stack)
-        logit: Tensor = self.model(target_QD, user_QD, live, raw_UD, ops)
+        logit: Tensor = self.model(targets, users, live, raw_UD, ops)
         return logit
 
     def drawn(self, seen: Exposures, which: I64, count: int) -> tuple[U64, I64]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from marm.engine.engine import Share
+from marm.stages.cascader import Sided
 from marm.stages.history import newest
 from marm.stages.index import read_index, search
 from marm.stages.stages import Stages
@@ -53,19 +54,18 @@ class Ready:
         """Cascading's final score of candidates (n,) for the user of a share's query; all share what that query sees."""
         assert self.cascading is not None
         stage = self.cascading
-        ids = share.items
         history = newest(share, np.full(len(items), query), stage.config.window)
         with torch.no_grad():
-            target = self._rows(items, stage.engine.embed_items(items, logged))
-            raw_UD = self._rows(ids, history.item_UD)
+            targets = self._items(items, stage.engine.embed_items(items, logged))
+            rows = self._items(share.items, history.item_UD).row
             own = stage.weights.look_up(stage.weights.users(history.users[:1]))
-            user = stage.model.user_rows(history.user_QD[:1], own).expand(len(items), -1)
-            return stage.final(stage.attend(history, target, user, raw_UD))
+            user = stage.model.users(history.user_QD[:1], own).repeat(len(items))
+            return stage.final(stage.attend(history, targets, user, rows))
 
-    def _rows(self, ids: U64, ranked_ND: Tensor) -> Tensor:
+    def _items(self, ids: U64, ranked_ND: Tensor) -> Sided:
         assert self.cascading is not None
         weights = self.cascading.weights
-        return self.cascading.model.item_rows(ranked_ND, weights.look_up(weights.items(ids)))
+        return self.cascading.model.items(ranked_ND, weights.look_up(weights.items(ids)))
 
 
 def has_history(share: Share, query: int) -> bool:

@@ -15,7 +15,7 @@ from pydantic import (
 from marm.config.base import Settings
 from marm.config.formula import Formula
 from marm.config.serving import ServeConfig
-from marm.config.stages import StagesConfig
+from marm.config.stages import StagesConfig, check_stages
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -342,27 +342,7 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> "RunConfig":
-        if (retrieval := self.stages.retrieval) is not None:
-            name = self.positive_task
-            task = self.tasks.get(name)
-            if task is None or task.kind != "binary":
-                binary = ", ".join(n for n, t in self.tasks.items() if t.kind == "binary") or "none"
-                raise ValueError(f"stages.retrieval.positive = {name!r}: no such binary task; there is {binary}")
-            if not task.every_row and not (task.history and self.model.outcomes):
-                raise ValueError(
-                    f"stages.retrieval.positive = {name!r}: histories do not carry that outcome: set "
-                    f"tasks.{name}.history = true and model.outcomes = true"
-                )
-            if (retrieval.layers or 1) > 1 + self.depths:
-                raise ValueError(
-                    f"stages.retrieval.layers = {retrieval.layers}: ranking remembers depths 1 to {self.depths}; "
-                    f"give at most {1 + self.depths}"
-                )
-        cascading = self.stages.cascading
-        if cascading is not None and (cascading.depth or 0) > self.depths:
-            raise ValueError(
-                f"stages.cascading.depth = {cascading.depth}: ranking remembers depths 1 to {self.depths} only"
-            )
+        check_stages(self.stages, self.positive_task, self.tasks, self.model.outcomes, self.depths)
         return self
 
     @property

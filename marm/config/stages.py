@@ -1,10 +1,14 @@
 """The sections about the stages before ranking; a section that is not there switches its stage off."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from marm.config.base import Settings
+
+if TYPE_CHECKING:
+    from marm.config.settings import TaskConfig
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -120,3 +124,27 @@ class StagesConfig(Settings):
     def any(self) -> bool:
         """Whether there is one."""
         return self.retrieval is not None or self.cascading is not None
+
+
+def check_stages(
+    stages: StagesConfig, positive: str, tasks: "Mapping[str, TaskConfig]", outcomes: bool, depths: int
+) -> None:
+    """Errors: ``ValueError`` where ranking has no such task, outcome (``outcomes``: whether any) or depth to read."""
+    retrieval, cascading = stages.retrieval, stages.cascading
+    if retrieval is not None:
+        task = tasks.get(positive)
+        if task is None or task.kind != "binary":
+            binary = ", ".join(name for name, one in tasks.items() if one.kind == "binary") or "none"
+            raise ValueError(f"stages.retrieval.positive = {positive!r}: no such binary task; there is {binary}")
+        if not task.every_row and not (task.history and outcomes):
+            raise ValueError(
+                f"stages.retrieval.positive = {positive!r}: histories do not carry that outcome: set "
+                f"tasks.{positive}.history = true and model.outcomes = true"
+            )
+        if (retrieval.layers or 1) > 1 + depths:
+            raise ValueError(
+                f"stages.retrieval.layers = {retrieval.layers}: ranking remembers depths 1 to {depths}; "
+                f"give at most {1 + depths}"
+            )
+    if cascading is not None and (cascading.depth or 0) > depths:
+        raise ValueError(f"stages.cascading.depth = {cascading.depth}: ranking remembers depths 1 to {depths} only")

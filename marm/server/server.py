@@ -141,6 +141,7 @@ def warm_up(server: Server) -> None:
         for shown in (items, items[:1]):
             names = list(range(len(shown)))
             server.pipeline.answer([Question(user, now, context, user_columns, 1, shown, names)])
+        server.pipeline.answer([Question(user, now, context, user_columns, 1)])
 
 
 def check_servable(folder: Path) -> None:

@@ -154,6 +154,7 @@ class Following:
             "inbox": list(trainer.log.manifest.growth.read),
             "waiting": len(self.source),
             "counts": self.source.counts,
+            **({"stages": trainer.stages.result()} if trainer.stages else {}),
             "seconds": round(seconds, 2),
             **provenance(trainer.run, trainer.log),
         }

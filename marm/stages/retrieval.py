@@ -21,7 +21,6 @@ from marm.stages.rivals import CoOccurrence, Popularity, load_rivals, rivals_sta
 from marm.stages.weights import Weights, part, seeded, signed
 from marm.types import F32, I64, U64, Bool
 
-BIASES = 1
 DEPTHS = [50, 100, 500]
 _KEY = 0x52455452
 _AT_ONCE = 8192
@@ -58,7 +57,7 @@ class Retrieval:
         self.model = seeded(
             seed + 1, lambda: Retriever(config, run.model, codes.parts(), config.layers or 1 + run.depths)
         ).to(device)
-        table = HashTable(config.table_rows, run.model.width, seed + 1, device, biases=BIASES)
+        table = HashTable(config.table_rows, run.model.width, seed + 1, device)
         rates = config.learning_rate, config.table_rate
         self.weights = Weights(self.model, table, rates, run.train.warmup, run.train.clip)
         self.items = Items(config.frequency_rate)

@@ -40,22 +40,21 @@ class Retriever(nn.Module):
             self.user_out.weight.mul_(_TIMID)
         self.trust = nn.Parameter(torch.ones(()))
 
-    def item_rows(self, ranked_ND: Tensor, own: Tensor) -> Tensor:
-        """Items as rows of history and as the item tower see them (N, D), normed; ``own`` (N, D + 1)."""
-        return row_norm(self.item(row_norm(ranked_ND)) + own[:, : ranked_ND.shape[1]])
+    def item_rows(self, ranked_ND: Tensor, own_ND: Tensor) -> Tensor:
+        """Items as rows of history and as the item tower see them (N, D), normed."""
+        return row_norm(self.item(row_norm(ranked_ND)) + own_ND)
 
-    def item_vectors(self, ranked_ND: Tensor, own: Tensor, log_share_N: Tensor) -> Tensor:
+    def item_vectors(self, ranked_ND: Tensor, own_ND: Tensor, log_share_N: Tensor) -> Tensor:
         """What the index holds of items: (N, E + 1)."""
-        vector = functional.normalize(self.item_out(self.item_rows(ranked_ND, own)), dim=1)
-        alike = (self.trust * log_share_N)[:, None] + own[:, ranked_ND.shape[1] :].sum(1, keepdim=True)
-        return torch.cat([vector / self.config.temperature, alike], 1)
+        vector = functional.normalize(self.item_out(self.item_rows(ranked_ND, own_ND)), dim=1)
+        return torch.cat([vector / self.config.temperature, (self.trust * log_share_N)[:, None]], 1)
 
     def user_vectors(
-        self, history: History, own_users: Tensor, own_items: Tensor, stack: TargetAttentionStack
+        self, history: History, own_user_QD: Tensor, own_item_UD: Tensor, stack: TargetAttentionStack
     ) -> Tensor:
         """What the index is asked with: (Q, I, E + 1). ``stack``: ranking's, for its fall-backs."""
-        raw_UD = self.item_rows(history.item_UD, own_items)
-        user_QD = self.user(row_norm(history.user_QD)) + own_users[:, : history.user_QD.shape[1]]
+        raw_UD = self.item_rows(history.item_UD, own_item_UD)
+        user_QD = self.user(row_norm(history.user_QD)) + own_user_QD
         state = (user_QD[:, None] + self.interests).flatten(0, 1)
         history = repeated(history, len(self.interests))
         for depth, layer in enumerate(self.layers):

@@ -60,5 +60,5 @@ function showMemory({ memory, steps, cut }) {
     ["Facts kept", whole(memory.facts)], ["Rows with room for states", whole(memory.capacity)],
     ["Window of a target", whole(memory.window)], ["Since the cut, live", whole(memory.tail)], ["Cut", `${cut}, at step ${whole(steps)}`]];
   const table = make("table", { class: "small" }, make("caption", {}, "Age in steps of learning since a row was made. Depth 0, the embedding, is made anew each time."), head(names), make("tbody", {}, ...depths));
-  by("memory").replaceChildren(make("dl", { class: "facts" }, ...facts(pairs)), memory.depths.length ? make("div", { class: "scroll" }, table) : "");
+  by("memory").replaceChildren(make("dl", { class: "facts" }, ...facts(pairs)), memory.depths.length ? make("div", { class: "scroll", role: "region", "aria-label": "Memory by depth", tabindex: "0" }, table) : "");
 }

@@ -39,7 +39,7 @@ class Found:
 
     served: Served
     facts: Facts | None
-    """The newest, a ring's worth at most; None where the store could not be read."""
+    """The newest, a ring's worth or more; None where the store could not be read."""
     tail: Exposures | None
 
 
@@ -98,14 +98,15 @@ class Inspector:
     def timeline(self, user: Any, at: int | None, most: int) -> dict[str, Any]:
         """A user's history before a time (microseconds), newest first; the message ``TimelineAnswer``."""
         question = self._question(user, at)
-        found = self._turn(lambda: self._find(question))
-        past, known = self._past(found)
+        found = self._turn(lambda: self._find(question, most))
+        past, known, in_ring = self._past(found)
         shown = slice(max(0, len(past) - most), None)
-        seen = self._seen(known, question.at)
+        seen = self._seen(known, in_ring, question.at)
         past = _told(past, known <= question.at)
         rows = self._rows(_cut(past, shown), found.served, question.user)
-        for row, is_seen in zip(rows, seen[shown].tolist(), strict=True):
+        for row, is_seen, is_in_ring in zip(rows, seen[shown].tolist(), in_ring[shown].tolist(), strict=True):
             row["seen"] = is_seen
+            row["state"] = row["state"] if is_in_ring else "facts"
         return {
             "user": user,
             "at": self._server.times.written(question.at),
@@ -121,35 +122,34 @@ class Inspector:
         now = self._server.times.now() if at is None else at
         return Question(int(hashes_of([user])[0]), now, columns, user_columns, 1, hashes_of([item]), [item])
 
-    def _find(self, question: Question) -> Found:
+    def _find(self, question: Question, most: int) -> Found:
         pipeline = self._server.pipeline
         served = pipeline.served
         shape = served.scorer.engine.memory.shape
-        facts = served.guard.glance(question.user, shape.capacity, question.at)
+        facts = served.guard.glance(question.user, max(shape.capacity, most), question.at)
         return Found(served, facts, pipeline.tail_of(question, served))
 
-    def _past(self, found: Found) -> tuple[Past, I64]:
-        """Remembered rows, then the tail's; and when the outcome of each is known."""
+    def _past(self, found: Found) -> tuple[Past, I64, Bool]:
+        """Remembered rows, then the tail's; when the outcome of each is known; and which of them the ring has room for."""
         shape = found.served.scorer.engine.memory.shape
-        facts, tail = found.facts, found.tail
-        held = np.zeros(0, shape.facts) if facts is None else facts.facts.view(shape.facts).reshape(-1)
-        there = (
-            np.zeros(0, bool) if facts is None else facts.first[0] + np.arange(len(held)) >= _states_from(facts, shape)
-        )
-        if tail is None:
-            tail_of = {name: np.zeros(0, held[name].dtype) for name in ("item", "time", "outcome", "known")}
-        else:
-            tail_of = {"item": tail.item, "time": tail.time, "outcome": tail.outcome, "known": tail.known}
-        both = {name: np.concatenate([held[name], column]) for name, column in tail_of.items()}
-        live = np.full(len(tail_of["item"]), LIVE)
-        version = np.concatenate([held["version"].astype(np.int64), live])
-        past = Past(both["item"], both["time"], both["outcome"], version, np.concatenate([there, live == LIVE]))
-        return past, both["known"]
+        held, position, states_from, ring_from = np.zeros(0, shape.facts), np.zeros(0, np.int64), 0, 0
+        if found.facts is not None:
+            held = found.facts.facts.view(shape.facts).reshape(-1)
+            position = int(found.facts.first[0]) + np.arange(len(held))
+            states_from, ring_from = _states_from(found.facts, shape), int(found.facts.next[0]) - shape.capacity
+        names = ("item", "time", "outcome", "known")
+        tail = [getattr(found.tail, name) if found.tail else np.zeros(0, held[name].dtype) for name in names]
+        item, time, outcome, known = (np.concatenate([held[name], new]) for name, new in zip(names, tail, strict=True))
+        live = np.ones(len(tail[0]), bool)
+        version = np.concatenate([held["version"].astype(np.int64), np.where(live, LIVE, 0)])
+        past = Past(item, time, outcome, version, np.concatenate([position >= states_from, live]))
+        return past, known, np.concatenate([position >= ring_from, live])
 
-    def _seen(self, known: I64, at: int) -> Bool:
+    def _seen(self, known: I64, in_ring: Bool, at: int) -> Bool:
         """Which rows a target attends to: a window of all, or of those whose outcome is known, if a history filter reads it."""
-        hidden = self.run.data.history is not None
-        may = np.maximum.accumulate(known) <= at if hidden else np.ones(len(known), bool)
+        may = in_ring
+        if self.run.data.history is not None:
+            may = in_ring & (np.maximum.accumulate(np.where(in_ring, known, 0)) <= at)
         window = self.run.memory.window if self.run.model.layers else 0
         seen: Bool = may & (np.cumsum(may[::-1])[::-1] <= window)
         return seen

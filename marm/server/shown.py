@@ -39,8 +39,9 @@ class Row(Message):
     utc: str
     outcomes: dict[str, Outcome]
     """Of the tasks that histories carry, as a target at the time asked may know them."""
-    state: Literal["held", "missing", "live"]
-    """What its layers made of it: remembered, no longer there (a learned fall-back stands in), or made anew for each answer."""
+    state: Literal["held", "missing", "live", "facts"]
+    """What its layers made of it: remembered; no longer there, so that a learned fall-back stands in; made anew in each answer;
+    or nothing any more, where the ring has no room for it and only facts are kept."""
     age_steps: int | None
     """Steps of learning since a remembered row was made; null for a live one."""
 

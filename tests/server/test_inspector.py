@@ -126,6 +126,15 @@ def test_states_that_were_dropped_are_shown_as_missing(tmp_path: Path, start: St
     )
 
 
+def test_what_the_ring_has_no_room_for_is_shown_as_facts_alone(tmp_path: Path, start: Start) -> None:
+    world = write_world(tmp_path / "world", log_frame(users=2))
+    commands.train(run_over(world, memory={"url": "lmdb://memory"}), tmp_path / "run")
+    shown = timeline(start(tmp_path / "run"), "u1", limit=1000)
+    capacity, states = shown["memory"]["capacity"], [row["state"] for row in shown["rows"]]
+    assert states == ["held"] * capacity + ["facts"] * (shown["memory"]["events"] - capacity) and len(set(states)) == 2
+    assert shown["memory"]["facts"] == len(states) and shown["memory"]["depths"][0]["rows"] == capacity
+
+
 def test_an_item_is_shown_with_what_its_file_says(folder: Path, start: Start) -> None:
     server = start(folder)
     path = Path(server.server.run.data.path) / "items.parquet"
@@ -137,14 +146,21 @@ def test_an_item_is_shown_with_what_its_file_says(folder: Path, start: Start) ->
 
 
 @pytest.mark.parametrize(
-    "model", [{}, {"token_shift": True, "raw_rows": True}, {"task_layers": True}, {"memory_reads": False}]
+    ("model", "data"),
+    [
+        ({}, {}),
+        ({"token_shift": True, "raw_rows": True}, {"history": "click = 1", "feedback_delay": "delay"}),
+        ({"task_layers": True}, {"feedback_delay": "delay"}),
+        ({"memory_reads": False}, {}),
+        ({"layers": 1}, {}),
+    ],
 )
 def test_explained_predictions_are_those_of_rank_and_every_heads_weights_add_up_to_one(
-    tmp_path: Path, start: Start, model: dict
+    tmp_path: Path, start: Start, model: dict, data: dict
 ) -> None:
     world = write_world(tmp_path / "world")
     memory = {"url": "lmdb://memory", "codec": "float32"}
-    commands.train(run_over(world, memory=memory, model=model), tmp_path / "run")
+    commands.train(run_over(world, memory=memory, model=model, data=data), tmp_path / "run")
     server = start(tmp_path / "run", "serve.score=click * 2")
     server.post("/v1/events", {"events": [event(n) for n in range(3)]}, 202)
     for at in (NOW + 10, int(log_frame()["time"].median())):
@@ -157,7 +173,7 @@ def test_explained_predictions_are_those_of_rank_and_every_heads_weights_add_up_
         assert [row["item"] for row in found["rows"]] == [row["item"] for row in seen[::-1]]
         assert [row["state"] for row in found["rows"]] == [row["state"] for row in seen[::-1]]
         assert [row["outcomes"] for row in found["rows"]] == [row["outcomes"] for row in seen[::-1]]
-        assert len(found["layers"]) == 3 + bool(model.get("task_layers"))
+        assert len(found["layers"]) == model.get("layers", 3) + bool(model.get("task_layers"))
         for layer in found["layers"]:
             assert len(layer["heads"]) == 2
             for head in layer["heads"]:
@@ -165,6 +181,16 @@ def test_explained_predictions_are_those_of_rank_and_every_heads_weights_add_up_
                 assert sum(head["weights"]) + head["null"] == pytest.approx(1, abs=1e-5)
     if model.get("task_layers"):
         assert [layer["task"] for layer in found["layers"]] == [None, None, "click", "watch"]
+
+
+def test_a_model_without_layers_looks_at_nothing(tmp_path: Path, start: Start) -> None:
+    world = write_world(tmp_path / "world")
+    commands.train(run_over(world, memory={"url": "lmdb://memory"}, model={"layers": 0}), tmp_path / "run")
+    server = start(tmp_path / "run")
+    found = server.post("/v1/explain", {"user": "u1", "item": 4, "at": NOW})
+    assert found["layers"] == found["rows"] == [] and set(found["tasks"]) == {"click", "watch"}
+    shown = timeline(server, "u1")
+    assert len(shown["rows"]) > 3 and not any(row["seen"] for row in shown["rows"]) and shown["memory"]["depths"] == []
 
 
 def test_who_has_no_history_attends_to_the_null_row_alone(folder: Path, start: Start) -> None:

@@ -6,6 +6,7 @@ import { bytes, features, moment, outcome, share, weight, whole } from "./format
 const STATES = {
   held: ["remembered", "What the layers made of it is remembered"],
   missing: ["missing", "Its states are gone; a learned fall-back stands in"],
+  facts: ["facts", "So long ago that only facts are kept"],
   live: ["live", "Since the cut; run live for each answer"],
 };
 let shown = [];
@@ -14,7 +15,7 @@ let shown = [];
 export function showHistory(found, limit) {
   const tasks = Object.keys(found.rows[0]?.outcomes ?? {});
   const names = [["When (UTC)"], ["Item"], ["What it is"], ["Attention", "num"], ...tasks.map((task) => [task, "mid"]), ["State"], ["Age", "num"]];
-  shown = found.rows.map((row) => row);
+  shown = found.rows;
   by("rows").replaceChildren(caption(found), head(names), make("tbody", {}, ...found.rows.map((row) => line(row, tasks))));
   by("past-title").textContent = `History of user ${found.user}`;
   const events = found.memory.events + found.memory.tail;
@@ -52,13 +53,15 @@ export function markAttention(found) {
 }
 
 function showMemory({ memory, steps, cut }) {
+  const ages = (depth) => depth.age_steps?.map(whole).join(" / ") ?? "–";
   const depths = memory.depths.map((depth) => make("tr", {},
-    make("th", { scope: "row" }, depth.depth), ...[whole(depth.rows), whole(depth.missing), bytes(depth.bytes), ...(depth.age_steps ?? ["–", "–", "–"]).map((age) => (typeof age === "number" ? whole(age) : age))].map((cell) => make("td", { class: "num" }, cell))));
-  const names = [["Depth"], ["Rows", "num"], ["Missing", "num"], ["Size", "num"], ["Newest", "num"], ["Median", "num"], ["Oldest", "num"]];
+    make("th", { scope: "row" }, depth.depth),
+    ...[whole(depth.rows), whole(depth.missing), bytes(depth.bytes), ages(depth)].map((cell) => make("td", { class: "num" }, cell))));
+  const names = [["Depth"], ["Rows", "num"], ["Missing", "num"], ["Size", "num"], ["Age", "num"]];
   const fill = make("span", { class: "fill" }, bar(memory.fill), share(memory.fill));
   const pairs = [["Size", bytes(memory.bytes)], ["Ring", fill], ["Events remembered", whole(memory.events)],
     ["Facts kept", whole(memory.facts)], ["Rows with room for states", whole(memory.capacity)],
     ["Window of a target", whole(memory.window)], ["Since the cut, live", whole(memory.tail)], ["Cut", `${cut}, at step ${whole(steps)}`]];
-  const table = make("table", { class: "small" }, make("caption", {}, "Age in steps of learning since a row was made. Depth 0, the embedding, is made anew each time."), head(names), make("tbody", {}, ...depths));
+  const table = make("table", { class: "small" }, make("caption", {}, "Age: steps of learning since the newest, the median and the oldest row was made. Depth 0, the embedding, is made anew each time."), head(names), make("tbody", {}, ...depths));
   by("memory").replaceChildren(make("dl", { class: "facts" }, ...facts(pairs)), memory.depths.length ? make("div", { class: "scroll", role: "region", "aria-label": "Memory by depth", tabindex: "0" }, table) : "");
 }

@@ -118,18 +118,20 @@ class UserNames:
                 for key, text in frame.select("hash", "text").iter_rows()]  # fmt: skip
 
     def _refresh(self) -> None:
+        parts = []
         while self._read < len(self._log):
             high = min(self._read + _AT_ONCE, len(self._log))
             users = self._log.originals(self._read, high)["user"]
             self._number &= users.dtype.is_integer()
-            self._add(as_text(users))
+            parts.append(as_text(users.unique()))
             self._read = high
+        if parts:
+            self._add(pl.concat(parts))
 
     def _add(self, texts: pl.Series) -> None:
-        new = pl.DataFrame({"text": texts.unique()})
-        new = new.select(
-            pl.Series("hash", hash_text(new["text"])), "text", pl.col("text").str.to_lowercase().alias("folded")
-        )
+        new = pl.DataFrame({"text": texts}).unique()
+        new = new.with_columns(pl.Series("hash", hash_text(new["text"])), folded=pl.col("text").str.to_lowercase())
+        new = new.select(self._held.columns)
         self._held = pl.concat([self._held, new]).unique("hash", keep="first", maintain_order=True)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from marm.server import names
 from marm.server.inspector_app import _number
 from marm.server.shown import ExplainAnswer, StatusAnswer, TimelineAnswer, UsersAnswer
 from marm.train import run as commands
@@ -37,6 +38,16 @@ def test_users_are_found_by_a_part_of_their_id_whole_ones_first_and_at_random(fo
     drawn = users(server, random=5)
     assert len({one["user"] for one in drawn}) == 5 and {one["user"] for one in drawn} <= counts.keys()
     assert users(server, search="nobody") == []
+
+
+def test_users_are_each_found_once_however_the_log_is_read(
+    folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "_AT_ONCE", 7)
+    server = start(folder)
+    server.post("/v1/events", {"events": [event(1, "u1"), event(2, "u99")]}, 202)
+    found = [one["user"] for one in users(server, search="U")]
+    assert sorted(found) == sorted({*log_frame()["user"], "u99"})
 
 
 def test_a_user_who_came_since_the_cut_is_found_and_counted(folder: Path, start: Start) -> None:

@@ -114,7 +114,7 @@ class UserNames:
         return self._named(self._held[drawn])
 
     def _named(self, frame: pl.DataFrame) -> list[tuple[int, int | str]]:
-        return [(key, int(text) if self._number and _is_whole(text) else text)
+        return [(key, _number(text) if self._number else text)
                 for key, text in frame.select("hash", "text").iter_rows()]  # fmt: skip
 
     def _refresh(self) -> None:
@@ -135,8 +135,10 @@ class UserNames:
         self._held = pl.concat([self._held, new]).unique("hash", keep="first", maintain_order=True)
 
 
-def _is_whole(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
+def _number(text: str) -> int | str:
+    """A whole number that reads as this text, if there is one and JSON can hold it."""
+    digits = text.removeprefix("-")
+    return int(text) if digits.isdecimal() and len(digits) < 19 and str(int(text)) == text else text
 
 
 def _keep(kept: OrderedDict[int, Any], found: dict[int, Any]) -> None:

@@ -50,6 +50,23 @@ def test_users_are_each_found_once_however_the_log_is_read(
     assert sorted(found) == sorted({*log_frame()["user"], "u99"})
 
 
+def test_an_id_is_a_number_only_where_the_log_has_numbers_and_it_reads_the_same() -> None:
+    log = pl.DataFrame({"user": [7, -12]})
+
+    class Log:
+        def __len__(self) -> int:
+            return len(log)
+
+        def originals(self, low: int, high: int) -> pl.DataFrame:
+            return log[low:high]
+
+    users = names.UserNames(Log(), 100)  # type: ignore[arg-type]
+    users.told({1: "007", 2: "\u0663", 3: "9" * 30, 4: "u5", 5: 8})
+    assert {user for _, user in users.find("", 10)} == {7, -12, "007", "\u0663", "9" * 30, "u5", 8}
+    log = pl.DataFrame({"user": ["7", "007"]})
+    assert {user for _, user in names.UserNames(Log(), 100).find("7", 10)} == {"7", "007"}  # type: ignore[arg-type]
+
+
 def test_a_user_who_came_since_the_cut_is_found_and_counted(folder: Path, start: Start) -> None:
     server = start(folder)
     server.post("/v1/events", {"events": [event(1, "new one"), event(2, "new one")]}, 202)

@@ -158,6 +158,19 @@ def test_ids_are_text_and_never_markup(folder: Path, start: Start, visit: Open) 
     assert page.evaluate("window.broken") is None
 
 
+def test_ids_of_64_bits_stay_as_they_are(folder: Path, start: Start, visit: Open) -> None:
+    server, big = start(folder), 2**53 + 1
+    server.post("/v1/items", {"items": [{"item": big}]})
+    server.post("/v1/events", {"events": [event(1, "9007199254740995", item=big)]}, 202)
+    page = visit(server, "/#user=9007199254740995").page
+    expect(page.locator("#rows tbody th")).to_have_text([str(big)])
+    page.locator("#recommend").click()
+    with page.expect_request("**/v1/explain") as asked:
+        page.locator("#shown button", has_text=str(big)).click()
+    assert asked.value.post_data_json["item"] == str(big)
+    expect(page.locator("#why-title")).to_have_text(f"Why item {big}")
+
+
 def test_a_token_is_asked_for_once_and_kept_for_the_tab(folder: Path, start: Start, visit: Open) -> None:
     server = start(folder, token="secret")
     watched = visit(server)

@@ -29,9 +29,21 @@ async function reach(path, body, signal, token) {
 }
 
 async function read(response) {
-  const answer = await response.json().catch(() => ({ error: `The server answered ${response.status}.` }));
-  if (!response.ok) throw new Fault(answer.error);
-  return answer;
+  const text = await response.text();
+  if (response.ok) return JSON.parse(text, exact);
+  let why = `The server answered ${response.status}.`;
+  try {
+    why = JSON.parse(text).error ?? why;
+  } catch {
+    // What stands between here and the server may answer in its own way.
+  }
+  throw new Fault(why);
+}
+
+/** Ids of 64 bits do not fit a number of the browser: they stay as they are written, which is how ids compare. */
+function exact(name, value, { source } = {}) {
+  const lost = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
+  return lost && /^-?\d+$/.test(source ?? "") ? source : value;
 }
 
 /** Ask once, however many requests wait. */

@@ -17,7 +17,7 @@ from marm.engine.exposures import Exposures
 from marm.engine.heed import LIVE, Heeded, Past
 from marm.model.outcomes import OutcomeCodes
 from marm.nn.views import UNKNOWN
-from marm.server.names import ItemFeatures, ItemNames, UserNames, plain
+from marm.server.naming import ItemFeatures, ItemNames, UserNames, plain
 from marm.server.pipeline import Narrowed, Question
 from marm.server.served import Served
 from marm.server.server import Server

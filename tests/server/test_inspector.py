@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from marm.server import names
+from marm.server import naming
 from marm.server.inspector_app import _number
 from marm.server.shown import ExplainAnswer, StatusAnswer, TimelineAnswer, UsersAnswer
 from marm.train import run as commands
@@ -43,7 +43,7 @@ def test_users_are_found_by_a_part_of_their_id_whole_ones_first_and_at_random(fo
 def test_users_are_each_found_once_however_the_log_is_read(
     folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "_AT_ONCE", 7)
+    monkeypatch.setattr(naming, "_AT_ONCE", 7)
     server = start(folder)
     server.post("/v1/events", {"events": [event(1, "u1"), event(2, "u99")]}, 202)
     found = [one["user"] for one in users(server, search="U")]
@@ -60,11 +60,11 @@ def test_an_id_is_a_number_only_where_the_log_has_numbers_and_it_reads_the_same(
         def originals(self, low: int, high: int) -> pl.DataFrame:
             return log[low:high]
 
-    users = names.UserNames(Log(), 100)  # type: ignore[arg-type]
+    users = naming.UserNames(Log(), 100)  # type: ignore[arg-type]
     users.told({1: "007", 2: "\u0663", 3: "9" * 30, 4: "u5", 5: 8})
     assert {user for _, user in users.find("", 10)} == {7, -12, "007", "\u0663", "9" * 30, "u5", 8}
     log = pl.DataFrame({"user": ["7", "007"]})
-    assert {user for _, user in names.UserNames(Log(), 100).find("7", 10)} == {"7", "007"}  # type: ignore[arg-type]
+    assert {user for _, user in naming.UserNames(Log(), 100).find("7", 10)} == {"7", "007"}  # type: ignore[arg-type]
 
 
 def test_a_user_who_came_since_the_cut_is_found_and_counted(folder: Path, start: Start) -> None:

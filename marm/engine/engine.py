@@ -39,6 +39,7 @@ class Share:
     """(U + B + X, D), the leaf that takes the table's gradient."""
     bags: list[Bag]
     recalled: Recalled
+    layout: Layout
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Engine:
             before += side.count
         embedded = self.table.lookup(bags, total)
         embedded.requires_grad_(torch.is_grad_enabled())
-        return Share(queries, self.model(embedded, passed), embedded, bags, recalled)
+        return Share(queries, self.model(embedded, passed), embedded, bags, recalled, layout)
 
     def _recall(self, batch: Batch) -> Recalled:
         """The window and the row before it for token shift; the whole ring where rows may be hidden at its newest end."""
@@ -166,7 +167,7 @@ class Engine:
         logged = np.empty((len(query), len(self._logged)), np.uint64)
         ids[of_query], logged[of_query] = batch.item[query[of_query]], batch.item_columns[query[of_query]]
         row = layout.sample[~of_query]
-        source = _row_source(layout, row, recalled, batch)
+        source = row_source(layout, row, recalled, batch)
         ids[~of_query], logged[~of_query] = source
         return ids, logged
 
@@ -195,7 +196,7 @@ def _pad(column: I64, extra: int) -> I64:
     return np.concatenate([column, np.zeros(extra, np.int64)]) if extra else column
 
 
-def _row_source(layout: Layout, row: I64, recalled: Recalled, batch: Batch) -> tuple[U64, U64]:
+def row_source(layout: Layout, row: I64, recalled: Recalled, batch: Batch) -> tuple[U64, U64]:
     """Item and logged columns of rows of the layout: recalled ones, in order, and live ones, which are queries."""
     made = (layout.state_of_row < 0) & (layout.state_of_row != Pass.MISSING)
     ids = np.empty(len(made), np.uint64)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from marm.nn.dense import dense, is_steady
 from marm.nn.fused import FusedAttention
 from marm.nn.operands import Operands, code_spans
-from marm.nn.plain import folded, projected, rows_of
+from marm.nn.plain import folded, projected, rows_of, weights
 from marm.nn.views import GAPS, RANKS
 from marm.types import I64
 
@@ -60,20 +60,28 @@ class TargetAttention(nn.Module):
                 groups = ops.views.shared(self.width)
                 if groups:
                     return self._by_view(target_QD, live, extra, ops, groups)
-        # The product of two projections first: one matrix for each head, whatever the number of targets.
-        fold = torch.einsum("hkd,hke->dhe", self.query, self.key).reshape(self.width, -1) / self._root()
-        q_QHD = dense(target_QD, fold).view(-1, self.heads, self.width)
-        beside = [_each(q_QHD, side) for side in self.beside]
         codes = self._codes()
-        tab = self._tab(q_QHD, beside, codes)
+        q_QSHD, tab = self._folded_queries(target_QD, codes)
         unfold = torch.einsum("hkd,hke->hde", self.value, self.out)
         if way == "projected":
             value_QD, bins = self._projected(target_QD, live, extra, ops, tab, codes, unfold)
         else:
             attend = FusedAttention.apply if way == "fused" else folded
-            context, bins = attend(torch.stack([q_QHD, *beside], 1), tab, live, extra, ops)
+            context, bins = attend(q_QSHD, tab, live, extra, ops)
             value_QD = self._value(context, bins, codes, unfold)
         return value_QD, self._heard(bins)
+
+    def heed(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> Tensor:
+        """The weights that ``read`` sums by, adding up to 1: (Q, H, N + 1), oldest row of the view first, the null row last."""
+        return weights(*self._folded_queries(target_QD, self._codes()), live, extra, ops)
+
+    def _folded_queries(self, target_QD: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries on the rows' side of the key projection, one for each stream of rows (Q, S, H, D), and what codes add."""
+        # The product of two projections first: one matrix for each head, whatever the number of targets.
+        fold = torch.einsum("hkd,hke->dhe", self.query, self.key).reshape(self.width, -1) / self._root()
+        q_QHD = dense(target_QD, fold).view(-1, self.heads, self.width)
+        beside = [_each(q_QHD, side) for side in self.beside]
+        return torch.stack([q_QHD, *beside], 1), self._tab(q_QHD, beside, codes)
 
     def _by_view(
         self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands, groups: list[I64]

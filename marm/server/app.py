@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from marm import errors
 from marm.server.http import App, Gate
+from marm.server.inspector_app import add_inspector
 from marm.server.messages import (
     EventsAnswer,
     EventsRequest,
@@ -50,6 +51,7 @@ def make_app(server: Server, token: str | None = None, quiet: bool = False) -> A
     _add_answers(app, server)
     _add_told(app, server)
     _add_state(app, server)
+    add_inspector(app, server)
     return Gate(app, server.metrics, token, server.run.serve.most_body, quiet)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
+from marm.server.files import PATHS
 from marm.server.metrics import Metrics
 
 Scope = MutableMapping[str, Any]
@@ -16,8 +17,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_OPEN = {"/healthz", "/readyz"}
-"""Asked by machines that hold no token."""
+_OPEN = {"/healthz", "/readyz", *PATHS}
+"""Asked by machines that hold no token; and the inspector's page, which asks for one."""
 _SLOW = 10.0
 """Seconds in which a body must arrive."""
 
@@ -96,9 +97,8 @@ class Gate:
 
     def _note(self, scope: Scope, told: dict[str, int], seconds: float) -> None:
         route = scope.get("route")
-        path = getattr(route, "path", None) or "other"
-        self._metrics.requests.labels(path, told["status"]).inc()
-        self._metrics.seconds.labels(path).observe(seconds)
+        path = getattr(route, "path_format", None) or "other"
+        self._metrics.note(path, told["status"], seconds)
         if self._quiet:
             return
         line = {

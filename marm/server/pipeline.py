@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, Protocol
 
 import numpy as np
@@ -135,22 +136,14 @@ class Pipeline:
         served = self.served
         narrowed = [self._narrowed(question, served) for question in questions]
         begun = time.perf_counter()
-        tails = [self.tails.of(q.user, q.at, served.since, served.learned, served.waiting) for q in questions]
+        tails = [self.tail_of(question, served) for question in questions]
         asked = [at for at, found in enumerate(narrowed) if len(found.candidates)]
         scores = np.zeros((0, len(self._tasks)), np.float32)
         failed: dict[int, str] = {}
         if asked:
-            batch = self._batch(
+            batch, places = self.lay_out(
                 [questions[at] for at in asked], [narrowed[at] for at in asked], [tails[at] for at in asked]
             )
-            live = [(i, tail) for i, at in enumerate(asked) if (tail := tails[at]) is not None]
-            places = np.arange(len(batch))
-            if live:
-                joined = live[0][1]
-                for _, tail in live[1:]:
-                    joined = join(joined, tail)
-                segment = np.repeat([i for i, _ in live], [len(tail) for _, tail in live])
-                batch, places = with_tails(batch, joined, segment)
             made, failed = served.attend(batch)
             scores = made[places]
         ms = _ms(begun)
@@ -161,6 +154,21 @@ class Pipeline:
             level = failed.get(question.user) if len(found.candidates) else None
             out.append(self._ordered(question, found, scores[begin:end], ms, len(tail) if tail else 0, level))
         return out
+
+    def tail_of(self, question: Question, served: Served) -> Exposures | None:
+        """What the user did that this cut has not in memory, as of the question's time."""
+        return self.tails.of(question.user, question.at, served.since, served.learned, served.waiting)
+
+    def lay_out(
+        self, questions: list[Question], found: list[Narrowed], tails: list[Exposures | None]
+    ) -> tuple[Batch, I64]:
+        """One batch of the candidates of all questions, each after its user's live tail, and their places in it."""
+        batch = self._batch(questions, found, tails)
+        live = [(i, tail) for i, tail in enumerate(tails) if tail is not None]
+        if not live:
+            return batch, np.arange(len(batch))
+        segment = np.repeat([i for i, _ in live], [len(tail) for _, tail in live])
+        return with_tails(batch, reduce(join, [tail for _, tail in live]), segment)
 
     def _narrowed(self, question: Question, served: Served) -> Narrowed:
         if question.candidates is None:
@@ -209,14 +217,19 @@ class Pipeline:
     def _ordered(
         self, question: Question, found: Narrowed, scores: F32, ms: float, tail: int, level: str | None
     ) -> Answer:
-        tasks = {name: scores[:, t] for t, name in enumerate(self._tasks)}
-        score = self._score(tasks) if self._score and len(scores) else scores[:, 0].astype(np.float64)
+        score = self.score_of(scores)
         order = np.argsort(-score, kind="stable")
         k = len(order) if question.k is None else min(question.k, len(order))
         order = self._diverse(found.candidates, order, k)[:k]
         stages = [*found.stages, Stage("ranking", len(found.candidates), len(order), ms)]
         names = [found.names[at] for at in order.tolist()]
         return Answer(names, score[order], scores[order], self.served.number, stages, tail, level)
+
+    def score_of(self, scores: F32) -> F64:
+        """What the final order goes by (k,), of predictions (k, T)."""
+        if not self._score or not len(scores):
+            return scores[:, 0].astype(np.float64)
+        return self._score({name: scores[:, t] for t, name in enumerate(self._tasks)})
 
     def _diverse(self, items: U64, order: I64, k: int) -> I64:
         """At most so many items of one value of a category among the first k; what has none is never too much."""

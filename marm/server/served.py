@@ -10,6 +10,7 @@ from marm.config import RunConfig
 from marm.data.inbox import Position
 from marm.engine.batch import Batch
 from marm.engine.exposures import Exposures, from_events, join
+from marm.engine.heed import Heeded
 from marm.model.outcomes import OutcomeCodes
 from marm.server.guard import AtHand, Guard
 from marm.store import Store, open_store
@@ -40,11 +41,17 @@ class Served:
 
     def attend(self, batch: Batch) -> tuple[F32, dict[int, str]]:
         """Predictions (Q, T), and of the users that could not be read whether raw history stood in (``raw``, ``none``)."""
-        scores = self.scorer.attend(batch)
+        return self.scorer.attend(batch), self._failed(batch)
+
+    def heed(self, batch: Batch, query: int) -> tuple[Heeded, F32, dict[int, str]]:
+        """What one query of a batch of one user attends to, its predictions (T,), and users as ``attend`` has them."""
+        return *self.scorer.heed(batch, query), self._failed(batch)
+
+    def _failed(self, batch: Batch) -> dict[int, str]:
         failed = {user: level for user in batch.users.tolist() if (level := self.guard.failed.get(user))}
         if failed:
             self._forget(np.array(list(failed), np.uint64))
-        return scores, failed
+        return failed
 
     def _forget(self, users: U64) -> None:
         """Let go of what was made up, so that the next request reads anew."""

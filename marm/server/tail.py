@@ -121,6 +121,14 @@ class Tails:
             at -= 1
         self._users[told.user] = (*held[:at], told, *held[at:])[-self.most :]
 
+    def of_user(self, user: int) -> tuple[Told, ...]:
+        """All that is kept of a user, oldest first."""
+        return self._users.get(user, ())
+
+    def users(self) -> dict[int, Any]:
+        """Every user who has events here, as whoever told of them named it."""
+        return {user: held[-1].row.user for user, held in list(self._users.items()) if held}
+
     def find(self, user: int, event_id: str) -> Told | None:
         """A user's event by its id."""
         return next((told for told in self._users.get(user, ()) if told.row.event_id == event_id), None)

@@ -18,6 +18,7 @@ from marm.data.source import scan
 from marm.data.stream import EventLog
 from marm.data.trouble import Chunk
 from marm.engine.batch import Batch
+from marm.engine.heed import Heeded, heed
 from marm.engine.live import moments
 from marm.errors import DataError, DiskError
 from marm.store.slots import SlotMap
@@ -107,6 +108,15 @@ class Scorer:
             logit_QT = self.engine.attend(batch).logit_QT
             scores: F32 = self.engine.model.predict(logit_QT.float()).cpu().numpy()
         return scores
+
+    def heed(self, batch: Batch, query: int) -> tuple[Heeded, F32]:
+        """What one query of a batch of one user attends to, and its predictions (T,)."""
+        self._step += 1
+        with torch.no_grad():
+            self.engine.memory.admit(batch.users, self._step)
+            heeded = heed(self.engine, batch, query)
+            scores: F32 = self.engine.model.predict(heeded.logit_QT.float()).cpu().numpy()
+        return heeded, scores[query]
 
     def _times(self, chunk: Chunk) -> I64:
         if self.run.data.time not in chunk.frame.columns:

@@ -29,7 +29,9 @@ from marm.server.worker import Busy
 _FAULTS: dict[int | str, dict[str, Any]] = {
     400: {"model": Fault, "description": "No JSON"},
     401: {"model": Fault, "description": "No token, or a wrong one"},
+    408: {"model": Fault, "description": "The body took too long to arrive"},
     413: {"model": Fault, "description": "The body is too large"},
+    415: {"model": Fault, "description": "The body is not said to be JSON"},
     422: {"model": Fault, "description": "The request, or a row of it, cannot be taken"},
     503: {"model": Fault, "description": "Too many requests wait, or the disk refuses"},
 }

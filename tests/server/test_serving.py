@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import time
@@ -15,9 +16,11 @@ from marm.config import load_run
 from marm.data import inbox
 from marm.data.inbox import Position
 from marm.errors import SettingError
+from marm.server.server import warm_up
 from tests.server.running import Running
 
 Start = Callable[..., Running]
+JSON = {"content-type": "application/json"}
 NOW = 1_600_500_000
 RANK = {"user": "u1", "candidates": [1, 2, "3", "never seen"], "at": NOW + 1000}
 
@@ -162,8 +165,24 @@ def test_limits_hold(folder: Path, start: Start) -> None:
     assert "serve.most_k" in server.post("/v1/recommend", {"user": 1, "k": 6}, 422)["error"]
     assert "serve.most_events" in server.post("/v1/events", {"events": [event(n) for n in range(3)]}, 422)["error"]
     assert "serve.most_body" in server.post("/v1/rank", {"user": "x" * 3000, "candidates": []}, 413)["error"]
-    streamed = server.client.post("/v1/rank", content=(b"x" * 100 for _ in range(50)))
+    streamed = server.client.post("/v1/rank", content=(b"x" * 100 for _ in range(50)), headers=JSON)
     assert streamed.status_code == 413
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""])
+def test_a_body_that_is_not_said_to_be_json_is_refused_and_the_remedy_named(
+    folder: Path, start: Start, kind: str
+) -> None:
+    answer = start(folder).client.post("/v1/rank", content=json.dumps(RANK), headers={"content-type": kind})
+    assert answer.status_code == 415 and "application/json" in answer.json()["error"]
+
+
+def test_the_first_request_of_a_user_with_a_tail_finds_everything_compiled(folder: Path, start: Start) -> None:
+    server = start(folder)
+    warm_up(server.server)
+    assert len(server.server.tails) == 0
+    server.post("/v1/events", {"events": [event(1)]}, 202)
+    assert server.post("/v1/rank", RANK)["trace"]["tail"] == 1
 
 
 def test_a_token_is_asked_for(folder: Path, start: Start) -> None:

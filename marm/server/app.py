@@ -7,6 +7,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 
 from marm import errors
 from marm.server.http import App, Gate
@@ -18,6 +19,7 @@ from marm.server.messages import (
     ItemsRequest,
     RankAnswer,
     RankRequest,
+    Readiness,
     RecommendRequest,
     RetrieveRequest,
 )
@@ -176,14 +178,14 @@ def _add_state(app: FastAPI, server: Server) -> None:
         """Whether the process is alive."""
         return {"status": "alive"}
 
-    @app.get("/readyz")
+    @app.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness, "description": "It cannot"}})
     async def readyz() -> Response:
         """Whether it answers as it should: 503 where answers would be degraded."""
         why = server.ready()
         body = {"status": why or "ready", "cut": server.served.number}
         return Response(orjson.dumps(body), 503 if why else 200, media_type="application/json")
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Counts and times, as Prometheus reads them."""
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")

@@ -63,8 +63,7 @@ class Server:
 
     def _open(self) -> Served:
         served = Served(self.folder, self.run, self._at_hand, self.metrics.failures.inc)
-        if self.catalogue.side is not None:
-            served.scorer.engine.show_items(self.catalogue.side)
+        served.show_items(self.catalogue.side)
         return served
 
     def _answer(self, questions: Sequence[Question]) -> list[Answer | Exception]:
@@ -80,8 +79,7 @@ class Server:
 
     def show_items(self) -> None:
         """After items were told; on the thread that scores."""
-        if self.catalogue.side is not None:
-            self.served.scorer.engine.show_items(self.catalogue.side)
+        self.served.show_items(self.catalogue.side)
 
     def _watch(self) -> None:
         """Look for a newer cut, open it beside the one that answers, and let it take over between two passes."""
@@ -139,6 +137,7 @@ def warm_up(server: Server) -> None:
         for shown in (items, items[:1]):
             names = list(range(len(shown)))
             server.pipeline.answer([Question(user, now, context, user_columns, 1, shown, names)])
+        server.pipeline.answer([Question(user, now, context, user_columns, 1)])
     server.tails.prune(Position(), {one.row.event_id for one in told})
 
 

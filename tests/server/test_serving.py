@@ -97,6 +97,7 @@ def test_what_was_answered_with_202_is_there_after_a_restart(folder: Path, start
         ({"user": None, "item": None, "outcomes": {}}, "events[1]: e9 was not told yet"),
         ({"at": "yesterday"}, "events[1]: at = 'yesterday' is no time"),
         ({"at": 9e9}, "is in the future"),
+        ({"at": 1e308}, "is no time"),
     ],
 )
 def test_a_bad_row_is_named_and_nothing_of_its_request_is_taken(

@@ -1,9 +1,8 @@
 """Rows that come after a log was prepared, served or in files: in the log's own columns, then by the code that prepared it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -26,8 +25,7 @@ ROW = "__row"
 _GROUPS: tuple[Group, ...] = ("item", "user", "context")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """An event as it was served: ids, time and columns as in the log."""
 
     event_id: str
@@ -130,6 +128,8 @@ class LiveLog:
 
     def _ids(self, column: str, values: list[Any]) -> tuple[pl.Series, Bool]:
         """Ids in the log's type if all of them fit, else as text: they compare as text either way."""
+        if set(map(type, values)) == {str} and self._types[column] == pl.String:
+            return pl.Series(column, values, dtype=pl.String), np.zeros(len(values), bool)
         whole = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
         text = pl.Series(column, [v if v is None or isinstance(v, str) else str(v) for v in whole], dtype=pl.String)
         typed = text.cast(self._types[column], strict=False)

@@ -4,7 +4,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +225,7 @@ class Feedback:
         told = self._tails.find(known[0], event_id) if known else None
         if told is None:
             return
-        row = replace(told.row, values={**told.row.values, **outcomes})
+        row = told.row._replace(values={**told.row.values, **outcomes})
         seen, _, bad = self._reader.read([row])
         if not bad and len(seen):
             self._tails.amend(told, Told(told.place, row, seen, 0))
@@ -258,7 +258,7 @@ class Feedback:
         if record["kind"] == "outcomes":
             if event_id in rows:
                 at, row = rows[event_id]
-                rows[event_id] = (at, replace(row, values={**row.values, **outcomes}))
+                rows[event_id] = (at, row._replace(values={**row.values, **outcomes}))
         elif place >= now.since and event_id not in now.learned:
             rows.setdefault(event_id, (place, row_of(record)))
         self._ids[event_id] = (held[0], held[1] | _digest(outcomes))

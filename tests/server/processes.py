@@ -60,7 +60,8 @@ def children(pid: int) -> dict[str, int]:
     found = {}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         words = Path(f"/proc/{child}/cmdline").read_text().split("\0")
-        found[words[words.index("marm") + 1]] = int(child)
+        if "marm" in words:  # else it has just begun, or just ended
+            found[words[words.index("marm") + 1]] = int(child)
     return found
 
 

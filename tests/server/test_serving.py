@@ -116,8 +116,18 @@ def test_what_is_older_than_memory_goes_aside_and_is_counted(folder: Path, start
     server = start(folder)
     answer = server.post("/v1/events", {"events": [event(1, at=1_600_000_001), event(2)]}, 202)
     assert (answer["accepted"], answer["late"]) == (1, 1)
-    assert (folder / "inbox" / "late.ndjson").read_text().count("\n") == 1
+    assert server.post("/v1/rank", RANK)["trace"]["tail"] == 1
     assert 'marm_events_total{what="late"} 1.0' in server.client.get("/metrics").text
+    server.stop()
+    again = start(folder)
+    assert again.post("/v1/rank", RANK)["trace"]["tail"] == 1
+    assert again.post("/v1/events", {"events": [event(1, at=1_600_000_001)]}, 202)["duplicates"] == 1
+    again.stop()
+    words = [sys.executable, "-m", "marm", "follow", str(folder), "--until-idle", "0", "--quiet"]
+    sets = [word for one in ("wait=0", "gather=0") for word in ("--set", f"follow.{one}")]
+    subprocess.run([*words, *sets], check=True, timeout=60, capture_output=True)
+    (aside,) = (folder / "late.ndjson").read_text().splitlines()
+    assert json.loads(aside)["why"] == "late" and json.loads(json.loads(aside)["record"])["event_id"] == "e1"
 
 
 def test_items_are_added_changed_and_withdrawn_from_the_next_answer_on(folder: Path, start: Start) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from marm.data import inbox
 from marm.data.grow import Grower
 from marm.data.inbox import InboxWriter
 from marm.data.prepare import prepare
@@ -236,6 +237,22 @@ def test_cuts_come_at_their_interval(whole, run):
     put(run, records[20:])
     follow(run, quick(run, cut_every=1000), until_idle=0)
     assert Cut(run).number >= before + 2
+
+
+def test_files_of_the_inbox_go_once_every_kept_cut_holds_them_and_they_are_old(whole, run, monkeypatch):
+    monkeypatch.setattr(inbox, "ROTATE_AT", 2000)
+    records, seen = rest(whole), []
+    for part in (records[:20], records[20:30], records[30:40]):
+        put(run, part)
+        follow(run, quick(run, keep=0), until_idle=0)
+        seen.append(inbox.begin_of(run / "inbox").file)
+    # A file for each part; the cut before the newest may still be the one to go on from.
+    assert seen == [1, 1, 2]
+    put(run, records[:40])
+    result = follow(run, quick(run, keep=1000), until_idle=0)
+    assert result["events"] == 0 and result["counts"]["duplicate"] == len(event_ids(run))
+    assert inbox.begin_of(run / "inbox").file == seen[2]
+    assert len(event_ids(run)) == len(set(event_ids(run))) == counts(run)["events"] > 20
 
 
 def test_a_run_that_was_interrupted_in_training_is_finished_first(whole, run):

@@ -67,7 +67,9 @@ def test_every_answer_is_one_that_the_openapi_promises(running: Running, soak: C
             asked += 1
             answer = case.call(timeout=PATIENCE)
             assert answer.status_code in (501, 503) or answer.status_code < 500, case.as_curl_command()
-            case.validate_response(answer, checks=CHECKS)
+            # A body that is too large is refused unread, whatever it holds; schemathesis does not count that as a refusal.
+            excluded = [negative_data_rejection] if answer.status_code == 413 else []
+            case.validate_response(answer, checks=[check for check in CHECKS if check not in excluded])
 
         ask()
     assert running.client.get("/healthz").status_code == 200

@@ -10,11 +10,12 @@ from marm.config import ModelConfig, TaskConfig
 from marm.model.features import DenseFeatures
 from marm.model.inputs import Pass
 from marm.model.outcomes import OutcomeCodes
+from marm.model.pace import Pace
 from marm.model.stack import TargetAttentionStack
 from marm.nn.blocks import Experts, Heads, row_norm
 from marm.nn.dense import dense, fill
 
-LOUD = 10.0
+LOUD = 3.0
 """Factor of the shortest way from outcomes of similar rows to a logit: it is learned this much faster than all else."""
 
 
@@ -51,10 +52,10 @@ class Ranker(nn.Module):
         self.stack = TargetAttentionStack(config, codes, codec, aside)
         self.remembered = remembered_depths(config, store_top)
         heard = len(self.stack.layers) * config.heads * (codes.shape[1] + 1)
-        inputs = config.width * (4 + 2 * len(self.stack.layers)) + heard
+        self.pace = Pace(config.width, len(tasks)) if config.layers and config.time_gap else None
+        inputs = config.width * (4 + 2 * len(self.stack.layers) + bool(self.pace)) + heard
         self.experts = Experts(inputs, config.tower, config.experts, len(tasks))
         self.heads = Heads(config.tower + (config.width if aside else 0), len(tasks))
-        self.wide = nn.Parameter(torch.randn(len(tasks), 3 * config.width) * 0.1)
         self.hear = nn.Parameter(torch.zeros(heard, len(tasks)))
         self._binary: Tensor
         self._weight: Tensor
@@ -62,38 +63,42 @@ class Ranker(nn.Module):
         self.register_buffer("_weight", torch.tensor([t.weight for t in tasks.values()]), persistent=False)
 
     def forward(self, embedded: Tensor, batch: Pass) -> Output:
-        """Score a pass; ``embedded`` (U + B + X, D): what the table holds for its items, users and contexts."""
-        counts = [batch.items.count, batch.users.count, batch.contexts.count]
-        item_UD, user_BD, context_XD = (
-            self.dense[scope](part, side.dense)
-            for scope, part, side in zip(
-                ("item", "user", "context"),
-                torch.split(embedded, counts),
-                (batch.items, batch.users, batch.contexts),
-                strict=True,
-            )
-        )
-        made = self.stack(item_UD, batch)
+        """Score a pass; ``embedded`` (U + B + X, D + T): embeddings of its items, users and contexts, then their biases."""
+        vectors, biases = torch.split(embedded, [self.config.width, len(self.tasks)], 1)
+        item_UD, user_BD, context_XD = self._with_dense(vectors, batch)
         device = embedded.device
         item, segment, context = (
             torch.from_numpy(at).to(device)
             for at in (batch.item_of_query, batch.segment_of_query, batch.context_of_query)
         )
-        sides = [user_BD[segment], context_XD[context]]
+        made = self.stack(item_UD, batch)
+        of_item, of_user, of_context = torch.split(biases, self._counts(batch))
+        logit_QT = of_item[item] + of_user[segment] + of_context[context]
         target = row_norm(item_UD[item])
-        parts = [row_norm(part) for part in [*made.states, *sides]]
+        parts = [row_norm(part) for part in [*made.states, user_BD[segment], context_XD[context]]]
         # What the target has in common with its history and its user, which a perceptron finds only slowly.
         crossed = [target * part for part in parts[:-1]]
-        mixed_QTN = self.experts(torch.cat([target, *parts, *crossed, *made.heard], 1))
+        inputs = [target, *parts, *crossed, *made.heard]
+        if self.pace:
+            pace_QD, bias_QT = self.pace(batch.views)
+            inputs, logit_QT = [*inputs, pace_QD], logit_QT + bias_QT
+        if made.heard:
+            logit_QT = logit_QT + LOUD * dense(torch.cat(made.heard, 1), self.hear)
+        mixed_QTN = self.experts(torch.cat(inputs, 1))
         if made.aside:
             mixed_QTN = torch.cat([mixed_QTN, torch.stack([row_norm(a) for a in made.aside], 1)], 2)
         kept = [self.stack.coded(state) for state in made.states[: self.remembered]]
         state = torch.stack(kept, 1) if kept else item_UD.new_zeros(len(item), 0, self.config.width)
-        linear_QTD = torch.cat([item_UD[item], *sides], 1).unsqueeze(1) * self.wide
-        logit_QT = self.heads(mixed_QTN) + linear_QTD.sum(2)
-        if made.heard:
-            logit_QT = logit_QT + LOUD * dense(torch.cat(made.heard, 1), self.hear)
-        return Output(logit_QT, state)
+        return Output(logit_QT + self.heads(mixed_QTN), state)
+
+    def _counts(self, batch: Pass) -> list[int]:
+        return [batch.items.count, batch.users.count, batch.contexts.count]
+
+    def _with_dense(self, vectors: Tensor, batch: Pass) -> list[Tensor]:
+        """Embeddings of items, users and contexts with their dense columns added."""
+        scopes = zip(self.dense.values(), (batch.items, batch.users, batch.contexts), strict=True)
+        parts = torch.split(vectors, self._counts(batch))
+        return [layer(part, side.dense) for part, (layer, side) in zip(parts, scopes, strict=True)]
 
     def loss(self, logit_QT: Tensor, label_QT: Tensor) -> Tensor:
         """Cross-entropy or Huber loss, summed over queries and observed outcomes, by task weight."""

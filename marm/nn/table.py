@@ -1,7 +1,9 @@
-"""One table for all ids, of a fixed number of rows: an id's embedding is the sum of the two rows that it hashes to.
+"""One table for all ids, of a fixed number of rows: what an id has is the sum of the two rows that it hashes to.
 
-Stateless, so that ranks, restarts and new ids agree: two ids share an embedding only if both probes collide. Learned by
-row-wise Adagrad (one accumulator a row; Duchi et al. 2011, as in DLRM): a step touches only the rows of its pass.
+Stateless, so that ranks, restarts and new ids agree: two ids share what they have only if both probes collide. A row is an
+embedding, learned by row-wise Adagrad (one accumulator a row; Duchi et al. 2011, as in DLRM), and a bias for each task,
+learned as a running estimate is: by its gradient over the squares of all gradients so far. A step touches only the rows of
+its pass.
 """
 
 from dataclasses import dataclass
@@ -18,6 +20,15 @@ from marm.types import F32, I64, U64
 
 FLOOR = 0.1
 """Added to a row's accumulator: without it a row's first step is as long for a stray gradient as for a real one."""
+
+PRIOR = 10.0
+"""Added to a bias's accumulator: so many squared gradients say that it is zero."""
+
+MEMORY = 500.0
+"""Most that a bias's accumulator counts: what is far in the past no longer holds it."""
+
+BIAS = 20.0
+"""Rate of biases, as a multiple of the table's."""
 
 
 @dataclass(frozen=True)
@@ -106,34 +117,44 @@ def _add_gradient(keys, offsets, weights, gradient, rows, share, shares, place, 
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _adagrad(table, square, touched, total, place, rate, floor):  # type: ignore[no-untyped-def]
+def _step(table, square, touched, total, place, width, rate):  # type: ignore[no-untyped-def]
     for i in range(len(touched)):
         row = touched[i]
         place[row] = -1
         mean_square = np.float32(0.0)
-        for d in range(table.shape[1]):
+        for d in range(width):
             mean_square += total[i, d] * total[i, d]
-        square[row] += mean_square / table.shape[1]
+        square[row, 0] += mean_square / width
         if mean_square > 0:
-            step = rate / np.sqrt(square[row] + floor)
-            for d in range(table.shape[1]):
+            step = rate / np.sqrt(square[row, 0] + np.float32(FLOOR))
+            for d in range(width):
                 table[row, d] -= step * total[i, d]
+        for b in range(1, square.shape[1]):
+            slope = total[i, width + b - 1]
+            square[row, b] = min(square[row, b] + slope * slope, np.float32(MEMORY))
+            table[row, width + b - 1] -= rate * np.float32(BIAS) * slope / (square[row, b] + np.float32(PRIOR))
 
 
 class HashTable:
-    """(rows, D) of weights and their accumulators; no module: its gradient is sparse and its step is its own."""
+    """Weights (rows, D + biases) and accumulators; no module: its gradient is sparse and its step is its own."""
 
-    def __init__(self, rows: int, width: int, seed: int, device: torch.device, scale: float = 0.05) -> None:
+    def __init__(
+        self, rows: int, width: int, seed: int, device: torch.device, scale: float = 0.02, biases: int = 0
+    ) -> None:
+        """Embeddings begin at random by ``scale``, biases at zero."""
         generator = torch.Generator().manual_seed(seed)
-        self.weight = (torch.randn(rows, width, generator=generator) * scale).to(device)
-        self.square = torch.zeros(rows, device=device)
+        drawn = torch.randn(rows, width, generator=generator) * scale
+        self.width = width
+        self.weight = torch.cat([drawn, torch.zeros(rows, biases)], 1).to(device)
+        self.square = torch.zeros(rows, 1 + biases, device=device)
+        """Of the embedding, then of each bias."""
         self._place: I64 = np.full(rows, -1, np.int64)
 
     def __len__(self) -> int:
         return len(self.weight)
 
     def lookup(self, bags: list[Bag], outputs: int) -> Tensor:
-        """The sum of the bags for each output: (N, D), without gradient."""
+        """The sum of the bags for each output: (N, D + biases), without gradient."""
         out = torch.zeros(outputs, self.weight.shape[1], device=self.weight.device)
         for bag in bags:
             if self.weight.is_cuda:
@@ -143,12 +164,12 @@ class HashTable:
         return out
 
     def learn(self, parts: list[tuple[Bag, Tensor]], rate: float, shares: int = 1) -> None:
-        """One step of row-wise Adagrad from bags and the gradients (N, D) of their outputs: each row is updated once.
+        """One step from bags and the gradients (N, D + biases) of their outputs: each row is updated once.
 
         ``shares``: rows are dealt out to so many threads; the result is the same for any number.
         """
         if self.weight.is_cuda:
-            _learn_torch(self.weight, self.square, parts, rate)
+            _learn_torch(self.weight, self.square, parts, self.width, rate)
             return
         arrays = [(bag.keys, bag.offsets, bag.weights, gradient.numpy()) for bag, gradient in parts]
         side_by_side([partial(self._learn_share, arrays, rate, share, shares) for share in range(shares)])
@@ -161,11 +182,11 @@ class HashTable:
         for part in parts:
             used = _add_gradient(*part, rows, share, shares, self._place, touched, used, total)
         weight, square = self.weight.numpy(), self.square.numpy()
-        _adagrad(weight, square, touched[:used], total, self._place, np.float32(rate), np.float32(FLOOR))
+        _step(weight, square, touched[:used], total, self._place, self.width, np.float32(rate))
 
     def touched(self) -> Tensor:
         """Rows ever learned: what a cut has to keep, since all others are as the seed made them."""
-        return torch.nonzero(self.square > 0).flatten()
+        return torch.nonzero((self.square > 0).any(1)).flatten()
 
 
 def _entries(bag: Bag, rows: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -182,11 +203,15 @@ def _lookup_torch(table: Tensor, bag: Bag, out: Tensor) -> None:
     out.index_add_(0, output, weight[:, None] * (table[at[:, 0]] + table[at[:, 1]]))
 
 
-def _learn_torch(table: Tensor, square: Tensor, parts: list[tuple[Bag, Tensor]], rate: float) -> None:
+def _learn_torch(table: Tensor, square: Tensor, parts: list[tuple[Bag, Tensor]], width: int, rate: float) -> None:
     entries = [(*_entries(bag, len(table), table.device), gradient) for bag, gradient in parts]
     at = torch.cat([at.T.reshape(-1) for _, _, at, _ in entries])
     grad = torch.cat([(weight[:, None] * gradient[output]).repeat(2, 1) for output, weight, _, gradient in entries])
     rows, place = torch.unique(at, return_inverse=True)
     total = torch.zeros(len(rows), table.shape[1], device=table.device).index_add_(0, place, grad)
-    square[rows] += total.square().mean(1)
-    table[rows] -= (rate * (square[rows] + FLOOR).rsqrt())[:, None] * total
+    steep = torch.cat([total[:, :width].square().mean(1, keepdim=True), total[:, width:].square()], 1)
+    held = square[rows] + steep
+    held[:, 1:].clamp_(max=MEMORY)
+    square[rows] = held
+    table[rows, :width] -= rate * (held[:, :1] + FLOOR).rsqrt() * total[:, :width]
+    table[rows, width:] -= rate * BIAS * total[:, width:] / (held[:, 1:] + PRIOR)

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from marm.report.text import ABSENT, QUALITY, decimals, mapping, number
@@ -37,13 +37,19 @@ def grouped(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     return ["", "runs", *names], lines
 
 
-def result_row(label: str, result: dict[str, Any]) -> dict[str, Any]:
-    """The figures of a ``result.json`` that runs are compared by: those of its tasks, and events a second."""
+def result_row(label: str, result: dict[str, Any], only: Collection[str] = TASK_FIGURES) -> dict[str, Any]:
+    """The figures of a ``result.json`` that runs are compared by: those of its tasks, events a segment, events a second.
+
+    ``only``: which figures of tasks, by their names in the file.
+    """
     row: dict[str, Any] = {"label": label}
     if "seed" in result:
         row["seed"] = result["seed"]
     for task, figures in mapping(result.get("tasks")).items():
-        row |= {f"{task} {QUALITY[name]}": value for name, value in mapping(figures).items() if name in TASK_FIGURES}
+        row |= {f"{task} {QUALITY[name]}": value for name, value in mapping(figures).items() if name in only}
+    lengths = mapping(result.get("segments")).get("counts")
+    if lengths and sum(lengths):
+        row["events a segment"] = sum(i * count for i, count in enumerate(lengths, 1)) / sum(lengths)
     if "events_per_s" in result:
         row["events/s"] = result["events_per_s"]
     return row

@@ -109,7 +109,7 @@ def build(
     torch.manual_seed(run.train.seed)
     widths = dense_widths(run, log)
     model = Ranker(run.model, run.tasks, run.memory.codec, widths, run.memory.store_top).to(device)
-    table = HashTable(run.model.table_rows, run.model.width, run.train.seed, device)
+    table = HashTable(run.model.table_rows, run.model.width, run.train.seed, device, biases=len(run.tasks))
     shape = ring_shape(run, log)
     store = open_store(url or run.memory.url, shape.layout(family(run)), folder, readonly)
     store = wrap(store) if wrap else store

@@ -148,6 +148,7 @@ def test_mistakes_about_files_and_folders_are_one_line(marm: Callable[..., Said]
         (("predict", world / "run", "--pairs", tmp_path / "pairs.csv"), "no column item"),
         (("memory", "stats", tmp_path), "no run.toml"),
         (("results", tmp_path), "no result.json"),
+        (("results", tmp_path, "--figures", "gauc,luck"), "--figures luck: no such figure"),
     ):
         assert says in one_line(marm(*words)), words
 

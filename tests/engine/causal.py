@@ -13,8 +13,10 @@ from marm.nn.blocks import row_norm
 
 
 def embed(engine, ids, scope):
+    """Embeddings, and a bias for each task."""
     encoder = FeatureEncoder(scope, {}, True)
-    return engine.table.lookup(encoder.encode(ids, {}).bags, len(ids))
+    looked_up = engine.table.lookup(encoder.encode(ids, {}).bags, len(ids))
+    return looked_up.split([engine.table.width, len(engine.run.tasks)], 1)
 
 
 class CausalPass:
@@ -22,8 +24,8 @@ class CausalPass:
 
     def __init__(self, engine, seen):
         self.model, self.run, self.seen = engine.model, engine.run, seen
-        self.item = embed(engine, seen.item, "item")
-        self.user = embed(engine, seen.user, "user")
+        self.item, self.item_bias = embed(engine, seen.item, "item")
+        self.user, self.user_bias = embed(engine, seen.user, "user")
         self.engine = engine
         self.history = [j for j in range(len(seen)) if seen.history[j]]
         self.enter = self._enter()
@@ -39,25 +41,36 @@ class CausalPass:
         return enter
 
     def scores(self, drawn=None):
-        out = [self.score(k, self.item[k]) for k in range(len(self.seen))]
+        out = [self.score(k, self.item[k], self.item_bias[k]) for k in range(len(self.seen))]
         if drawn is None:
             return torch.stack(out)
-        rows = embed(self.engine, drawn.item, "item")
-        beside = [self.score(int(k), rows[i], own=False) for i, k in enumerate(drawn.exposure)]
+        rows, bias = embed(self.engine, drawn.item, "item")
+        beside = [self.score(int(k), rows[i], bias[i], own=False) for i, k in enumerate(drawn.exposure)]
         return torch.stack(out), torch.stack(beside)
 
-    def score(self, k, item, own=True):
+    def score(self, k, item, bias, own=True):
         made, aside, heard = self.stack(k, item)
         if own:
             self.states[k] = made
         sides = [self.user[k], torch.zeros_like(item)]
         parts = [row_norm(p) for p in [*made, *sides]]
         crossed = [row_norm(item) * part for part in parts[:-1]]
-        mixed = self.model.experts(torch.cat([row_norm(item), *parts, *crossed, *heard])[None])
+        pace = self.pace(k)
+        bias = bias + self.user_bias[k] + (pace[len(item) :] if len(pace) else 0)
+        mixed = self.model.experts(torch.cat([row_norm(item), *parts, *crossed, *heard, pace[: len(item)]])[None])
         if aside:
             mixed = torch.cat([mixed, torch.stack([row_norm(a) for a in aside])[None]], 2)
-        wide = self.model.wide @ torch.cat([item, *sides])
-        return self.model.heads(mixed)[0] + wide + LOUD * torch.cat([*heard, item[:0]]) @ self.model.hear
+        return self.model.heads(mixed)[0] + bias + LOUD * torch.cat([*heard, item[:0]]) @ self.model.hear
+
+    def pace(self, k):
+        """The time since the newest, the second, fourth, eighth and sixteenth newest event."""
+        if not self.model.pace:
+            return torch.zeros(0)
+        view, total = self.view(k)[1], 0
+        for i, place in enumerate((1, 2, 4, 8, 16)):
+            gap = (int(self.seen.time[k]) - int(self.seen.time[view[-place]])) >> 20 if place <= len(view) else None
+            total = total + self.model.pace.rows[33 * i + (32 if gap is None else min(gap.bit_length(), 31))]
+        return total
 
     def view(self, k):
         seen, t = self.seen, self.seen.time[k]

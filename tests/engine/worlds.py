@@ -62,7 +62,8 @@ def build(run, seed=0):
     # Larger than at the start of learning, so that a wrong row shows.
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    table = HashTable(run.model.table_rows, run.model.width, seed, torch.device("cpu"), scale=0.5)
+    table = HashTable(run.model.table_rows, run.model.width, seed, torch.device("cpu"), 0.5, len(run.tasks))
+    table.weight[:, run.model.width :].normal_(std=0.3)
     return Engine(run, model, table, memory_for(run), threads=2)
 
 

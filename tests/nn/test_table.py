@@ -32,16 +32,16 @@ def test_tags_share_a_weight_of_one():
 
 def test_the_loops_and_the_tensor_operations_look_up_and_learn_the_same():
     rng = np.random.default_rng(0)
-    one, two = t.HashTable(64, 4, 0, CPU), t.HashTable(64, 4, 0, CPU)
+    one, two = (t.HashTable(64, 4, 0, CPU, biases=2) for _ in range(2))
     for _ in range(5):
         drawn = bags(rng)
-        out = torch.zeros(20, 4)
+        out = torch.zeros(20, 6)
         for bag in drawn:
             t._lookup_torch(two.weight, bag, out)
         torch.testing.assert_close(one.lookup(drawn, 20), out)
-        gradient = torch.randn(20, 4)
+        gradient = torch.randn(20, 6)
         one.learn([(bag, gradient) for bag in drawn], 0.1)
-        t._learn_torch(two.weight, two.square, [(bag, gradient) for bag in drawn], 0.1)
+        t._learn_torch(two.weight, two.square, [(bag, gradient) for bag in drawn], 4, 0.1)
         torch.testing.assert_close(one.weight, two.weight)
         torch.testing.assert_close(one.square, two.square)
 
@@ -59,9 +59,23 @@ def test_an_adagrad_step_is_rate_times_gradient_over_the_root_of_its_sum_and_zer
     )
 
 
+def test_a_bias_learns_as_a_running_estimate_and_forgets_what_is_far_back():
+    table = t.HashTable(1000, 4, 0, CPU, biases=1)
+    bag = t.single(np.array([[9]], np.uint64))
+    at = t.probes(bag.keys, 1000)[0]
+    expected, square = 0.0, 0.0
+    for slope in [2.0, -1.0, 30.0, 0.5]:
+        table.learn([(bag, torch.tensor([[0.0, 0, 0, 0, slope]]))], 0.05)
+        square = min(square + slope**2, t.MEMORY)
+        expected -= 0.05 * t.BIAS * slope / (square + t.PRIOR)
+        torch.testing.assert_close(table.weight[at, 4], torch.full((2,), expected))
+    assert square == t.MEMORY
+    torch.testing.assert_close(table.weight[at, :4], t.HashTable(1000, 4, 0, CPU).weight[at])
+
+
 def test_any_number_of_shares_learns_the_same():
-    tables = [t.HashTable(64, 4, 0, CPU) for _ in range(3)]
-    drawn, gradient = bags(np.random.default_rng(1)), torch.randn(20, 4)
+    tables = [t.HashTable(64, 4, 0, CPU, biases=2) for _ in range(3)]
+    drawn, gradient = bags(np.random.default_rng(1)), torch.randn(20, 6)
     for table, shares in zip(tables, (1, 2, 5), strict=True):
         table.learn([(bag, gradient) for bag in drawn], 0.1, shares)
     assert torch.equal(tables[0].weight, tables[1].weight) and torch.equal(tables[0].weight, tables[2].weight)

@@ -32,6 +32,7 @@ def test_a_row_of_a_result_holds_the_figures_of_its_tasks():
     result = {
         "seed": 3,
         "events_per_s": 10.0,
+        "segments": {"counts": [6, 3, 0, 1]},
         "tasks": {"click": {"gauc": 0.6, "positives": 5, "logloss": 0.4}, "watch": {"rmse": 2.0}, "like": None},
     }
     assert result_row("x", result) == {
@@ -40,5 +41,8 @@ def test_a_row_of_a_result_holds_the_figures_of_its_tasks():
         "click GAUC": 0.6,
         "click log loss": 0.4,
         "watch RMSE": 2.0,
+        "events a segment": 1.6,
         "events/s": 10.0,
     }
+    only = result_row("x", {"tasks": result["tasks"]}, ["gauc"])
+    assert only == {"label": "x", "click GAUC": 0.6}

@@ -1,6 +1,7 @@
 """A trained run goes on with what is served: each event is learned and remembered once, as if it had been in the log."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,16 @@ def test_a_run_that_was_interrupted_in_training_is_finished_first(whole, run):
     follow(run, quick(run), until_idle=0)
     assert (run / "result.json").exists()
     assert Cut(run).state["position"] == len(EventLog(run / "events"))
+
+
+def test_a_store_that_was_lost_is_said_and_nothing_goes_on_without_it(whole, run):
+    put(run, rest(whole))
+    (run / "memory").rename(run / "gone")
+    with pytest.raises(FolderError, match="put the store back"):
+        follow(run, quick(run), until_idle=0)
+    shutil.rmtree(run / "memory")
+    (run / "gone").rename(run / "memory")
+    assert follow(run, quick(run), until_idle=0)["events"] > 0
 
 
 def test_new_parquet_files_of_a_folder_are_learned_once(whole, kind, run, tmp_path):

@@ -3,6 +3,9 @@
 A process that dies goes on from the manifest alone: what it had read and not appended is read again, and nothing twice.
 """
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,18 @@ MOST_HELD = 200_000
 """Events in memory that wait; beyond it the inbox is not read on until some are final."""
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No collection of cycles: records hold none, and it would walk all that wait again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 class Feedback:
     """The inbox of a run folder as a source of events."""
 
@@ -50,6 +65,10 @@ class Feedback:
 
     def poll(self, now: float) -> bool:
         """Read on in the inbox and append what is final; whether anything came."""
+        with _uncollected():
+            return self._poll(now)
+
+    def _poll(self, now: float) -> bool:
         came = False
         while len(self._joining) < MOST_HELD:
             lines, end = inbox.read(self._inbox, self._read)

@@ -8,7 +8,6 @@ Everything about a pair is a code with a learned row; nothing nonlinear follows,
 """
 
 import math
-from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from marm.nn.dense import dense, is_steady
 from marm.nn.fused import FusedAttention
 from marm.nn.operands import Operands, code_spans
 from marm.nn.plain import folded, projected, rows_of
-from marm.nn.shares import cores, side_by_side
 from marm.nn.views import GAPS, RANKS
 from marm.types import I64
 
@@ -86,48 +84,39 @@ class TargetAttention(nn.Module):
         heard = target_QD.new_empty(len(target_QD), self.heads, self.outcome_parts.shape[1] + 1)
         for group in groups:
             at = torch.from_numpy(group)
-            value_QD[at], heard[at] = self._one_view(target_QD[at], rows_RD, ops, int(group[0]), codes)
+            value_QD[at], heard[at] = self._one_view(target_QD[at], rows_RD, ops.of(group[:1]), codes)
         rest = np.setdiff1d(np.arange(len(target_QD)), np.concatenate(groups))
         if len(rest):
             at = torch.from_numpy(rest)
             value_QD[at], heard[at] = self.read(target_QD[at], live, extra, ops.of(rest), "fused")
         return value_QD, heard
 
-    def _one_view(
-        self, target_GD: Tensor, rows_RD: Tensor, ops: Operands, k: int, codes: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Plain attention of queries that all see what query ``k`` sees: codes are added to the rows themselves."""
-        begin, end = int(ops.views.begin[k]), int(ops.views.end[k])
-        outcome, added = self._pair_rows(ops, k, codes)
+    def _one_view(self, target_GD: Tensor, rows_RD: Tensor, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Plain attention of queries that all see what the ``one`` sees: codes are added to the rows themselves."""
+        begin, end = int(one.views.begin[0]), int(one.views.end[0])
+        outcome, added = self._pair_rows(one, codes)
         x_ND = torch.cat([codes[int(self.spans[2])][None], rows_RD[begin:end] + added])
         # What a head heard of outcomes comes with the values, as columns that say which outcome each row has.
         said = x_ND.new_zeros(len(x_ND), self.outcome_parts.shape[1] + 1)
         said[0, -1], said[1:, :-1] = 1, self.outcome_parts[outcome]
         q, key, value = (torch.einsum("nd,hkd->hnk", x, w) for x, w in self._three(target_GD, x_ND))
         value = torch.cat([value, said.expand(self.heads, *said.shape)], 2)
-        q, key = (functional.pad(x, (0, said.shape[1])) for x in (q, key))
-        parts = q.chunk(cores(), 1)
-        attend = partial(functional.scaled_dot_product_attention, scale=1 / self._root())
-        works = [partial(attend, part[None], key[None], value[None]) for part in parts]
-        made_HGK = torch.cat(side_by_side(works), 2)[0]
+        q, key = (functional.pad(x, (0, said.shape[1]))[None] for x in (q, key))
+        made_HGK = functional.scaled_dot_product_attention(q, key, value[None], scale=1 / self._root())[0]
         inner = self.width // self.heads
         return torch.einsum("hgk,hkd->gd", made_HGK[:, :, :inner], self.out), made_HGK[:, :, inner:].transpose(0, 1)
 
     def _three(self, target_GD: Tensor, x_ND: Tensor) -> list[tuple[Tensor, Tensor]]:
         return [(target_GD, self.query), (x_ND, self.key), (x_ND, self.value)]
 
-    def _pair_rows(self, ops: Operands, k: int, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Outcome code of every row that query ``k`` sees (N,), and the sum of the rows that its codes stand for (N, D)."""
-        work, (gap0, rank0, _, _) = ops.work, self.spans
-        pairs = work.pairs[:, work.pairs_at[k] : work.pairs_at[k + 1]].astype(np.int64)
-        runs = work.runs[:, work.runs_at[k] : work.runs_at[k + 1] + 1]
-        gap, rank = (np.repeat(runs[i, :-1] + first, np.diff(runs[0])) for i, first in ((1, gap0), (2, rank0)))
-        outcome, gaps, ranks = (torch.from_numpy(code) for code in (pairs[0], gap, rank))
-        added = codes[outcome] + codes[gaps] + codes[ranks]
+    def _pair_rows(self, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Outcome code of every row that the one query sees (N,), and the sum of the rows that its codes stand for (N, D)."""
+        outcome, *before, gap, rank = (torch.from_numpy(code) for code in one.pair_codes())
+        added = codes[outcome] + codes[gap] + codes[rank]
         if self.shift:
-            before = torch.from_numpy(pairs[1])
-            there = (before >= 0)[:, None]
-            added = added + torch.where(there, codes[before.clamp(min=0)] @ self.beside[0].T, 0.0)
+            # A previous outcome's place begins after all others; past the last of them there is no previous row.
+            coded = functional.pad(codes[: self.outcomes] @ self.beside[0].T, (0, 0, 0, 1))
+            added = added + coded[before[0] - int(self.spans[3])]
         return outcome, added
 
     def _heard(self, bins: Tensor) -> Tensor:

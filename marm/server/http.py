@@ -56,6 +56,9 @@ class Gate:
             if not hmac.compare_digest(given, self._token):
                 await _refuse(send, 401, "no token, or a wrong one: send `Authorization: Bearer TOKEN`")
                 return
+        if scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
+            await _refuse(send, 415, "the body is not said to be JSON: send `content-type: application/json`")
+            return
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._most:
             await _refuse(send, 413, self._too_large(length.decode()))
@@ -114,12 +117,17 @@ class Gate:
         print(json.dumps(line), file=sys.stderr)
 
 
+def _is_json(kind: bytes) -> bool:
+    # No other kind is read as JSON: a page of another site may post those from a browser here without asking.
+    return kind.split(b";")[0].strip().lower() == b"application/json"
+
+
 async def _refuse(send: Send, status: int, why: str) -> None:
     body = json.dumps({"error": why}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    if status in (408, 413):
+    if status in (408, 413, 415):
         # What is left of the body is not read.
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from marm.config import RunConfig
+from marm.data.events import Side
 from marm.data.inbox import Position
 from marm.engine.batch import Batch
 from marm.engine.exposures import Exposures, from_events, join
@@ -29,7 +30,7 @@ class Served:
         guard = self.scorer.parts.store
         assert isinstance(guard, Guard)
         self.guard = guard
-        self.number = self.scorer.cut
+        self.number, self._shown = self.scorer.cut, self.scorer.log.items
         state, log = Cut(folder, self.number).state, self.scorer.log
         self.since = Position(*state.get("inbox", (1, 0)))
         """Of the inbox, everything before it is in this cut."""
@@ -38,6 +39,12 @@ class Served:
         self.steps = state["steps"]
         self.waiting = _waiting(self.scorer, state)
         """Exposures that this cut has scored and not remembered yet."""
+
+    def show_items(self, items: Side | None) -> None:
+        """Take these features of items from now on; what it shows already costs nothing."""
+        if items is not None and items is not self._shown:
+            self.scorer.engine.show_items(items)
+            self._shown = items
 
     def attend(self, batch: Batch) -> tuple[F32, dict[int, str]]:
         """Predictions (Q, T), and of the users that could not be read whether raw history stood in (``raw``, ``none``)."""

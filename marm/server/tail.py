@@ -1,7 +1,7 @@
 """What users did since the cut: served events by user, as exposures that run live before the candidates of a request."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -66,7 +66,7 @@ class Reader:
         bad: dict[int, str] = {}
         filled = rows
         if self._delay is not None:
-            filled = [replace(row, values={self._delay: 0, **row.values}) for row in rows]
+            filled = [row._replace(values={self._delay: 0, **row.values}) for row in rows]
 
         def refuse(row: int, reason: str) -> None:
             bad.setdefault(row, reason)

@@ -21,6 +21,7 @@ SMALL = {
     "train_speed": [],
     "flat": [],
     "serve_latency": [],
+    "inbox": [],
 }
 """Names, and how to ask each for its small size."""
 

@@ -1,4 +1,4 @@
-"""The whole of it in three minutes: a simulated app, one layer and three, what each made of it, and a page to look at."""
+"""The whole of it in three minutes: a simulated app, one layer and three, a page to look at, and answers over HTTP."""
 
 import json
 import shutil
@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from marm.cli.demo_served import show_served
 from marm.cli.progress import StreamProgress
 from marm.config import load_run
 from marm.data.ids import hash_text
@@ -25,13 +26,18 @@ EFFECTS = ("drift", "satiation")
 USERS, ITEMS, EVENTS = 200, 500, 100_000
 ARMS = {"1 layer": ["model.layers=1"], "3 layers": ["model.layers=3"]}
 SETTINGS = ["memory.window=50", "train.live=50", "train.micro_batch=128", "data.feedback_delay=0"]
+SERVED = ["follow.wait=1", "follow.gather=1", "follow.cut_every=2"]
+"""So that nobody waits long for what a reaction changes."""
 
 
 def demo(
     out: Annotated[Path | None, typer.Option(help="folder for all of it, replaced; a new one if not given")] = None,
     quiet: Annotated[bool, typer.Option(help="no progress")] = False,
 ) -> None:
-    """Simulate a short-video app, train one layer and three on its log, and compare them with what can be known."""
+    """Simulate a short-video app, train one layer and three on its log, compare them with what can be known, and serve one.
+
+    With DEMO_STAY=1 in the environment the server stays up.
+    """
     folder = _fresh(out)
     console = Console(stderr=True)
     console.print(f"A simulated app: {USERS:,} users, {ITEMS:,} items, {EVENTS:,} exposures ...")
@@ -40,13 +46,14 @@ def demo(
     for name, sets in ARMS.items():
         results[name] = folder / name.replace(" ", "_")
         with StreamProgress(name, quiet) as progress:
-            config = load_run(folder / "log" / "run.toml", [*SETTINGS, *sets])
+            config = load_run(folder / "log" / "run.toml", [*SETTINGS, *SERVED, *sets])
             commands.train(config, results[name], progress, progress.preparing)
     ceiling = truth_gauc(folder / "log", results["3 layers"])
     page = write_comparison_report(folder, dict(results), {"click": ceiling})
     found = {name: json.loads((path / "result.json").read_text(encoding="utf-8")) for name, path in results.items()}
     Console().print(table(found, ceiling))
     typer.echo(str(page))
+    show_served(results["3 layers"], folder / "log")
 
 
 def _fresh(out: Path | None) -> Path:

@@ -55,3 +55,6 @@ class ServeConfig(Settings):
 
     ids: PositiveInt = 200_000
     """Newest event ids by which an event that comes twice is known."""
+
+    inspected: PositiveInt = 4_000_000
+    """Newest events whose users the inspector finds by a part of their id; by the whole id it finds any."""

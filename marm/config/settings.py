@@ -312,6 +312,9 @@ class FollowConfig(Settings):
     ids: PositiveInt = 1_000_000
     """Newest event ids by which an event that comes twice is known."""
 
+    keep: NonNegativeFloat = 30 * 86_400.0
+    """Seconds that files of the inbox stay after their last line, once all they hold is in every kept cut; then they go."""
+
 
 class RunConfig(Settings):
     """A whole run file."""

@@ -3,9 +3,14 @@
 A process that dies goes on from the manifest alone: what it had read and not appended is read again, and nothing twice.
 """
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from marm.config import RunConfig
@@ -17,14 +22,26 @@ from marm.data.joining import Held, Joining
 from marm.data.known import known_in_order
 from marm.data.live import LiveLog, Row
 from marm.data.order import ordered
-from marm.data.record import EventRecord, OutcomesRecord, parse
+from marm.data.record import Records, parse_all
 from marm.data.seen import LastSeen
 from marm.data.stream import EventLog
 from marm.data.trouble import near_match
-from marm.errors import DataError, DiskError
+from marm.errors import DiskError
 
 MOST_HELD = 200_000
 """Events in memory that wait; beyond it the inbox is not read on until some are final."""
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No collection of cycles: records hold none, and it would walk all that wait again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class Feedback:
@@ -48,6 +65,10 @@ class Feedback:
 
     def poll(self, now: float) -> bool:
         """Read on in the inbox and append what is final; whether anything came."""
+        with _uncollected():
+            return self._poll(now)
+
+    def _poll(self, now: float) -> bool:
         came = False
         while len(self._joining) < MOST_HELD:
             lines, end = inbox.read(self._inbox, self._read)
@@ -68,53 +89,65 @@ class Feedback:
             self._write([])
 
     def _take(self, lines: list[bytes], end: Position, now: float) -> None:
-        place = Position(end.file, end.offset - sum(len(line) + 1 for line in lines))
-        records: list[tuple[bytes, Position, EventRecord | OutcomesRecord]] = []
-        for line in lines:
-            try:
-                records.append((line, place, parse(line)))
-            except DataError as error:
-                self._reject(str(error), line, place)
-            place = Position(place.file, place.offset + len(line) + 1)
-        times, good = self._live.times([r.at for _, _, r in records if isinstance(r, EventRecord)])
-        when = iter(zip(times.tolist(), good.tolist(), strict=True))
-        for line, place, record in records:
-            if isinstance(record, EventRecord):
-                time, known = next(when)
-                why = self._event(record, time if known else None, line, place, now)
+        size = np.array([len(line) + 1 for line in lines])
+        begin = end.offset - np.cumsum(size[::-1])[::-1]
+        places = list(map(Position._make, zip(repeat(end.file, len(lines)), begin.tolist(), strict=True)))
+        told = parse_all(lines)
+        bad = dict(told.bad)
+        late = self._events(told, places, now, bad)
+        late |= self._outcomes(told, places, bad)
+        for number in sorted({*bad, *late}):
+            if number in bad:
+                self._reject(bad[number], lines[number], places[number])
             else:
-                why = self._outcomes(record, line, place)
-            if why:
-                self._put_aside(why, line, place)
+                self._put_aside(late[number], lines[number], places[number])
 
-    def _event(self, record: EventRecord, time: int | None, line: bytes, place: Position, now: float) -> str | None:
-        if time is None:
-            self._reject(f"at = {record.at!r} is no time as the log writes times", line, place)
-            return None
-        if time > (now + self.run.follow.ahead) * 1e6:
-            self._reject(f"at = {record.at!r} is in the future", line, place)
-            return None
-        if not self._known(record.outcomes, line, place):
-            return None
-        values = {**self.run.follow.otherwise, **record.context, **record.outcomes}
-        row = Row(record.event_id, record.user, record.item, record.at, values)
-        heard = now if record.received is None else min(record.received, now)
-        self._frontier = max(self._frontier, heard)
-        return self._joining.hold(Held(row, values, time, heard, place))
+    def _events(self, told: Records, places: list[Position], now: float, bad: dict[int, str]) -> dict[int, str]:
+        """Take events in; lines that cannot be read go into ``bad``, those to put aside come back, both with the reason."""
+        time = self._times(told, now, bad)
+        for line, reason in self._other(told.event_line, told.outcomes).items():
+            bad.setdefault(line, reason)
+        otherwise, lines = self.run.follow.otherwise, told.event_line
+        values = [{**otherwise, **context, **said} for context, said in zip(told.context, told.outcomes, strict=True)]
+        rows = map(Row._make, zip(told.event_id, told.user, told.item, told.at, values, strict=True))
+        heard = [now if received is None else min(received, now) for received in told.received]
+        where = [places[line] for line in lines]
+        held = list(map(Held._make, zip(rows, values, time, heard, where, strict=True)))
+        good = [at for at, line in enumerate(lines) if line not in bad]
+        some = [held[at] for at in good] if len(good) < len(held) else held
+        self._frontier = max([self._frontier, *(one.heard for one in some)])
+        return {lines[good[at]]: why for at, why in self._joining.hold_all(some).items()}
 
-    def _outcomes(self, record: OutcomesRecord, line: bytes, place: Position) -> str | None:
-        if not self._known(record.outcomes, line, place):
-            return None
-        return self._joining.join(record.event_id, record.outcomes)
+    def _outcomes(self, told: Records, places: list[Position], bad: dict[int, str]) -> dict[int, str]:
+        """Join outcomes that followed; as ``_events``."""
+        bad |= self._other(told.follow_line, told.follow_outcomes)
+        follows = zip(told.follow_line, told.follow_id, told.follow_outcomes, strict=True)
+        return {
+            line: why
+            for line, event_id, outcomes in follows
+            if line not in bad and (why := self._joining.join(event_id, outcomes, places[line]))
+        }
 
-    def _known(self, outcomes: dict[str, Any], line: bytes, place: Position) -> bool:
-        """Whether the log has such columns; rejects the record if not."""
-        other = next((name for name in outcomes if name not in self._live.columns), None)
-        if other is None:
-            return True
-        near = near_match(other, self._live.columns)
-        self._reject(f"no outcome {other}" + (f"; did you mean {near}?" if near else ""), line, place)
-        return False
+    def _times(self, told: Records, now: float, bad: dict[int, str]) -> list[int]:
+        """Times of events in microseconds; what is none, or too far ahead, goes into ``bad``."""
+        time, known = self._live.times(told.at)
+        ahead = time > (now + self.run.follow.ahead) * 1e6
+        for wrong, reason in ((~known, "is no time as the log writes times"), (known & ahead, "is in the future")):
+            bad |= {told.event_line[at]: f"at = {told.at[at]!r} {reason}" for at in np.flatnonzero(wrong).tolist()}
+        micros: list[int] = time.tolist()
+        return micros
+
+    def _other(self, numbers: list[int], outcomes: list[dict[str, Any]]) -> dict[int, str]:
+        """Lines that give an outcome of which the log has no column, and what to say."""
+        columns = set(self._live.columns)
+        if columns.issuperset(set().union(*outcomes)):
+            return {}
+        others = zip(numbers, (next((n for n in one if n not in columns), None) for one in outcomes), strict=True)
+        return {line: self._no_outcome(name) for line, name in others if name is not None}
+
+    def _no_outcome(self, name: str) -> str:
+        near = near_match(name, self._live.columns)
+        return f"no outcome {name}" + (f"; did you mean {near}?" if near else "")
 
     def _put_aside(self, why: str, line: bytes, place: Position) -> None:
         if place >= self._replay_to:

@@ -136,6 +136,28 @@ def end_of(folder: Path) -> Position:
     return Position(word >> int(_OFFSET_BITS), word & (1 << int(_OFFSET_BITS)) - 1)
 
 
+def begin_of(folder: Path) -> Position:
+    """Where the oldest file that is still there begins."""
+    return Position(min((int(path.stem) for path in folder.glob("[0-9]*.ndjson")), default=1))
+
+
+def trim(folder: Path, before: Position, age: float, now: float) -> int:
+    """Delete files that end before a place and were last written to ``age`` seconds ago; how many. Errors: ``DiskError``.
+
+    The newest stays: its number says where writing goes on.
+    """
+    gone = 0
+    for path in sorted(folder.glob("[0-9]*.ndjson"))[:-1]:
+        try:
+            if int(path.stem) >= before.file or now - path.stat().st_mtime < age:
+                break
+            path.unlink()
+        except OSError as error:
+            raise DiskError(path, error) from None
+        gone += 1
+    return gone
+
+
 def read(folder: Path, since: Position, limit_bytes: int = READ_BYTES) -> tuple[list[bytes], Position]:
     """Whole lines from ``since`` on, about ``limit_bytes`` of them and at least one if there is one; and where they end.
 

@@ -1,9 +1,8 @@
 """Served events that wait for their outcomes, and the order in which they become final. No files here."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +10,7 @@ from marm.data.inbox import Position
 from marm.data.live import Row
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """An event that is not final yet."""
 
     row: Row
@@ -53,10 +51,22 @@ class Joining:
         self._held[event_id] = held
         return None
 
-    def join(self, event_id: str, outcomes: dict[str, Any]) -> str | None:
-        """Put outcomes to their event; or why that cannot be: ``after`` (it left already), ``unknown``."""
+    def hold_all(self, some: Sequence[Held]) -> dict[int, str]:
+        """Take events in as ``hold`` does, one after another; which are not taken, and why."""
+        fresh = {held.row.event_id: held for held in some}
+        new = self._held.keys().isdisjoint(fresh) and self._ids.keys().isdisjoint(fresh)
+        if new and len(fresh) == len(some) and min((held.time for held in some), default=self.until) >= self.until:
+            self._held |= fresh
+            return {}
+        return {at: why for at, held in enumerate(some) if (why := self.hold(held))}
+
+    def join(self, event_id: str, outcomes: dict[str, Any], place: Position | None = None) -> str | None:
+        """Put outcomes to their event; or why that cannot be: ``after`` (it left already), ``unknown``.
+
+        Events may be taken in before outcomes that stand before them: ``place``, where the outcomes stand, tells.
+        """
         held = self._held.get(event_id)
-        if held is None:
+        if held is None or (place is not None and place < held.place):
             return "after" if event_id in self._ids else "unknown"
         held.values.update(outcomes)
         return None
@@ -78,10 +88,10 @@ class Joining:
 
     def release(self, final: list[Held]) -> None:
         """These left, all that were ready."""
-        for event in final:
-            del self._held[event.row.event_id]
-            self._ids[event.row.event_id] = None
-            self.until = max(self.until, event.time)
+        left = dict.fromkeys(event.row.event_id for event in final)
+        self._held = {event_id: held for event_id, held in self._held.items() if event_id not in left}
+        self._ids |= left
+        self.until = max([self.until, *(event.time for event in final)])
         for event_id in list(islice(self._ids, max(0, len(self._ids) - self._most_ids))):
             del self._ids[event_id]
 

@@ -1,9 +1,8 @@
 """Rows that come after a log was prepared, served or in files: in the log's own columns, then by the code that prepared it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -26,8 +25,7 @@ ROW = "__row"
 _GROUPS: tuple[Group, ...] = ("item", "user", "context")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """An event as it was served: ids, time and columns as in the log."""
 
     event_id: str
@@ -130,16 +128,21 @@ class LiveLog:
 
     def _ids(self, column: str, values: list[Any]) -> tuple[pl.Series, Bool]:
         """Ids in the log's type if all of them fit, else as text: they compare as text either way."""
+        dtype, kinds = self._types[column], set(map(type, values))
+        if (kinds == {str} and dtype == pl.String) or (kinds == {int} and dtype == pl.Int64 and _fits(values)):
+            return pl.Series(column, values, dtype=dtype), np.zeros(len(values), bool)
         whole = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
         text = pl.Series(column, [v if v is None or isinstance(v, str) else str(v) for v in whole], dtype=pl.String)
-        typed = text.cast(self._types[column], strict=False)
+        typed = text.cast(dtype, strict=False)
         same = (as_text(typed) == text).fill_null(False).all()
         return (typed if same else text), text.is_null().to_numpy()
 
     def _time(self, at: Sequence[Any]) -> tuple[pl.Series, Bool]:
         clock, dtype = self._reading.clock, self._types[self._reading.clock.column]
         words = clock.unit in ("datetime", "text")
-        values = [v if isinstance(v, str) == words and not isinstance(v, bool) else None for v in at]
+        values = list(at)
+        if not set(map(type, values)) <= ({str} if words else {int, float}):
+            values = [v if isinstance(v, str) == words and not isinstance(v, bool) else None for v in at]
         if clock.unit != "datetime":
             series, lost = _column(clock.column, values, dtype)
         else:
@@ -147,7 +150,7 @@ class LiveLog:
             zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
             series = micros.cast(pl.Datetime("us", zone)).cast(dtype).alias(clock.column)
             lost = series.is_null().to_numpy()
-        return series, lost | np.array([v is None for v in values], bool)
+        return series, lost | ~_given(values)
 
 
 def _types_of(folder: Path) -> dict[str, pl.DataType]:
@@ -163,9 +166,13 @@ def _chunk(frame: pl.DataFrame) -> Chunk:
 
 def _column(name: str, values: list[Any], dtype: pl.DataType) -> tuple[pl.Series, Bool]:
     """Values in a type of the log, and which of them do not fit it."""
-    if dtype.is_integer() and any(isinstance(v, float) and not v.is_integer() for v in values):
+    if (
+        dtype.is_integer()
+        and float in map(type, values)
+        and not all(v.is_integer() for v in values if type(v) is float)
+    ):
         dtype = pl.Float64()
-    given = np.array([v is not None for v in values], bool)
+    given = _given(values)
     try:
         series = pl.Series(name, values, dtype=dtype, strict=False)
     except (PolarsError, TypeError, ValueError, OverflowError):
@@ -175,6 +182,16 @@ def _column(name: str, values: list[Any], dtype: pl.DataType) -> tuple[pl.Series
         each = [_column(name, [value], dtype) for value in values]
         return pl.concat([series for series, _ in each]), np.concatenate([lost for _, lost in each])
     return series, given & series.is_null().to_numpy()
+
+
+def _given(values: Sequence[Any]) -> Bool:
+    if None not in values:
+        return np.ones(len(values), bool)
+    return np.array([value is not None for value in values], bool)
+
+
+def _fits(whole: list[int]) -> bool:
+    return min(whole) >= -(2**63) and max(whole) < 2**63
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """A batch: who is asked about what, and which of it is live; and its rows laid out for attention."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba as nb
 import numpy as np
@@ -46,11 +46,20 @@ class Batch:
         number = np.full(len(self.users), -1)
         number[which] = np.arange(len(which))
         queries = np.flatnonzero(number[self.segment] >= 0)
-        share = Batch(
+        share = replace(
+            self.of_queries(queries),
             users=self.users[which],
             user_columns={name: take(column, which) for name, column in self.user_columns.items()},
             since=self.since[which],
             segment=number[self.segment[queries]],
+        )
+        return share, queries
+
+    def of_queries(self, queries: I64) -> "Batch":
+        """The batch of these queries alone (places, rising), of the same users."""
+        return replace(
+            self,
+            segment=self.segment[queries],
             item=self.item[queries],
             item_columns=self.item_columns[queries],
             time=self.time[queries],
@@ -59,7 +68,6 @@ class Batch:
             known=self.known[queries],
             outcome=self.outcome[queries],
         )
-        return share, queries
 
 
 def deal(batch: Batch, shares: int) -> list[tuple[Batch, I64]]:
@@ -68,6 +76,13 @@ def deal(batch: Batch, shares: int) -> list[tuple[Batch, I64]]:
     if shares <= 1:
         return [(batch, np.arange(len(batch)))]
     return [batch.of_users(np.arange(first, len(batch.users), shares)) for first in range(shares)]
+
+
+def split(batch: Batch, shares: int) -> list[tuple[Batch, I64]]:
+    """Targets of few users in runs of equal length, live events in every share: they are seen by all."""
+    targets, live = np.flatnonzero(~batch.live), np.flatnonzero(batch.live)
+    parts = [np.union1d(live, part) for part in np.array_split(targets, shares)]
+    return [(batch.of_queries(part), part) for part in parts]
 
 
 @dataclass(frozen=True)

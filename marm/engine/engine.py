@@ -10,18 +10,21 @@ from torch import Tensor
 from marm.config import RunConfig
 from marm.data.events import Column, Side
 from marm.data.lookup import Lookup
-from marm.engine.batch import Batch, Layout, deal, lay_out
+from marm.engine.batch import Batch, Layout, deal, lay_out, split
 from marm.engine.exposures import Exposures
 from marm.memory.memory import Memory, Recalled
 from marm.model.features import Encoded, FeatureEncoder, take
 from marm.model.inputs import Pass
 from marm.model.ranker import Output, Ranker
-from marm.nn.dense import ROWS, padded
+from marm.nn.dense import ROWS, is_steady, padded
 from marm.nn.operands import plan_work
 from marm.nn.shares import side_by_side
 from marm.nn.table import Bag, HashTable, place
 from marm.nn.views import Views
 from marm.types import I64, U64
+
+WORTH = 2 * ROWS
+"""Queries of one user that make a share of their own worth its second look at the history."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Share:
     passed: Pass
     items: U64
     """(U,) ids of the distinct items."""
+    layout: Layout
 
 
 @dataclass(frozen=True)
@@ -87,18 +91,22 @@ class Engine:
 
     def attend(self, batch: Batch) -> Attended:
         """Score a batch whose users are admitted, in shares side by side; one logit and state for each query."""
-        dealt = deal(batch, self.threads)
-        shares = side_by_side([partial(self._attend, *share) for share in dealt])
-        if len(shares) == 1:
-            output = shares[0].output
-            return Attended(output.logit_QT[: len(batch)].detach(), output.state_QKD[: len(batch)].detach(), shares)
-        back = torch.from_numpy(np.argsort(np.concatenate([share.queries for share in shares])))
-        logit, state = (
-            torch.cat([made[: len(share.queries)].detach() for made, share in zip(each, shares, strict=True)])
-            for each in zip(*((share.output.logit_QT, share.output.state_QKD) for share in shares), strict=True)
-        )
-        back = back.to(logit.device)
-        return Attended(logit[back], state[back], shares)
+        shares = side_by_side([partial(self._attend, *share) for share in self._dealt(batch)])
+        output = shares[0].output
+        logit = output.logit_QT.new_empty(len(batch), output.logit_QT.shape[1])
+        state = output.state_QKD.new_empty(len(batch), *output.state_QKD.shape[1:])
+        for share in shares:
+            at = torch.from_numpy(share.queries).to(logit.device)
+            logit[at] = share.output.logit_QT[: len(at)].detach()
+            state[at] = share.output.state_QKD[: len(at)].detach()
+        return Attended(logit, state, shares)
+
+    def _dealt(self, batch: Batch) -> list[tuple[Batch, I64]]:
+        """A request's candidates are split; where bits must not hang on what else is asked, whole users are dealt."""
+        alone = len(batch.users) < self.threads and len(batch) >= WORTH * self.threads
+        if alone and not (is_steady() or torch.is_grad_enabled()):
+            return split(batch, self.threads)
+        return deal(batch, self.threads)
 
     def _attend(self, batch: Batch, queries: I64) -> Share:
         recalled = self._recall(batch)
@@ -114,7 +122,7 @@ class Engine:
             before += side.count
         embedded = self.table.lookup(bags, total)
         embedded.requires_grad_(torch.is_grad_enabled())
-        return Share(queries, self.model(embedded, passed), embedded, bags, recalled, batch, passed, ids)
+        return Share(queries, self.model(embedded, passed), embedded, bags, recalled, batch, passed, ids, layout)
 
     def embed_items(self, ids: U64, logged: U64) -> Tensor:
         """What ranking's table and dense layers hold for items with these logged columns (N, C): (N, D), no gradient."""
@@ -172,7 +180,7 @@ class Engine:
         logged = np.empty((len(query), len(self._logged)), np.uint64)
         ids[of_query], logged[of_query] = batch.item[query[of_query]], batch.item_columns[query[of_query]]
         row = layout.sample[~of_query]
-        source = _row_source(layout, row, recalled, batch)
+        source = row_source(layout, row, recalled, batch)
         ids[~of_query], logged[~of_query] = source
         return ids, logged
 
@@ -201,7 +209,7 @@ def _pad(column: I64, extra: int) -> I64:
     return np.concatenate([column, np.zeros(extra, np.int64)]) if extra else column
 
 
-def _row_source(layout: Layout, row: I64, recalled: Recalled, batch: Batch) -> tuple[U64, U64]:
+def row_source(layout: Layout, row: I64, recalled: Recalled, batch: Batch) -> tuple[U64, U64]:
     """Item and logged columns of rows of the layout: recalled ones, in order, and live ones, which are queries."""
     made = (layout.state_of_row < 0) & (layout.state_of_row != Pass.MISSING)
     ids = np.empty(len(made), np.uint64)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from marm.config import TaskConfig
 from marm.errors import SettingError
-from marm.types import F32, I16, Bool
+from marm.types import F32, I16, I64, Bool
 
 MOST_CODES = 256
 """Every code costs each query a dot product for each head and layer."""
@@ -19,6 +19,7 @@ class OutcomeCodes:
 
     def __init__(self, tasks: dict[str, TaskConfig], used: bool = True) -> None:
         carried = {name: task for name, task in tasks.items() if used and task.history and not task.every_row}
+        self.names = list(carried)
         self.columns = [i for i, name in enumerate(tasks) if name in carried]
         self.edges = [np.array(t.edges if t.kind == "regression" else [0.5], np.float32) for t in carried.values()]
         self.values = [len(edges) + 1 for edges in self.edges]
@@ -48,9 +49,17 @@ class OutcomeCodes:
 
     def positive(self, column: int) -> Bool:
         """Which codes say that the binary task in this column of the labels was positive: (codes,)."""
-        place = self.columns.index(column)
-        later, values = math.prod(self.values[place + 1 :]), self.values[place]
-        return np.concatenate([[False], np.arange(len(self) - 1) // later % values == values - 1])
+        positive: Bool = self.decode(np.arange(len(self), dtype=np.int16))[:, self.columns.index(column)] == 1
+        return positive
+
+    def decode(self, code_N: I16) -> I64:
+        """Number of each carried task's edges at or below its outcome (N, carried): -1 not observed, -2 not known."""
+        out = np.empty((len(code_N), len(self.values)), np.int64)
+        rest = code_N.astype(np.int64) - 1
+        for i in reversed(range(len(self.values))):
+            out[:, i] = np.where(code_N == 0, -2, rest % self.values[i] - self.missing[i])
+            rest = rest // self.values[i]
+        return out
 
     def parts(self) -> Tensor:
         """Which learned rows each code is the sum of: (codes, 1 + all values), the first for unknown."""

@@ -1,5 +1,7 @@
 """L layers of target attention; layer l reads what layer l-1 made of the history (the heart of MARM)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +95,24 @@ class TargetAttentionStack(nn.Module):
             live, ops = self._rows(batch, len(self.layers), state_QD, raw_UD, _spans(layer))
             aside.append(layer(state_QD, live, raw_UD, ops)[0])
         return Made(made, aside, heard)
+
+    @contextmanager
+    def watched(self, queries: I64) -> Iterator[list[Tensor]]:
+        """While open, notes how each layer of a pass weighs what these queries see: (Q, H, N + 1) as ``heed`` has it."""
+        noted: list[Tensor] = []
+
+        def note(layer: nn.Module, args: tuple[Tensor, Tensor, Tensor, Operands]) -> None:
+            state_QD, live, raw, ops = args
+            assert isinstance(layer, Layer)
+            asked_QD = row_norm(state_QD[torch.from_numpy(queries).to(state_QD.device)])
+            noted.append(layer.attention.heed(asked_QD, live, raw, ops.of(queries)))
+
+        hooks = [layer.register_forward_pre_hook(note) for layer in [*self.layers, *self.top]]
+        try:
+            yield noted
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def coded(self, state_QD: Tensor) -> Tensor:
         """What is remembered of a state: normed and rounded by the codec, which the gradient does not see."""

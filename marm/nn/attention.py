@@ -8,7 +8,6 @@ Everything about a pair is a code with a learned row; nothing nonlinear follows,
 """
 
 import math
-from functools import partial
 
 import numpy as np
 import torch
@@ -18,8 +17,7 @@ from torch.nn import functional
 from marm.nn.dense import dense, is_steady
 from marm.nn.fused import FusedAttention
 from marm.nn.operands import Operands, code_spans
-from marm.nn.plain import folded, projected, rows_of
-from marm.nn.shares import cores, side_by_side
+from marm.nn.plain import folded, projected, rows_of, weights
 from marm.nn.views import GAPS, RANKS
 from marm.types import I64
 
@@ -62,20 +60,28 @@ class TargetAttention(nn.Module):
                 groups = ops.views.shared(self.width)
                 if groups:
                     return self._by_view(target_QD, live, extra, ops, groups)
-        # The product of two projections first: one matrix for each head, whatever the number of targets.
-        fold = torch.einsum("hkd,hke->dhe", self.query, self.key).reshape(self.width, -1) / self._root()
-        q_QHD = dense(target_QD, fold).view(-1, self.heads, self.width)
-        beside = [_each(q_QHD, side) for side in self.beside]
         codes = self._codes()
-        tab = self._tab(q_QHD, beside, codes)
+        q_QSHD, tab = self._folded_queries(target_QD, codes)
         unfold = torch.einsum("hkd,hke->hde", self.value, self.out)
         if way == "projected":
             value_QD, bins = self._projected(target_QD, live, extra, ops, tab, codes, unfold)
         else:
             attend = FusedAttention.apply if way == "fused" else folded
-            context, bins = attend(torch.stack([q_QHD, *beside], 1), tab, live, extra, ops)
+            context, bins = attend(q_QSHD, tab, live, extra, ops)
             value_QD = self._value(context, bins, codes, unfold)
         return value_QD, self._heard(bins)
+
+    def heed(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> Tensor:
+        """The weights that ``read`` sums by, adding up to 1: (Q, H, N + 1), oldest row of the view first, the null row last."""
+        return weights(*self._folded_queries(target_QD, self._codes()), live, extra, ops)
+
+    def _folded_queries(self, target_QD: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries on the rows' side of the key projection, one for each stream of rows (Q, S, H, D), and what codes add."""
+        # The product of two projections first: one matrix for each head, whatever the number of targets.
+        fold = torch.einsum("hkd,hke->dhe", self.query, self.key).reshape(self.width, -1) / self._root()
+        q_QHD = dense(target_QD, fold).view(-1, self.heads, self.width)
+        beside = [_each(q_QHD, side) for side in self.beside]
+        return torch.stack([q_QHD, *beside], 1), self._tab(q_QHD, beside, codes)
 
     def _by_view(
         self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands, groups: list[I64]
@@ -86,48 +92,39 @@ class TargetAttention(nn.Module):
         heard = target_QD.new_empty(len(target_QD), self.heads, self.outcome_parts.shape[1] + 1)
         for group in groups:
             at = torch.from_numpy(group)
-            value_QD[at], heard[at] = self._one_view(target_QD[at], rows_RD, ops, int(group[0]), codes)
+            value_QD[at], heard[at] = self._one_view(target_QD[at], rows_RD, ops.of(group[:1]), codes)
         rest = np.setdiff1d(np.arange(len(target_QD)), np.concatenate(groups))
         if len(rest):
             at = torch.from_numpy(rest)
             value_QD[at], heard[at] = self.read(target_QD[at], live, extra, ops.of(rest), "fused")
         return value_QD, heard
 
-    def _one_view(
-        self, target_GD: Tensor, rows_RD: Tensor, ops: Operands, k: int, codes: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Plain attention of queries that all see what query ``k`` sees: codes are added to the rows themselves."""
-        begin, end = int(ops.views.begin[k]), int(ops.views.end[k])
-        outcome, added = self._pair_rows(ops, k, codes)
+    def _one_view(self, target_GD: Tensor, rows_RD: Tensor, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Plain attention of queries that all see what the ``one`` sees: codes are added to the rows themselves."""
+        begin, end = int(one.views.begin[0]), int(one.views.end[0])
+        outcome, added = self._pair_rows(one, codes)
         x_ND = torch.cat([codes[int(self.spans[2])][None], rows_RD[begin:end] + added])
         # What a head heard of outcomes comes with the values, as columns that say which outcome each row has.
         said = x_ND.new_zeros(len(x_ND), self.outcome_parts.shape[1] + 1)
         said[0, -1], said[1:, :-1] = 1, self.outcome_parts[outcome]
         q, key, value = (torch.einsum("nd,hkd->hnk", x, w) for x, w in self._three(target_GD, x_ND))
         value = torch.cat([value, said.expand(self.heads, *said.shape)], 2)
-        q, key = (functional.pad(x, (0, said.shape[1])) for x in (q, key))
-        parts = q.chunk(cores(), 1)
-        attend = partial(functional.scaled_dot_product_attention, scale=1 / self._root())
-        works = [partial(attend, part[None], key[None], value[None]) for part in parts]
-        made_HGK = torch.cat(side_by_side(works), 2)[0]
+        q, key = (functional.pad(x, (0, said.shape[1]))[None] for x in (q, key))
+        made_HGK = functional.scaled_dot_product_attention(q, key, value[None], scale=1 / self._root())[0]
         inner = self.width // self.heads
         return torch.einsum("hgk,hkd->gd", made_HGK[:, :, :inner], self.out), made_HGK[:, :, inner:].transpose(0, 1)
 
     def _three(self, target_GD: Tensor, x_ND: Tensor) -> list[tuple[Tensor, Tensor]]:
         return [(target_GD, self.query), (x_ND, self.key), (x_ND, self.value)]
 
-    def _pair_rows(self, ops: Operands, k: int, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Outcome code of every row that query ``k`` sees (N,), and the sum of the rows that its codes stand for (N, D)."""
-        work, (gap0, rank0, _, _) = ops.work, self.spans
-        pairs = work.pairs[:, work.pairs_at[k] : work.pairs_at[k + 1]].astype(np.int64)
-        runs = work.runs[:, work.runs_at[k] : work.runs_at[k + 1] + 1]
-        gap, rank = (np.repeat(runs[i, :-1] + first, np.diff(runs[0])) for i, first in ((1, gap0), (2, rank0)))
-        outcome, gaps, ranks = (torch.from_numpy(code) for code in (pairs[0], gap, rank))
-        added = codes[outcome] + codes[gaps] + codes[ranks]
+    def _pair_rows(self, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Outcome code of every row that the one query sees (N,), and the sum of the rows that its codes stand for (N, D)."""
+        outcome, *before, gap, rank = (torch.from_numpy(code) for code in one.pair_codes())
+        added = codes[outcome] + codes[gap] + codes[rank]
         if self.shift:
-            before = torch.from_numpy(pairs[1])
-            there = (before >= 0)[:, None]
-            added = added + torch.where(there, codes[before.clamp(min=0)] @ self.beside[0].T, 0.0)
+            # A previous outcome's place begins after all others; past the last of them there is no previous row.
+            coded = functional.pad(codes[: self.outcomes] @ self.beside[0].T, (0, 0, 0, 1))
+            added = added + coded[before[0] - int(self.spans[3])]
         return outcome, added
 
     def _heard(self, bins: Tensor) -> Tensor:

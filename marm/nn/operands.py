@@ -8,6 +8,7 @@ codes (C)   | outcome | gap | rank | null |(previous outcome)|      spans: where
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,8 +21,9 @@ from marm.types import I16, I64
 
 @dataclass(frozen=True)
 class Work:
-    """How a pass falls into segments, and the codes of its pairs."""
+    """How a pass falls into segments, and the codes of its pairs, found when first asked for."""
 
+    views: Views
     rows_at: I64
     """(B + 1,) first row of each segment."""
     queries_at: I64
@@ -32,26 +34,35 @@ class Work:
     """(Q + 1,) first pair of each query."""
     ranks: I64
     edges: I64
-    pairs: I16
-    """(2, P) of every pair, oldest row first: outcome, previous outcome (-1: there is no previous row)."""
-    runs: I64
-    """(3, runs + 1) of consecutive pairs that share gap and rank: first pair, gap, rank; the last only closes."""
-    runs_at: I64
-    """(Q + 1,) first run of each query."""
+
+    @cached_property
+    def pairs(self) -> I16:
+        """(2, P) of every pair, oldest row first: outcome, previous outcome (-1: there is no previous row)."""
+        v = self.views
+        return outcome_codes(v.known, v.outcome, v.previous, v.begin, v.end, v.asked, self.pairs_at)
+
+    @cached_property
+    def runs_and_firsts(self) -> tuple[I64, I64]:
+        """(3, runs + 1) of consecutive pairs that share gap and rank: first pair, gap, rank; the last only closes.
+
+        And (Q + 1,) first run of each query.
+        """
+        v = self.views
+        return gap_rank_runs(v.time, v.begin, v.end, v.asked, self.ranks, self.edges, self.pairs_at)
+
+    @property
+    def runs_at(self) -> I64:
+        """(Q + 1,) first run of each query."""
+        return self.runs_and_firsts[1]
 
 
 def plan_work(views: Views, segment_of_query: I64, rows_at: I64) -> Work:
-    """Group queries by segment, and find the codes of every pair."""
+    """Group queries by segment."""
     segments = len(rows_at) - 1
     order = np.argsort(segment_of_query, kind="stable")
     queries_at = np.searchsorted(segment_of_query[order], np.arange(segments + 1))
-    lengths = views.end - views.begin
-    pairs_at = np.concatenate([[0], np.cumsum(lengths)])
-    ranks, edges = rank_buckets(views.longest), gap_edges()
-    v = views
-    pairs = outcome_codes(v.known, v.outcome, v.previous, v.begin, v.end, v.asked, pairs_at)
-    runs, runs_at = gap_rank_runs(v.time, v.begin, v.end, v.asked, ranks, edges, pairs_at)
-    return Work(rows_at, queries_at, order, pairs_at, ranks, edges, pairs, runs, runs_at)
+    pairs_at = np.concatenate([[0], np.cumsum(views.end - views.begin)])
+    return Work(views, rows_at, queries_at, order, pairs_at, rank_buckets(views.longest), gap_edges())
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class Operands:
     def codes(self) -> tuple[NDArray[np.uint16], I64]:
         """Outcome (with token shift the previous one too) of every pair, and runs of gap and rank, as places in the table."""
         gap0, rank0, _, prev0 = self.spans
-        runs = self.work.runs + np.array([0, gap0, rank0])[:, None]
+        runs = self.work.runs_and_firsts[0] + np.array([0, gap0, rank0])[:, None]
         if prev0 < 0:
             return self.work.pairs[:1].view(np.uint16), runs
         # A row without a previous one takes a place past the end, where nothing is learned.

@@ -76,14 +76,29 @@ def _bins(weight_QHN: Tensor, null_QH: Tensor, pairs: Pairs, spans: I64, codes: 
 def folded(q: Tensor, tab: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
     """Folded attention without a fused loop: never projects the history; O(Q N H D)."""
     pairs = pairs_of(ops, q.device)
+    rows_QNSD = _rows_seen(q, live, extra, ops, pairs)
+    weight, null = _weigh(q, tab, rows_QNSD, pairs, ops.spans)
+    context = torch.einsum("qhn,qnsd->qshd", weight, rows_QNSD)
+    return context, _bins(weight, null, pairs, ops.spans, tab.shape[2])
+
+
+def weights(q: Tensor, tab: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> Tensor:
+    """How each head weighs what it sees: (Q, H, N + 1), oldest row first, after the view's end zeros, the null row last."""
+    pairs = pairs_of(ops, q.device)
+    weight, null = _weigh(q, tab, _rows_seen(q, live, extra, ops, pairs), pairs, ops.spans)
+    return torch.cat([weight, null[:, :, None]], 2)
+
+
+def _rows_seen(q: Tensor, live: Tensor, extra: Tensor, ops: Operands, pairs: Pairs) -> Tensor:
     rows_RSD = rows_of(ops, live, extra)
     if not len(rows_RSD):
         rows_RSD = q.new_zeros(1, q.shape[1], q.shape[3])
-    rows_QNSD = rows_RSD[pairs.row.clamp(min=0)]
+    return rows_RSD[pairs.row.clamp(min=0)]
+
+
+def _weigh(q: Tensor, tab: Tensor, rows_QNSD: Tensor, pairs: Pairs, spans: I64) -> tuple[Tensor, Tensor]:
     logit = torch.einsum("qshd,qnsd->qhn", q, rows_QNSD) + _codes(tab, pairs)
-    weight, null = _softmax(logit, tab, pairs, ops.spans)
-    context = torch.einsum("qhn,qnsd->qshd", weight, rows_QNSD)
-    return context, _bins(weight, null, pairs, ops.spans, tab.shape[2])
+    return _softmax(logit, tab, pairs, spans)
 
 
 def projected(q_QHK: Tensor, keys_RHK: Tensor, values_RHK: Tensor, tab: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,12 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 
 from marm import errors
 from marm.server.asking import Question
 from marm.server.http import App, Gate
+from marm.server.inspector_app import add_inspector
 from marm.server.messages import (
     EventsAnswer,
     EventsRequest,
@@ -20,6 +22,7 @@ from marm.server.messages import (
     ItemsRequest,
     RankAnswer,
     RankRequest,
+    Readiness,
     RecommendRequest,
     RetrieveAnswer,
     RetrieveRequest,
@@ -32,7 +35,9 @@ from marm.server.worker import Busy
 _FAULTS: dict[int | str, dict[str, Any]] = {
     400: {"model": Fault, "description": "No JSON"},
     401: {"model": Fault, "description": "No token, or a wrong one"},
+    408: {"model": Fault, "description": "The body took too long to arrive"},
     413: {"model": Fault, "description": "The body is too large"},
+    415: {"model": Fault, "description": "The body is not said to be JSON"},
     422: {"model": Fault, "description": "The request, or a row of it, cannot be taken"},
     503: {"model": Fault, "description": "Too many requests wait, or the disk refuses"},
 }
@@ -53,6 +58,7 @@ def make_app(server: Server, token: str | None = None, quiet: bool = False) -> A
     _add_answers(app, server)
     _add_told(app, server)
     _add_state(app, server)
+    add_inspector(app, server)
     return Gate(app, server.metrics, token, server.run.serve.most_body, quiet)
 
 
@@ -192,14 +198,14 @@ def _add_state(app: FastAPI, server: Server) -> None:
         """Whether the process is alive."""
         return {"status": "alive"}
 
-    @app.get("/readyz")
+    @app.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness, "description": "It cannot"}})
     async def readyz() -> Response:
         """Whether it answers as it should: 503 where answers would be degraded."""
         why = server.ready()
         body = {"status": why or "ready", "cut": server.served.number}
         return Response(orjson.dumps(body), 503 if why else 200, media_type="application/json")
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Counts and times, as Prometheus reads them."""
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")

@@ -1,10 +1,9 @@
 """Feedback taken in: checked against the run, appended durably, then shown in live tails; the same id twice is once."""
 
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,11 @@ from marm.server.served import Served
 from marm.server.tail import Reader, Tails, Told, row_of
 from marm.server.times import Times
 from marm.server.values import text_of
-from marm.types import I64
+from marm.types import I64, Bool
 
 _AT_ONCE = 4096
+NOWHERE = Position(0, -1)
+"""Place of an event that came too late to be shown."""
 
 
 @dataclass
@@ -34,11 +35,10 @@ class _Post:
     """One request's events on their way."""
 
     lines: list[bytes] = field(default_factory=list)
-    late: list[bytes] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     """New events."""
     line: list[int] = field(default_factory=list)
-    """The line that each of them is; -1: none, it came too late."""
+    """The line that each of them is; -1: not to be shown, it came too late."""
     seen: Exposures | None = None
     which: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     """Exposures of those that ``data.where`` keeps, and the row that each is."""
@@ -59,7 +59,6 @@ class Feedback:
         self._live: LiveLog = reader.live
         self._folder = folder / "inbox"
         self._writer = InboxWriter(self._folder)
-        self._late = self._folder / "late.ndjson"
         self._ids: OrderedDict[str, tuple[int, frozenset[int]]] = OrderedDict()
         """Users and outcomes of the newest events, by id."""
         self._columns = _columns_of_tasks(run)
@@ -155,21 +154,25 @@ class Feedback:
             raise DataError(f"{name}: {bad[0]}")
 
     def _check_rows(self, post: _Post, names: list[str]) -> None:
-        """Let the run read the new events, put late ones aside, and write the lines."""
+        """Let the run read the new events, see which are late, and write the lines; `marm follow` puts late ones aside."""
         received, late = time.time(), set[int]()
         if post.rows:
             post.seen, post.which, bad = self._reader.read(post.rows)
             if bad:
                 raise DataError(f"{names[min(bad)]}: {bad[min(bad)]}")
-            newest = self.served().guard.last_times(post.seen.user)
-            late = set(post.which[post.seen.time < newest].tolist())
+            late = set(post.which[self._too_late(post.seen, self.served())].tolist())
         for at, row in enumerate(post.rows):
-            (post.late if at in late else post.lines).append(self._line(row, received))
-            post.line.append(-1 if at in late else len(post.lines) - 1)
+            post.line.append(-1 if at in late else len(post.lines))
+            post.lines.append(self._line(row, received))
         post.counts["late"], post.counts["accepted"] = len(late), len(post.rows) - len(late)
         for at, (_, event_id, outcomes) in enumerate(post.follow):
             post.follow[at] = (len(post.lines), event_id, outcomes)
             post.lines.append(orjson.dumps({"kind": "outcomes", "event_id": event_id, "outcomes": outcomes}))
+
+    @staticmethod
+    def _too_late(seen: Exposures, served: Served) -> Bool:
+        """Which events are older than what a cut remembers of their users (n,)."""
+        return seen.time < served.guard.last_times(seen.user)
 
     def _line(self, row: Row, received: float) -> bytes:
         outcomes = {name: value for name, value in row.values.items() if name in self._reader.outcomes}
@@ -178,15 +181,6 @@ class Feedback:
         return orjson.dumps(told | {"context": context, "outcomes": outcomes, "received": received})
 
     def _write(self, posts: Sequence[_Post]) -> Position:
-        late = b"".join(line + b"\n" for post in posts for line in post.late)
-        if late:
-            try:
-                with self._late.open("ab") as file:
-                    file.write(late)
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError as error:
-                raise DiskError(self._late, error) from None
         return self._writer.append([line for post in posts for line in post.lines])
 
     def _note(self, posts: Sequence[_Post], end: Position) -> None:
@@ -199,7 +193,7 @@ class Feedback:
             if post.seen is not None:
                 self._tell(
                     post.rows,
-                    [Position(end.file, int(places[at]) if at >= 0 else -1) for at in post.line],
+                    [Position(end.file, int(places[at])) if at >= 0 else NOWHERE for at in post.line],
                     post.seen,
                     post.which,
                 )
@@ -211,8 +205,8 @@ class Feedback:
     def _tell(self, rows: Sequence[Row], places: Sequence[Position], seen: Exposures, which: I64) -> None:
         for at, row in enumerate(which.tolist()):
             told = Told(places[row], rows[row], seen, at)
-            if told.place.offset < 0:
-                continue  # it came too late
+            if told.place == NOWHERE:
+                continue
             held = self._ids.get(rows[row].event_id)
             self._ids[rows[row].event_id] = (told.user, held[1] if held else frozenset())
             self._tails.add(told)
@@ -225,14 +219,14 @@ class Feedback:
         told = self._tails.find(known[0], event_id) if known else None
         if told is None:
             return
-        row = replace(told.row, values={**told.row.values, **outcomes})
+        row = told.row._replace(values={**told.row.values, **outcomes})
         seen, _, bad = self._reader.read([row])
         if not bad and len(seen):
             self._tails.amend(told, Told(told.place, row, seen, 0))
 
     def _replay(self, now: Served) -> None:
         """What the inbox holds: ids of all of it, tails of what is not in the cut."""
-        place, rows = Position(), OrderedDict[str, tuple[Position, Row]]()
+        place, rows = inbox.begin_of(self._folder), OrderedDict[str, tuple[Position, Row]]()
         while True:
             lines, end = inbox.read(self._folder, place)
             if not lines:
@@ -248,7 +242,10 @@ class Feedback:
         for low in range(0, len(told), _AT_ONCE):
             part = told[low : low + _AT_ONCE]
             seen, which, _ = self._reader.read([row for _, row in part])
-            self._tell([row for _, row in part], [place for place, _ in part], seen, which)
+            places = [place for place, _ in part]
+            for at in which[self._too_late(seen, now)].tolist():
+                places[at] = NOWHERE
+            self._tell([row for _, row in part], places, seen, which)
 
     def _replay_line(
         self, record: dict[str, Any], place: Position, now: Served, rows: OrderedDict[str, tuple[Position, Row]]
@@ -258,7 +255,7 @@ class Feedback:
         if record["kind"] == "outcomes":
             if event_id in rows:
                 at, row = rows[event_id]
-                rows[event_id] = (at, replace(row, values={**row.values, **outcomes}))
+                rows[event_id] = (at, row._replace(values={**row.values, **outcomes}))
         elif place >= now.since and event_id not in now.learned:
             rows.setdefault(event_id, (place, row_of(record)))
         self._ids[event_id] = (held[0], held[1] | _digest(outcomes))

@@ -89,6 +89,16 @@ class Guard:
         total = int(counts.sum())
         return np.zeros((total, self.layout.state_bytes), np.uint8), np.zeros(total, bool)
 
+    def glance(self, user: int, count: int, before: int) -> Facts | None:
+        """A user's newest facts before a time for those who only look; None where the store fails."""
+        with self._lock:
+            try:
+                self._mend()
+                return self.store.read_facts(np.array([user], np.uint64), count, np.array([before]))
+            except Exception:
+                self._broke()
+                return None
+
     def last_times(self, users: U64) -> I64:
         """Time of each user's newest remembered event (n,); the least number where there is none, or no store."""
         with self._lock:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
+from marm.server.files import PATHS
 from marm.server.metrics import Metrics
 
 Scope = MutableMapping[str, Any]
@@ -16,8 +17,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_OPEN = {"/healthz", "/readyz"}
-"""Asked by machines that hold no token."""
+_OPEN = {"/healthz", "/readyz", *PATHS}
+"""Asked by machines that hold no token; and the inspector's page, which asks for one."""
 _SLOW = 10.0
 """Seconds in which a body must arrive."""
 
@@ -55,6 +56,9 @@ class Gate:
             if not hmac.compare_digest(given, self._token):
                 await _refuse(send, 401, "no token, or a wrong one: send `Authorization: Bearer TOKEN`")
                 return
+        if scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
+            await _refuse(send, 415, "the body is not said to be JSON: send `content-type: application/json`")
+            return
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._most:
             await _refuse(send, 413, self._too_large(length.decode()))
@@ -96,9 +100,8 @@ class Gate:
 
     def _note(self, scope: Scope, told: dict[str, int], seconds: float) -> None:
         route = scope.get("route")
-        path = getattr(route, "path", None) or "other"
-        self._metrics.requests.labels(path, told["status"]).inc()
-        self._metrics.seconds.labels(path).observe(seconds)
+        path = getattr(route, "path_format", None) or "other"
+        self._metrics.note(path, told["status"], seconds)
         if self._quiet:
             return
         line = {
@@ -114,12 +117,17 @@ class Gate:
         print(json.dumps(line), file=sys.stderr)
 
 
+def _is_json(kind: bytes) -> bool:
+    # No other kind is read as JSON: a page of another site may post those from a browser here without asking.
+    return kind.split(b";")[0].strip().lower() == b"application/json"
+
+
 async def _refuse(send: Send, status: int, why: str) -> None:
     body = json.dumps({"error": why}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    if status in (408, 413):
+    if status in (408, 413, 415):
         # What is left of the body is not read.
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})

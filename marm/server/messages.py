@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictBool, Stri
 
 _Int = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 _Float = Annotated[StrictFloat, Field(allow_inf_nan=False)]
+Count = Annotated[StrictInt, Field(ge=1, lt=2**63)]
 _Text = Annotated[StrictStr, Field(max_length=1000)]
 Id = Annotated[StrictStr, Field(min_length=1, max_length=1000)] | _Int | _Float
 """As in the log; ids compare as text, so 7 and "7" are one."""
@@ -34,7 +35,7 @@ class RankRequest(Message):
     candidates: list[Id]
     at: At | None = None
     context: Values = Field(default_factory=dict)
-    k: Annotated[int, Field(ge=1)] | None = None
+    k: Count | None = None
 
 
 class RecommendRequest(Message):
@@ -42,7 +43,7 @@ class RecommendRequest(Message):
 
     model_config = _like(user=7, k=10, context={"page": "home"}, exclude=[3], at=1_700_700_000)
     user: Id
-    k: Annotated[int, Field(ge=1)] = 10
+    k: Count = 10
     context: Values = Field(default_factory=dict)
     exclude: list[Id] = Field(default_factory=list)
     allow: list[Id] | None = None
@@ -55,7 +56,7 @@ class RetrieveRequest(Message):
 
     model_config = _like(user=7, k=100)
     user: Id
-    k: Annotated[int, Field(ge=1)] = 100
+    k: Count = 100
     context: Values = Field(default_factory=dict)
     exclude: list[Id] = Field(default_factory=list)
     allow: list[Id] | None = None
@@ -186,7 +187,7 @@ class ItemIn(Message):
     model_config = _like(item="new 1", features={"category": 3}, available_from=1_700_000_000, withdrawn=False)
     item: Id
     features: Values = Field(default_factory=dict)
-    withdrawn: bool | None = None
+    withdrawn: StrictBool | None = None
     available_from: At | None = None
     available_until: At | None = None
 
@@ -203,6 +204,14 @@ class ItemsAnswer(Message):
 
     model_config = _like(accepted=2)
     accepted: int
+
+
+class Readiness(Message):
+    """``ready``, or why not, and the cut that answers."""
+
+    model_config = _like(status="ready", cut=12)
+    status: str
+    cut: int
 
 
 class Fault(Message):

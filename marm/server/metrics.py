@@ -1,8 +1,34 @@
-"""What `/metrics` shows."""
+"""What `/metrics` shows, and of the last requests what percentiles are of."""
 
+from collections import deque
+from typing import Any
+
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 0.5, 1, 2.5)
+_RECENT = 1000
+"""Requests of each endpoint that percentiles are of."""
+
+
+class Recent:
+    """Requests of one endpoint: how many, and how long the last ones took."""
+
+    def __init__(self) -> None:
+        self.requests = self.failed = 0
+        self._seconds: deque[float] = deque(maxlen=_RECENT)
+
+    def note(self, status: int, seconds: float) -> None:
+        """A request was answered."""
+        self.requests += 1
+        self.failed += status >= 400
+        self._seconds.append(seconds)
+
+    def figures(self) -> dict[str, Any]:
+        """Counts, and percentiles in milliseconds."""
+        p50, p90, p99 = np.percentile(list(self._seconds), [50, 90, 99]) * 1000
+        counts = {"requests": self.requests, "failed": self.failed, "recent": len(self._seconds)}
+        return counts | {"p50_ms": round(p50, 3), "p90_ms": round(p90, 3), "p99_ms": round(p99, 3)}
 
 
 class Metrics:
@@ -10,6 +36,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.recent: dict[str, Recent] = {}
         self.requests = Counter("marm_requests", "Requests", ["path", "status"], registry=self.registry)
         self.seconds = Histogram(
             "marm_request_seconds", "Time of a request", ["path"], buckets=_SECONDS, registry=self.registry
@@ -30,6 +57,12 @@ class Metrics:
         self.tail = Gauge("marm_tail_events", "Events since the cut", registry=self.registry)
         for level in ("raw", "none"):
             self.degraded.labels(level)
+
+    def note(self, path: str, status: int, seconds: float) -> None:
+        """A request was answered; on the event loop's thread."""
+        self.requests.labels(path, status).inc()
+        self.seconds.labels(path).observe(seconds)
+        self.recent.setdefault(path, Recent()).note(status, seconds)
 
     def text(self) -> bytes:
         """In Prometheus' format."""

@@ -95,7 +95,8 @@ class StagesFirst:
         """The user as ranking sees it, asked about no item: the share and its query; and whether it could be read."""
         batch, places = self._asker.batch([question], [np.zeros(1, np.uint64)], [self._asker.tail(question, served)])
         attended, failed = served.look(batch)
-        return attended.shares[0], int(places[0]), failed.get(question.user)
+        share = next(share for share in attended.shares if places[0] in share.queries)
+        return share, int(np.searchsorted(share.queries, places[0])), failed.get(question.user)
 
     def _retrieve(
         self,

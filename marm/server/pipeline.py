@@ -87,14 +87,19 @@ class Pipeline:
     def _ordered(
         self, question: Question, found: Narrowed, scores: F32, ms: float, tail: int, level: str | None
     ) -> Answer:
-        tasks = {name: scores[:, t] for t, name in enumerate(self._tasks)}
-        score = self._score(tasks) if self._score and len(scores) else scores[:, 0].astype(np.float64)
+        score = self.score_of(scores)
         order = np.argsort(-score, kind="stable")
         k = len(order) if question.k is None else min(question.k, len(order))
         order = self._diverse(found.candidates, order, k)[:k]
         stages = [*found.stages, Stage("ranking", len(found.candidates), len(order), ms)]
         names = [found.names[at] for at in order.tolist()]
         return Answer(names, score[order], scores[order], self.served.number, stages, tail, level)
+
+    def score_of(self, scores: F32) -> F64:
+        """What the final order goes by (k,), of predictions (k, T)."""
+        if not self._score or not len(scores):
+            return scores[:, 0].astype(np.float64)
+        return self._score({name: scores[:, t] for t, name in enumerate(self._tasks)})
 
     def _diverse(self, items: U64, order: I64, k: int) -> I64:
         """At most so many items of one value of a category among the first k; what has none is never too much."""

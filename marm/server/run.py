@@ -1,9 +1,11 @@
 """From a folder to a listening server, and its orderly end."""
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -37,11 +39,23 @@ def serve(
             lifespan="off",
             timeout_graceful_shutdown=_GRACE,
         )
+        listener = uvicorn.Server(config)
+        _end_orderly(listener)
         name, number = listening.getsockname()[:2]
         ready(f"http://{f'[{name}]' if ':' in name else name}:{number}")
-        uvicorn.Server(config).run(sockets=[listening])
+        listener.run(sockets=[listening])
     finally:
         server.close()
+
+
+def _end_orderly(listener: uvicorn.Server) -> None:
+    """What uvicorn caught it raises again at its end; by the default handler the process would die before it has closed."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        listener.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from marm.config import RunConfig
+from marm.data.events import Side
 from marm.data.inbox import Position
 from marm.engine.batch import Batch
 from marm.engine.engine import Attended
 from marm.engine.exposures import Exposures, from_events, join
+from marm.engine.heed import Heeded
 from marm.errors import MarmError
 from marm.model.outcomes import OutcomeCodes
 from marm.server.guard import AtHand, Guard
@@ -34,7 +36,7 @@ class Served:
         guard = self.scorer.parts.store
         assert isinstance(guard, Guard)
         self.guard = guard
-        self.number = self.scorer.cut
+        self.number, self._shown = self.scorer.cut, self.scorer.log.items
         state, log = Cut(folder, self.number).state, self.scorer.log
         self.since = Position(*state.get("inbox", (1, 0)))
         """Of the inbox, everything before it is in this cut."""
@@ -56,15 +58,19 @@ class Served:
             self.scorer.close()
             raise
 
+    def show_items(self, items: Side | None) -> None:
+        """Take these features of items from now on; what it shows already costs nothing."""
+        if items is not None and items is not self._shown:
+            self.scorer.engine.show_items(items)
+            self._shown = items
+
     def attend(self, batch: Batch) -> tuple[F32, dict[int, str]]:
         """Predictions (Q, T), and of the users that could not be read whether raw history stood in (``raw``, ``none``)."""
-        scores = self.scorer.attend(batch)
-        return scores, self._failed(batch)
+        return self.scorer.attend(batch), self._failed(batch)
 
     def look(self, batch: Batch) -> tuple[Attended, dict[int, str]]:
         """The same pass as the stages see it: rows, states and embeddings."""
-        attended = self.scorer.look(batch)
-        return attended, self._failed(batch)
+        return self.scorer.look(batch), self._failed(batch)
 
     def items_of(self, user: int, at: int) -> U64:
         """Items of a user's remembered events before a time, as many as the store holds facts of."""
@@ -73,6 +79,10 @@ class Served:
         found = self.guard.read_facts(users, self.scorer.run.memory.facts, np.array([at]))
         items: U64 = found.facts.view(shape.facts).reshape(-1)["item"]
         return items
+
+    def heed(self, batch: Batch, query: int) -> tuple[Heeded, F32, dict[int, str]]:
+        """What one query of a batch of one user attends to, its predictions (T,), and users as ``attend`` has them."""
+        return *self.scorer.heed(batch, query), self._failed(batch)
 
     def _failed(self, batch: Batch) -> dict[int, str]:
         failed = {user: level for user in batch.users.tolist() if (level := self.guard.failed.get(user))}

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from marm.config import RunConfig
-from marm.data.live import LiveLog
+from marm.data.inbox import Position
+from marm.data.live import LiveLog, Row
 from marm.data.stream import EventLog
 from marm.errors import FolderError, MarmError
 from marm.server.asking import Asker, Question
@@ -24,7 +25,7 @@ from marm.server.narrow import Narrow, StagesFirst
 from marm.server.pipeline import Answer, Pipeline
 from marm.server.popular import Popular
 from marm.server.served import Served
-from marm.server.tail import Reader, Tails
+from marm.server.tail import Reader, Tails, Told
 from marm.server.times import Times
 from marm.server.worker import Worker
 from marm.train.cut import cut_numbers
@@ -50,7 +51,8 @@ class Server:
         asker = Asker(run, log, self.tails, self.catalogue)
         first = first or StagesFirst(run, self.popular, self.catalogue, asker)
         self.pipeline = Pipeline(run, served, asker, self.catalogue, first)
-        self.feedback = Feedback(run, folder, Reader(run, log, live), self.tails, self.times, self.popular, served)
+        self.reader = Reader(run, log, live)
+        self.feedback = Feedback(run, folder, self.reader, self.tails, self.times, self.popular, served)
         self.feedback.served = lambda: self.pipeline.served
         self.metrics.cut.set(served.number)
         self.scoring: Worker[Question, Answer] = Worker("score", self._answer, run.serve.together, run.serve.queue)
@@ -66,8 +68,7 @@ class Server:
 
     def _open(self) -> Served:
         served = Served(self.folder, self.run, self._at_hand, self.metrics.failures.inc, self._names)
-        if self.catalogue.side is not None:
-            served.scorer.engine.show_items(self.catalogue.side)
+        served.show_items(self.catalogue.side)
         return served
 
     def _answer(self, questions: Sequence[Question]) -> list[Answer | Exception]:
@@ -83,8 +84,7 @@ class Server:
 
     def show_items(self) -> None:
         """After items were told; on the thread that scores."""
-        if self.catalogue.side is not None:
-            self.served.scorer.engine.show_items(self.catalogue.side)
+        self.served.show_items(self.catalogue.side)
 
     def _watch(self) -> None:
         """Look for a newer cut, open it beside the one that answers, and let it take over between two passes."""
@@ -133,15 +133,27 @@ class Server:
 
 
 def warm_up(server: Server) -> None:
-    """Compile and touch what the first requests need: many candidates and one, for a user with a history and for nobody."""
+    """Compile and touch what the first requests need: many candidates and one; for a user with a history, nobody, a tail."""
     log, now = server.log, server.times.now()
     items = log.item_hashes(np.arange(min(len(log), 256)))
     context, user_columns = server.pipeline.asker.columns({})
-    for user in (int(log.read(len(log) - 1, len(log)).user[0]), 1) if len(log) else ():
+    told = _made_up(server)
+    for user in (int(log.read(len(log) - 1, len(log)).user[0]), 1, *(one.user for one in told)) if len(log) else ():
         for shown in (items, items[:1]):
             names = list(range(len(shown)))
             server.pipeline.answer([Question(user, now, context, user_columns, 1, shown, names)])
         server.pipeline.answer([Question(user, now, context, user_columns, 1)])
+    server.tails.prune(Position(), {one.row.event_id for one in told})
+
+
+def _made_up(server: Server) -> list[Told]:
+    """An event that nobody told, as the tail of a user that is none, while nobody is answered yet."""
+    row = Row("warm up", "warm up", "warm up", server.times.written(server.times.newest), {})
+    seen, which, _ = server.reader.read([row])
+    told = [Told(Position(), row, seen, at) for at in range(len(which))]
+    for one in told:
+        server.tails.add(one)
+    return told
 
 
 def check_servable(folder: Path) -> None:

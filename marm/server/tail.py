@@ -1,7 +1,7 @@
 """What users did since the cut: served events by user, as exposures that run live before the candidates of a request."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -66,7 +66,7 @@ class Reader:
         bad: dict[int, str] = {}
         filled = rows
         if self._delay is not None:
-            filled = [replace(row, values={self._delay: 0, **row.values}) for row in rows]
+            filled = [row._replace(values={self._delay: 0, **row.values}) for row in rows]
 
         def refuse(row: int, reason: str) -> None:
             bad.setdefault(row, reason)
@@ -120,6 +120,14 @@ class Tails:
         while at and held[at - 1].time > told.time:
             at -= 1
         self._users[told.user] = (*held[:at], told, *held[at:])[-self.most :]
+
+    def of_user(self, user: int) -> tuple[Told, ...]:
+        """All that is kept of a user, oldest first."""
+        return self._users.get(user, ())
+
+    def users(self) -> dict[int, Any]:
+        """Every user who has events here, as whoever told of them named it."""
+        return {user: held[-1].row.user for user, held in list(self._users.items()) if held}
 
     def find(self, user: int, event_id: str) -> Told | None:
         """A user's event by its id."""

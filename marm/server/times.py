@@ -26,9 +26,8 @@ class Times:
     def read(self, at: Any) -> int:
         """Microseconds. Errors: ``DataError``."""
         if self._factor is not None and isinstance(at, (int, float)):
-            micros = round(at * self._factor)
-            if 0 <= micros < _LATEST:
-                return micros
+            if 0 <= at < _LATEST / self._factor:  # first, for a product may be infinite
+                return round(at * self._factor)
         elif self._factor is None or not isinstance(at, (int, float)):
             found, good = self._live.times([at])
             if good[0]:

@@ -17,6 +17,7 @@ from marm.config import RunConfig
 from marm.data.feedback import Feedback
 from marm.data.grow import Grower
 from marm.data.growing import GrowingFolder
+from marm.data.inbox import START, Position, trim
 from marm.data.stream import EventLog
 from marm.metrics.progressive import summarise
 from marm.train.cut import Cut, cut_numbers
@@ -136,8 +137,11 @@ class Following:
         self.trainer.cut()
         self._last_cut = time.monotonic()
         folder = self.trainer.folder
-        self._grower.merge(min(Cut(folder, number).state["position"] for number in cut_numbers(folder)))
+        kept = [Cut(folder, number).state for number in cut_numbers(folder)]
+        self._grower.merge(min(state["position"] for state in kept))
         self.trainer.log.refresh()
+        held = min(Position(*state.get("inbox", START)) for state in kept)
+        trim(folder / "inbox", held, self.trainer.run.follow.keep, time.time())
 
     def result(self) -> dict[str, Any]:
         """What came and what was learned, since this began."""

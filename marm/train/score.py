@@ -19,6 +19,7 @@ from marm.data.stream import EventLog
 from marm.data.trouble import Chunk
 from marm.engine.batch import Batch
 from marm.engine.engine import Attended
+from marm.engine.heed import Heeded, heed
 from marm.engine.live import moments
 from marm.errors import DataError, DiskError
 from marm.stages import Ready, Stages
@@ -115,6 +116,15 @@ class Scorer:
         with torch.no_grad():
             self.engine.memory.admit(np.unique(batch.users), self._step)
             return self.engine.attend(batch)
+
+    def heed(self, batch: Batch, query: int) -> tuple[Heeded, F32]:
+        """What one query of a batch of one user attends to, and its predictions (T,)."""
+        self._step += 1
+        with torch.no_grad():
+            self.engine.memory.admit(batch.users, self._step)
+            heeded = heed(self.engine, batch, query)
+            scores: F32 = self.engine.model.predict(heeded.logit_QT.float()).cpu().numpy()
+        return heeded, scores[query]
 
     def _times(self, chunk: Chunk) -> I64:
         if self.run.data.time not in chunk.frame.columns:

@@ -77,6 +77,11 @@ class Trainer:
         if isinstance(store, ArenaStore):
             store.load(cut.path / "store")
         elif store.last_cut() < cut.number:
+            if store.last_cut() < cut.number - 1 and not state["cleared"]:
+                raise FolderError(
+                    f"{self.run.memory.url}: holds cut {store.last_cut()}, {self.folder} cut {cut.number}: what lies between "
+                    "is in no other place: put the store back, or train into a new folder"
+                )
             self._apply(cut.number, cut.rows(), state["cleared"])
         elif store.last_cut() > cut.number:
             raise FolderError(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from marm.data import inbox
-from marm.data.inbox import InboxWriter, Position, end_of, inbox_file, read
+from marm.data.inbox import InboxWriter, Position, begin_of, end_of, inbox_file, read, trim
 from marm.errors import DiskError, FolderError
 
 
@@ -178,3 +178,24 @@ def test_readers_see_whole_batches_while_another_process_writes(tmp_path):
     assert process.returncode == 0
     assert found == list(range(3000))
     assert counts == {0}
+
+
+def test_old_files_go_from_the_oldest_on_but_none_that_is_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(inbox, "ROTATE_AT", 100)
+    writer = InboxWriter(tmp_path)
+    for n in range(12):
+        writer.append(lines(n, n + 1))
+    last, names = writer.end.file, sorted(path.name for path in tmp_path.glob("*.ndjson"))
+    now = inbox_file(tmp_path, 1).stat().st_mtime + 50
+    assert trim(tmp_path, Position(last, 0), 100, now) == 0
+    assert trim(tmp_path, Position(1, 90), 0, now) == 0
+    assert trim(tmp_path, Position(3, 0), 10, now) == 2
+    assert sorted(path.name for path in tmp_path.glob("*.ndjson")) == names[2:]
+    os.utime(inbox_file(tmp_path, 4), (now, now))
+    assert trim(tmp_path, writer.end, 10, now) == 1
+    assert begin_of(tmp_path) == Position(4, 0)
+    assert trim(tmp_path, Position(last + 5, 0), 0, now) == last - 4
+    assert begin_of(tmp_path) == Position(last, 0)
+    writer.append(lines(12, 13))
+    writer.close()
+    assert begin_of(tmp_path / "none") == Position(1, 0)

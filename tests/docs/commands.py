@@ -37,8 +37,9 @@ def run(line: str) -> None:
 
 
 def ask(words: list[str]) -> None:
-    """What curl would do with an address and maybe ``-d``, as the page's own server is up by then; a fault raises."""
-    body = words[words.index("-d") + 1].encode() if "-d" in words else None
+    """What curl would do with an address and maybe ``--json``, as the page's own server is up by then; a fault raises."""
+    body = words[words.index("--json") + 1].encode() if "--json" in words else None
+    assert len(words) == (2 if body is None else 4), f"{' '.join(words)}: an address and maybe --json"
     asked = urllib.request.Request(f"http://{words[1]}", body, {"content-type": "application/json"})
     with urllib.request.urlopen(asked, timeout=30) as answer:
         assert answer.status < 300 and answer.read()

@@ -1,5 +1,7 @@
 """Remembering in any segmentation equals one causal pass; nothing after t, nor an outcome unknown at t, moves a score."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -177,3 +179,24 @@ def test_shares_side_by_side_give_what_one_share_gives_and_learn_the_same_gradie
     for a, b in zip(single.model.parameters(), dealt.model.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(single.table.weight, dealt.table.weight)
+
+
+def test_a_request_split_over_cores_scores_as_one_share_does_with_its_live_tail():
+    seen = exposures(3, events=60, users=1)
+    found = []
+    for count in (1, 3):
+        engine = build(run_config(model={"layers": 3}))
+        engine.threads = count
+        with steady_rows(), torch.no_grad():
+            segment_through(engine, seen.pick(np.arange(20)), np.arange(2, 8))
+        late = seen.pick(np.r_[20:28, np.full(500, 59)])
+        batch = ask(late, Drawn.none(0)).batch
+        live = np.arange(len(batch)) < 8
+        item = np.where(live, batch.item, np.arange(len(batch), dtype=np.uint64))
+        engine.memory.admit(batch.users, 100)
+        with torch.no_grad():
+            attended = engine.attend(replace(batch, live=live, item=item))
+        found.append((attended.logit_QT, attended.state_QKD))
+        assert len(attended.shares) == count
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

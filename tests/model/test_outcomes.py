@@ -26,6 +26,16 @@ def test_a_number_on_an_edge_is_in_the_upper_bucket() -> None:
     assert codes.encode(rows([0.99], [1.0], [1.99], [2.0], [-5.0])).tolist() == [2, 3, 3, 4, 2]
 
 
+def test_a_code_is_read_back_as_what_each_task_was() -> None:
+    codes = OutcomeCodes({"click": CLICK, "seen": TaskConfig(every_row=True), "watch": WATCH})
+    labels = rows([NAN, 1, 0.5], [0, 1, 1.0], [1, 1, 2.5], [1, 1, NAN])
+    assert codes.names == ["click", "watch"]
+    assert codes.decode(codes.encode(labels)).tolist() == [[-1, 0], [0, 1], [1, 2], [1, -1]]
+    assert codes.decode(np.zeros(1, np.int16)).tolist() == [[-2, -2]]
+    full = OutcomeCodes({"watch": TaskConfig(column="watch", kind="regression", edges=[float(i) for i in range(255)])})
+    assert full.decode(full.encode(rows([-1.0], [300.0]))).tolist() == [[0], [255]]
+
+
 def test_a_codes_parts_are_one_row_for_each_task_and_unknown_has_its_own() -> None:
     codes = OutcomeCodes({"click": CLICK, "watch": WATCH})
     parts = codes.parts()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from marm.nn.attention import TargetAttention
 from marm.nn.dense import steady_rows
 from marm.nn.operands import Operands, plan_work
+from marm.nn.plain import rows_of
 from marm.nn.views import Views, rank_buckets
 
 OUTCOMES = 4
@@ -87,6 +88,26 @@ def test_queries_that_share_a_view_attend_together_as_each_alone(shift, raw, cod
             torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-6)
         with steady_rows():
             assert not torch.equal(attention.read(target, live, extra, ops)[0], together[0])
+
+
+@pytest.mark.parametrize(("shift", "raw"), [(False, False), (True, True)])
+@pytest.mark.parametrize("codec", ["float16", "float32"])
+def test_what_a_layer_makes_is_the_sum_of_rows_by_the_weights_that_it_tells(shift, raw, codec):
+    attention, target, live, extra, ops = random_pass(5, 3, 30, 12, width=8, codec=codec, shift=shift, raw=raw)
+    with torch.no_grad():
+        weight_QHN = attention.heed(target, live, extra, ops)
+        made = attention.read(target, live, extra, ops, "fused")[0]
+        rows, codes = attention._rows(rows_of(ops, live, extra)), attention._codes()
+        for k in range(len(target)):
+            begin, end = int(ops.views.begin[k]), int(ops.views.end[k])
+            x_ND = torch.cat(
+                [rows[begin:end] + attention._pair_rows(ops.of(np.array([k])), codes)[1], codes[[int(ops.spans[2])]]]
+            )
+            weight = torch.cat([weight_QHN[k, :, : end - begin], weight_QHN[k, :, -1:]], 1)
+            value = torch.einsum("hn,nd,hkd,hke->e", weight, x_ND, attention.value, attention.out)
+            torch.testing.assert_close(value, made[k], rtol=1e-5, atol=2e-6)
+            assert not weight_QHN[k, :, end - begin : -1].any()
+        torch.testing.assert_close(weight_QHN.sum(2), torch.ones(12, 2))
 
 
 def test_a_query_without_history_attends_to_the_null_row_alone():

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import time
@@ -15,9 +16,11 @@ from marm.config import load_run
 from marm.data import inbox
 from marm.data.inbox import Position
 from marm.errors import SettingError
+from marm.server.server import warm_up
 from tests.server.running import Running
 
 Start = Callable[..., Running]
+JSON = {"content-type": "application/json"}
 NOW = 1_600_500_000
 RANK = {"user": "u1", "candidates": [1, 2, "3", "never seen"], "at": NOW + 1000}
 
@@ -94,6 +97,7 @@ def test_what_was_answered_with_202_is_there_after_a_restart(folder: Path, start
         ({"user": None, "item": None, "outcomes": {}}, "events[1]: e9 was not told yet"),
         ({"at": "yesterday"}, "events[1]: at = 'yesterday' is no time"),
         ({"at": 9e9}, "is in the future"),
+        ({"at": 1e308}, "is no time"),
     ],
 )
 def test_a_bad_row_is_named_and_nothing_of_its_request_is_taken(
@@ -112,8 +116,18 @@ def test_what_is_older_than_memory_goes_aside_and_is_counted(folder: Path, start
     server = start(folder)
     answer = server.post("/v1/events", {"events": [event(1, at=1_600_000_001), event(2)]}, 202)
     assert (answer["accepted"], answer["late"]) == (1, 1)
-    assert (folder / "inbox" / "late.ndjson").read_text().count("\n") == 1
+    assert server.post("/v1/rank", RANK)["trace"]["tail"] == 1
     assert 'marm_events_total{what="late"} 1.0' in server.client.get("/metrics").text
+    server.stop()
+    again = start(folder)
+    assert again.post("/v1/rank", RANK)["trace"]["tail"] == 1
+    assert again.post("/v1/events", {"events": [event(1, at=1_600_000_001)]}, 202)["duplicates"] == 1
+    again.stop()
+    words = [sys.executable, "-m", "marm", "follow", str(folder), "--until-idle", "0", "--quiet"]
+    sets = [word for one in ("wait=0", "gather=0") for word in ("--set", f"follow.{one}")]
+    subprocess.run([*words, *sets], check=True, timeout=60, capture_output=True)
+    (aside,) = (folder / "late.ndjson").read_text().splitlines()
+    assert json.loads(aside)["why"] == "late" and json.loads(json.loads(aside)["record"])["event_id"] == "e1"
 
 
 def test_items_are_added_changed_and_withdrawn_from_the_next_answer_on(folder: Path, start: Start) -> None:
@@ -162,8 +176,24 @@ def test_limits_hold(folder: Path, start: Start) -> None:
     assert "serve.most_k" in server.post("/v1/recommend", {"user": 1, "k": 6}, 422)["error"]
     assert "serve.most_events" in server.post("/v1/events", {"events": [event(n) for n in range(3)]}, 422)["error"]
     assert "serve.most_body" in server.post("/v1/rank", {"user": "x" * 3000, "candidates": []}, 413)["error"]
-    streamed = server.client.post("/v1/rank", content=(b"x" * 100 for _ in range(50)))
+    streamed = server.client.post("/v1/rank", content=(b"x" * 100 for _ in range(50)), headers=JSON)
     assert streamed.status_code == 413
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""])
+def test_a_body_that_is_not_said_to_be_json_is_refused_and_the_remedy_named(
+    folder: Path, start: Start, kind: str
+) -> None:
+    answer = start(folder).client.post("/v1/rank", content=json.dumps(RANK), headers={"content-type": kind})
+    assert answer.status_code == 415 and "application/json" in answer.json()["error"]
+
+
+def test_the_first_request_of_a_user_with_a_tail_finds_everything_compiled(folder: Path, start: Start) -> None:
+    server = start(folder)
+    warm_up(server.server)
+    assert len(server.server.tails) == 0
+    server.post("/v1/events", {"events": [event(1)]}, 202)
+    assert server.post("/v1/rank", RANK)["trace"]["tail"] == 1
 
 
 def test_a_token_is_asked_for(folder: Path, start: Start) -> None:

@@ -196,7 +196,7 @@ def test_a_server_orders_and_finds_as_the_stream_measures(staged: Path, start: S
     batch, null = asker.batch([question], [np.zeros(1, np.uint64)], [None])
     share = served.look(batch)[0].shares[0]
     assert ready.order(share, int(null[0]), many, asker.item_columns(many)) == pytest.approx(streamed, abs=1e-6)
-    vectors = ready.retrieval.vectors_of(ready.retrieval.history(attended.shares[0], places[:1]))[0]
+    vectors = ready.retrieval.vectors_of(ready.retrieval.history(share, null))[0]
     exact = (ready.retrieval.item_vectors(np.arange(len(ready.items))) @ vectors.T).max(1)
     found = ready.find(share, int(null[0]), None, np.zeros(0, np.uint64), 30)
     assert sorted(found.place.tolist()) == list(range(len(ready.items)))

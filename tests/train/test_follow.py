@@ -1,6 +1,7 @@
 """A trained run goes on with what is served: each event is learned and remembered once, as if it had been in the log."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from marm.data import inbox
 from marm.data.grow import Grower
 from marm.data.inbox import InboxWriter
 from marm.data.prepare import prepare
@@ -238,12 +240,38 @@ def test_cuts_come_at_their_interval(whole, run):
     assert Cut(run).number >= before + 2
 
 
+def test_files_of_the_inbox_go_once_every_kept_cut_holds_them_and_they_are_old(whole, run, monkeypatch):
+    monkeypatch.setattr(inbox, "ROTATE_AT", 2000)
+    records, seen = rest(whole), []
+    for part in (records[:20], records[20:30], records[30:40]):
+        put(run, part)
+        follow(run, quick(run, keep=0), until_idle=0)
+        seen.append(inbox.begin_of(run / "inbox").file)
+    # A file for each part; the cut before the newest may still be the one to go on from.
+    assert seen == [1, 1, 2]
+    put(run, records[:40])
+    result = follow(run, quick(run, keep=1000), until_idle=0)
+    assert result["events"] == 0 and result["counts"]["duplicate"] == len(event_ids(run))
+    assert inbox.begin_of(run / "inbox").file == seen[2]
+    assert len(event_ids(run)) == len(set(event_ids(run))) == counts(run)["events"] > 20
+
+
 def test_a_run_that_was_interrupted_in_training_is_finished_first(whole, run):
     (run / "result.json").unlink()
     put(run, rest(whole))
     follow(run, quick(run), until_idle=0)
     assert (run / "result.json").exists()
     assert Cut(run).state["position"] == len(EventLog(run / "events"))
+
+
+def test_a_store_that_was_lost_is_said_and_nothing_goes_on_without_it(whole, run):
+    put(run, rest(whole))
+    (run / "memory").rename(run / "gone")
+    with pytest.raises(FolderError, match="put the store back"):
+        follow(run, quick(run), until_idle=0)
+    shutil.rmtree(run / "memory")
+    (run / "gone").rename(run / "memory")
+    assert follow(run, quick(run), until_idle=0)["events"] > 0
 
 
 def test_new_parquet_files_of_a_folder_are_learned_once(whole, kind, run, tmp_path):

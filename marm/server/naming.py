@@ -1,0 +1,158 @@
+"""What hashes stand for: ids of users and items as the log has them, and what the item file says of an item."""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from polars.exceptions import PolarsError
+
+from marm.config import RunConfig
+from marm.data.ids import as_text, hash_text
+from marm.data.seen import LastSeen
+from marm.data.source import scan
+from marm.data.stream import EventLog
+from marm.errors import MarmError
+from marm.server.values import text_of
+from marm.types import U64
+
+_KEPT = 200_000
+"""Items whose names and features are kept at hand."""
+_AT_ONCE = 2**18
+_MOST_COLUMNS, _MOST_TEXT, _MOST_PARTS = 12, 200, 8
+
+
+def plain(value: Any) -> int | float | str:
+    """An id as JSON has it."""
+    return value if type(value) in (int, float, str) else text_of(value)
+
+
+class ItemNames:
+    """Ids of items as the log has them; those asked for lately are kept."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log, self._last = log, LastSeen(log)
+        self._kept: OrderedDict[int, int | float | str] = OrderedDict()
+
+    def of(self, items: U64) -> dict[int, int | float | str]:
+        """The id of each item that the log has seen."""
+        missing = np.array([key for key in set(items.tolist()) if key not in self._kept], np.uint64)
+        last = self._last.last(missing)
+        found = missing[last >= 0].tolist()
+        named = self._log.item_originals(last[last >= 0]).to_list()
+        out = {key: self._kept[key] for key in items.tolist() if key in self._kept}
+        out |= dict(zip(found, map(plain, named), strict=True))
+        _keep(self._kept, out)
+        return out
+
+
+class ItemFeatures:
+    """What the item file says of items, as it says it; nothing where there is no such file any more."""
+
+    def __init__(self, run: RunConfig) -> None:
+        file = run.data.items
+        self._path = Path(run.data.path) / file.file if file else None
+        self._id = file.id if file else ""
+        self._vectors = {name for name, feature in run.features.item.items() if feature.kind == "vector"}
+        self._kept: OrderedDict[int, dict[str, Any]] = OrderedDict()
+
+    def of(self, items: U64) -> dict[int, dict[str, Any]]:
+        """Columns of each item, but vectors: text, numbers, or lists of them, cut where long."""
+        missing = np.array([key for key in set(items.tolist()) if key not in self._kept], np.uint64)
+        out = {key: self._kept[key] for key in items.tolist() if key in self._kept}
+        if len(missing) and self._path is not None:
+            out |= {key: {} for key in missing.tolist()} | self._read(self._path, missing)
+        _keep(self._kept, out)
+        return out
+
+    def _read(self, path: Path, items: U64) -> dict[int, dict[str, Any]]:
+        try:
+            lazy = scan(path)
+            schema = lazy.collect_schema()
+            shown = [name for name, kind in schema.items() if self._is_shown(name, kind)][:_MOST_COLUMNS]
+            wanted = pl.col(self._id).map_batches(lambda ids: pl.Series(np.isin(hash_text(ids), items)), pl.Boolean)
+            frame = lazy.select(self._id, *shown).filter(wanted).collect()
+        except (PolarsError, OSError, MarmError):
+            return {}
+        keys = hash_text(frame[self._id]).tolist()
+        return {key: {name: _short(value) for name, value in row.items() if value is not None}
+                for key, row in zip(keys, frame.select(shown).to_dicts(), strict=True)}  # fmt: skip
+
+    def _is_shown(self, name: str, kind: pl.DataType) -> bool:
+        inner = kind.inner if isinstance(kind, pl.List) else kind
+        return name != self._id and name not in self._vectors and not inner.is_nested() and inner != pl.Binary
+
+
+class UserNames:
+    """Users of the newest events of a log that may grow, found by a part of their id; events are read once, on first use."""
+
+    def __init__(self, log: EventLog, most_events: int) -> None:
+        self._log, self._read = log, max(0, len(log) - most_events)
+        self._held = pl.DataFrame(schema={"hash": pl.UInt64, "text": pl.String, "folded": pl.String})
+        self._number = True
+        """Whether the log's ids are whole numbers."""
+
+    def told(self, users: dict[int, Any]) -> None:
+        """Add users who are not in the log yet, by hash."""
+        if users:
+            self._add(pl.Series([text_of(user) for user in users.values()], dtype=pl.String))
+
+    def find(self, part: str, most: int) -> list[tuple[int, int | str]]:
+        """Hash and id of users whose id holds ``part``, in any case: whole ids first, then beginnings."""
+        self._refresh()
+        part = part.lower()
+        folded = pl.col("folded")
+        rank = pl.when(folded == part).then(0).when(folded.str.starts_with(part)).then(1).otherwise(2)
+        held = self._held.filter(folded.str.contains(part, literal=True)) if part else self._held
+        return self._named(held.with_columns(rank.alias("rank")).bottom_k(most, by=["rank", "folded"]))
+
+    def draw(self, most: int) -> list[tuple[int, int | str]]:
+        """Hash and id of random users."""
+        self._refresh()
+        drawn = np.random.default_rng().permutation(len(self._held))[:most]
+        return self._named(self._held[drawn])
+
+    def _named(self, frame: pl.DataFrame) -> list[tuple[int, int | str]]:
+        return [(key, _number(text) if self._number else text)
+                for key, text in frame.select("hash", "text").iter_rows()]  # fmt: skip
+
+    def _refresh(self) -> None:
+        parts = []
+        while self._read < len(self._log):
+            high = min(self._read + _AT_ONCE, len(self._log))
+            users = self._log.originals(self._read, high)["user"]
+            self._number &= users.dtype.is_integer()
+            parts.append(as_text(users.unique()))
+            self._read = high
+        if parts:
+            self._add(pl.concat(parts))
+
+    def _add(self, texts: pl.Series) -> None:
+        new = pl.DataFrame({"text": texts}).unique()
+        new = new.with_columns(pl.Series("hash", hash_text(new["text"])), folded=pl.col("text").str.to_lowercase())
+        new = new.select(self._held.columns)
+        self._held = pl.concat([self._held, new]).unique("hash", keep="first", maintain_order=True)
+
+
+def _number(text: str) -> int | str:
+    """A whole number that reads as this text, if there is one and JSON can hold it."""
+    digits = text.removeprefix("-")
+    return int(text) if digits.isdecimal() and len(digits) < 19 and str(int(text)) == text else text
+
+
+def _keep(kept: OrderedDict[int, Any], found: dict[int, Any]) -> None:
+    """Note what was found, and let go of what was asked for longest ago."""
+    for key, value in found.items():
+        kept[key] = value
+        kept.move_to_end(key)
+    while len(kept) > _KEPT:
+        kept.popitem(last=False)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_short(part) for part in value[:_MOST_PARTS] if part is not None]
+    if isinstance(value, (bool, int)) or (isinstance(value, float) and np.isfinite(value)):
+        return value
+    return str(value)[:_MOST_TEXT]

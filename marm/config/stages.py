@@ -35,7 +35,7 @@ class RetrievalConfig(Settings):
     """Rows of this stage's own table of users and items."""
 
     temperature: PositiveFloat = 0.3
-    """Divides the cosine of user and item: the smaller, the more a vector can tell apart."""
+    """Divides the product of the user's vector and the item's unit vector: the smaller, the faster they come apart."""
 
     frequency_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
     """How fast the estimate of an item's frequency follows (Yi et al. 2019)."""

@@ -15,6 +15,8 @@ from marm.stages.index import read_index, search
 from marm.stages.stages import Stages
 from marm.types import F32, F64, I64, U64
 
+_AT_ONCE = 8192
+
 
 @dataclass(frozen=True)
 class Found:
@@ -29,10 +31,13 @@ class Ready:
 
     def __init__(self, stages: Stages, cut: Path, numbers: dict[str, Any]) -> None:
         """``numbers``: what the cut holds of the stages. Errors: ``FolderError`` where the index is missing or broken."""
-        self.stages, self.retrieval, self.cascading = stages, stages.retrieval, stages.cascading
+        self._engine, self._log = stages.engine, stages.log
+        self.retrieval, self.cascading = stages.retrieval, stages.cascading
         if self.retrieval:
             items, width = len(self.retrieval.items), self.retrieval.config.width + 1
             self._index = read_index(cut, numbers["retrieval"]["index"], items, width)
+        self._targets = self._all_items() if self.retrieval and self.cascading else None
+        """Of every item of the index, as of the cut: thousands of them are put in order for one request."""
 
     @property
     def items(self) -> U64:
@@ -56,11 +61,30 @@ class Ready:
         stage = self.cascading
         history = newest(share, np.full(len(items), query), stage.config.window)
         with torch.no_grad():
-            targets = self._items(items, stage.engine.embed_items(items, logged))
+            targets = self._known(items) or self._items(items, stage.engine.embed_items(items, logged))
             rows = self._items(share.items, history.item_UD).row
             own = stage.weights.look_up(stage.weights.users(history.users[:1]))
             user = stage.model.users(history.user_QD[:1], own).repeat(len(items))
             return stage.final(stage.attend(history, targets, user, rows))
+
+    def _known(self, items: U64) -> Sided | None:
+        """Targets as made at the start; None where there is one among them that the index does not hold."""
+        if self._targets is None or self.retrieval is None:
+            return None
+        at = self.retrieval.items.find(items)
+        return self._targets.pick(at) if (at >= 0).all() else None
+
+    def _all_items(self) -> Sided:
+        assert self.retrieval is not None
+        ids, events = self.retrieval.items.ids, self.retrieval.items.event
+        parts = [self._some_items(ids[low : low + _AT_ONCE], events[low : low + _AT_ONCE])
+                 for low in range(0, max(len(ids), 1), _AT_ONCE)]  # fmt: skip
+        return Sided(torch.cat([part.row for part in parts]), torch.cat([part.bias for part in parts]))
+
+    def _some_items(self, ids: U64, events: I64) -> Sided:
+        with torch.no_grad():
+            ranked = self._engine.embed_items(ids, self._log.item_columns(events))
+            return self._items(ids, ranked)
 
     def _items(self, ids: U64, ranked_ND: Tensor) -> Sided:
         assert self.cascading is not None

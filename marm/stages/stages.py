@@ -31,7 +31,7 @@ class Stages:
     """Shown each pass of ranking; moves none of its bits."""
 
     def __init__(self, run: RunConfig, log: EventLog, engine: Engine) -> None:
-        self.run, self.log = run, log
+        self.log, self.engine = log, engine
         self.retrieval = Retrieval(run, log, engine) if run.stages.retrieval else None
         self.cascading = Cascading(run, log, engine) if run.stages.cascading else None
         self._task = list(run.tasks).index(run.positive_task) if run.positive_task else 0

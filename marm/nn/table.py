@@ -21,8 +21,12 @@ from marm.types import F32, I64, U64
 FLOOR = 0.1
 """Added to a row's accumulator: without it a row's first step is as long for a stray gradient as for a real one."""
 
-PRIOR = 10.0
+PRIOR = 2.0
 """Added to a bias's accumulator: so many squared gradients say that it is zero."""
+
+SHARED = 8.0
+"""Added once more for each output of a step that a bias is part of: the most that a loss bends (1/4) for each of the 32 rows
+that may move together under one output. Biases that all outputs share, of contexts say, would overshoot without it."""
 
 MEMORY = 500.0
 """Most that a bias's accumulator counts: what is far in the past no longer holds it."""
@@ -95,9 +99,16 @@ def _sum_bags(table: F32, keys: U64, offsets: I64, weights: F32, out: F32) -> No
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _add_gradient(keys, offsets, weights, gradient, rows, share, shares, place, touched, used, total):  # type: ignore[no-untyped-def]
-    """Add each output's gradient to those rows of this share that it was summed from; a row's place is -1 while untouched."""
+def _add_gradient(keys, offsets, weights, gradient, width, rows, share, shares, place, touched, used, total, outputs):  # type: ignore[no-untyped-def]
+    """Add each output's gradient to those rows of this share that it was summed from; a row's place is -1 while untouched.
+
+    ``outputs``: how many there were to each row's biases, by squared weight.
+    """
     for i in range(len(offsets) - 1):
+        asked = np.float32(0.0)
+        for b in range(width, gradient.shape[1]):
+            if gradient[i, b] != 0:
+                asked = np.float32(1.0)
         for e in range(offsets[i], offsets[i + 1]):
             if keys[e] == 0:
                 continue
@@ -109,15 +120,17 @@ def _add_gradient(keys, offsets, weights, gradient, rows, share, shares, place, 
                     place[row] = used
                     touched[used] = row
                     total[used] = 0
+                    outputs[used] = 0
                     used += 1
                 at = place[row]
+                outputs[at] += asked * weights[e] * weights[e]
                 for d in range(gradient.shape[1]):
                     total[at, d] += weights[e] * gradient[i, d]
     return used
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _step(table, square, touched, total, place, width, rate):  # type: ignore[no-untyped-def]
+def _step(table, square, touched, total, outputs, place, width, rate):  # type: ignore[no-untyped-def]
     for i in range(len(touched)):
         row = touched[i]
         place[row] = -1
@@ -132,7 +145,8 @@ def _step(table, square, touched, total, place, width, rate):  # type: ignore[no
         for b in range(1, square.shape[1]):
             slope = total[i, width + b - 1]
             square[row, b] = min(square[row, b] + slope * slope, np.float32(MEMORY))
-            table[row, width + b - 1] -= rate * np.float32(BIAS) * slope / (square[row, b] + np.float32(PRIOR))
+            bend = square[row, b] + np.float32(PRIOR) + np.float32(SHARED) * outputs[i]
+            table[row, width + b - 1] -= rate * np.float32(BIAS) * slope / bend
 
 
 class HashTable:
@@ -178,11 +192,12 @@ class HashTable:
         rows, width = self.weight.shape
         most = min(2 * sum(len(keys) for keys, _, _, _ in parts), -(-rows // shares))
         touched, total = np.empty(most, np.int64), np.empty((most, width), np.float32)
+        outputs = np.empty(most, np.float32)
         used = 0
         for part in parts:
-            used = _add_gradient(*part, rows, share, shares, self._place, touched, used, total)
+            used = _add_gradient(*part, self.width, rows, share, shares, self._place, touched, used, total, outputs)
         weight, square = self.weight.numpy(), self.square.numpy()
-        _step(weight, square, touched[:used], total, self._place, self.width, np.float32(rate))
+        _step(weight, square, touched[:used], total, outputs, self._place, self.width, np.float32(rate))
 
     def touched(self) -> Tensor:
         """Rows ever learned: what a cut has to keep, since all others are as the seed made them."""
@@ -209,9 +224,11 @@ def _learn_torch(table: Tensor, square: Tensor, parts: list[tuple[Bag, Tensor]],
     grad = torch.cat([(weight[:, None] * gradient[output]).repeat(2, 1) for output, weight, _, gradient in entries])
     rows, place = torch.unique(at, return_inverse=True)
     total = torch.zeros(len(rows), table.shape[1], device=table.device).index_add_(0, place, grad)
+    asked = torch.cat([((g[o][:, width:] != 0).any(1) * w.square()).repeat(2) for o, w, _, g in entries])
+    outputs = torch.zeros(len(rows), 1, device=table.device).index_add_(0, place, asked[:, None])
     steep = torch.cat([total[:, :width].square().mean(1, keepdim=True), total[:, width:].square()], 1)
     held = square[rows] + steep
     held[:, 1:].clamp_(max=MEMORY)
     square[rows] = held
     table[rows, :width] -= rate * (held[:, :1] + FLOOR).rsqrt() * total[:, :width]
-    table[rows, width:] -= rate * BIAS * total[:, width:] / (held[:, 1:] + PRIOR)
+    table[rows, width:] -= rate * BIAS * total[:, width:] / (held[:, 1:] + PRIOR + SHARED * outputs)

@@ -1,5 +1,7 @@
 """The sparse table: stateless probes, sums of bags, and one Adagrad step for each touched row."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -67,10 +69,23 @@ def test_a_bias_learns_as_a_running_estimate_and_forgets_what_is_far_back():
     for slope in [2.0, -1.0, 30.0, 0.5]:
         table.learn([(bag, torch.tensor([[0.0, 0, 0, 0, slope]]))], 0.05)
         square = min(square + slope**2, t.MEMORY)
-        expected -= 0.05 * t.BIAS * slope / (square + t.PRIOR)
+        expected -= 0.05 * t.BIAS * slope / (square + t.PRIOR + t.SHARED)
         torch.testing.assert_close(table.weight[at, 4], torch.full((2,), expected))
     assert square == t.MEMORY
     torch.testing.assert_close(table.weight[at, :4], t.HashTable(1000, 4, 0, CPU).weight[at])
+
+
+def test_biases_that_every_output_shares_settle_and_do_not_overshoot():
+    table = t.HashTable(1000, 4, 0, CPU, biases=1)
+    outputs, features = 1000, 12
+    bag = t.single(np.tile(np.arange(1, features + 1, dtype=np.uint64), (outputs, 1)))
+    logit = []
+    for _ in range(300):
+        now = table.lookup([bag], outputs)[:, 4]
+        slope = now.sigmoid() - 0.2
+        table.learn([(bag, torch.cat([torch.zeros(outputs, 4), slope[:, None]], 1))], 0.05)
+        logit.append(float(now[0]))
+    assert min(logit) > -1.6 and abs(logit[-1] - math.log(0.2 / 0.8)) < 0.01
 
 
 def test_any_number_of_shares_learns_the_same():

@@ -21,7 +21,7 @@ from marm.nn.operands import plan_work
 from marm.nn.shares import side_by_side
 from marm.nn.table import Bag, HashTable, place
 from marm.nn.views import Views
-from marm.types import I64, U64
+from marm.types import F32, I64, U64
 
 WORTH = 2 * ROWS
 """Queries of one user that make a share of their own worth its second look at the history."""
@@ -45,6 +45,13 @@ class Share:
     items: U64
     """(U,) ids of the distinct items."""
     layout: Layout
+
+    def asked(self) -> F32:
+        """How many queries use each embedded thing as their own: (U + B + X,)."""
+        p, real = self.passed, len(self.queries)
+        sides = [(p.item_of_query, p.items), (p.segment_of_query, p.users), (p.context_of_query, p.contexts)]
+        counts = [np.bincount(of_query[:real], minlength=side.count) for of_query, side in sides]
+        return np.concatenate(counts).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,11 @@ from marm.types import F32, I64, U64
 FLOOR = 0.1
 """Added to a row's accumulator: without it a row's first step is as long for a stray gradient as for a real one."""
 
-PRIOR = 2.0
+PRIOR = 10.0
 """Added to a bias's accumulator: so many squared gradients say that it is zero."""
 
-SHARED = 8.0
-"""Added once more for each output of a step that a bias is part of: the most that a loss bends (1/4) for each of the 32 rows
-that may move together under one output. Biases that all outputs share, of contexts say, would overshoot without it."""
+CURVE = 0.25
+"""The most that a loss bends for each query and row: what a step of biases counts with, so that none overshoots."""
 
 MEMORY = 500.0
 """Most that a bias's accumulator counts: what is far in the past no longer holds it."""
@@ -43,6 +42,15 @@ class Bag:
     offsets: I64
     weights: F32
     """(E,) factor of each key."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a step learns from: the gradient (N, D + biases) of a bag's outputs, and how many queries use each (N,)."""
+
+    bag: Bag
+    gradient: Tensor
+    asked: F32
 
 
 def single(keys_NF: U64) -> Bag:
@@ -99,16 +107,12 @@ def _sum_bags(table: F32, keys: U64, offsets: I64, weights: F32, out: F32) -> No
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _add_gradient(keys, offsets, weights, gradient, width, rows, share, shares, place, touched, used, total, outputs):  # type: ignore[no-untyped-def]
+def _add_gradient(keys, offsets, weights, gradient, asked, rows, share, shares, place, touched, used, total, queries):  # type: ignore[no-untyped-def]
     """Add each output's gradient to those rows of this share that it was summed from; a row's place is -1 while untouched.
 
-    ``outputs``: how many there were to each row's biases, by squared weight.
+    ``asked``: how many queries use each output; ``queries``: of each row, by squared weight.
     """
     for i in range(len(offsets) - 1):
-        asked = np.float32(0.0)
-        for b in range(width, gradient.shape[1]):
-            if gradient[i, b] != 0:
-                asked = np.float32(1.0)
         for e in range(offsets[i], offsets[i + 1]):
             if keys[e] == 0:
                 continue
@@ -120,17 +124,17 @@ def _add_gradient(keys, offsets, weights, gradient, width, rows, share, shares, 
                     place[row] = used
                     touched[used] = row
                     total[used] = 0
-                    outputs[used] = 0
+                    queries[used] = 0
                     used += 1
                 at = place[row]
-                outputs[at] += asked * weights[e] * weights[e]
+                queries[at] += asked[i] * weights[e] * weights[e]
                 for d in range(gradient.shape[1]):
                     total[at, d] += weights[e] * gradient[i, d]
     return used
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _step(table, square, touched, total, outputs, place, width, rate):  # type: ignore[no-untyped-def]
+def _step(table, square, touched, total, bends, place, width, rate):  # type: ignore[no-untyped-def]
     for i in range(len(touched)):
         row = touched[i]
         place[row] = -1
@@ -145,7 +149,7 @@ def _step(table, square, touched, total, outputs, place, width, rate):  # type: 
         for b in range(1, square.shape[1]):
             slope = total[i, width + b - 1]
             square[row, b] = min(square[row, b] + slope * slope, np.float32(MEMORY))
-            bend = square[row, b] + np.float32(PRIOR) + np.float32(SHARED) * outputs[i]
+            bend = square[row, b] + np.float32(PRIOR) + bends[i]
             table[row, width + b - 1] -= rate * np.float32(BIAS) * slope / bend
 
 
@@ -153,12 +157,19 @@ class HashTable:
     """Weights (rows, D + biases) and accumulators; no module: its gradient is sparse and its step is its own."""
 
     def __init__(
-        self, rows: int, width: int, seed: int, device: torch.device, scale: float = 0.02, biases: int = 0
+        self,
+        rows: int,
+        width: int,
+        seed: int,
+        device: torch.device,
+        scale: float = 0.02,
+        biases: int = 0,
+        together: int = 4,
     ) -> None:
-        """Embeddings begin at random by ``scale``, biases at zero."""
+        """Embeddings begin at random by ``scale``, biases at zero. ``together``: rows whose biases add up to a logit."""
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randn(rows, width, generator=generator) * scale
-        self.width = width
+        self.width, self.together = width, together
         self.weight = torch.cat([drawn, torch.zeros(rows, biases)], 1).to(device)
         self.square = torch.zeros(rows, 1 + biases, device=device)
         """Of the embedding, then of each bias."""
@@ -177,27 +188,27 @@ class HashTable:
                 _sum_bags(self.weight.numpy(), bag.keys, bag.offsets, bag.weights, out.numpy())
         return out
 
-    def learn(self, parts: list[tuple[Bag, Tensor]], rate: float, shares: int = 1) -> None:
-        """One step from bags and the gradients (N, D + biases) of their outputs: each row is updated once.
+    def learn(self, parts: list[Part], rate: float, shares: int = 1) -> None:
+        """One step from parts: each row is updated once.
 
         ``shares``: rows are dealt out to so many threads; the result is the same for any number.
         """
         if self.weight.is_cuda:
-            _learn_torch(self.weight, self.square, parts, self.width, rate)
+            _learn_torch(self.weight, self.square, parts, self.width, self.together, rate)
             return
-        arrays = [(bag.keys, bag.offsets, bag.weights, gradient.numpy()) for bag, gradient in parts]
+        arrays = [(p.bag.keys, p.bag.offsets, p.bag.weights, p.gradient.numpy(), p.asked) for p in parts]
         side_by_side([partial(self._learn_share, arrays, rate, share, shares) for share in range(shares)])
 
-    def _learn_share(self, parts: list[tuple[U64, I64, F32, F32]], rate: float, share: int, shares: int) -> None:
+    def _learn_share(self, parts: list[tuple[U64, I64, F32, F32, F32]], rate: float, share: int, shares: int) -> None:
         rows, width = self.weight.shape
-        most = min(2 * sum(len(keys) for keys, _, _, _ in parts), -(-rows // shares))
+        most = min(2 * sum(len(keys) for keys, *_ in parts), -(-rows // shares))
         touched, total = np.empty(most, np.int64), np.empty((most, width), np.float32)
-        outputs = np.empty(most, np.float32)
-        used = 0
+        queries, used = np.empty(most, np.float32), 0
         for part in parts:
-            used = _add_gradient(*part, self.width, rows, share, shares, self._place, touched, used, total, outputs)
+            used = _add_gradient(*part, rows, share, shares, self._place, touched, used, total, queries)
         weight, square = self.weight.numpy(), self.square.numpy()
-        _step(weight, square, touched[:used], total, outputs, self._place, self.width, np.float32(rate))
+        bends = queries[:used] * np.float32(CURVE * self.together)
+        _step(weight, square, touched[:used], total, bends, self._place, self.width, np.float32(rate))
 
     def touched(self) -> Tensor:
         """Rows ever learned: what a cut has to keep, since all others are as the seed made them."""
@@ -218,17 +229,18 @@ def _lookup_torch(table: Tensor, bag: Bag, out: Tensor) -> None:
     out.index_add_(0, output, weight[:, None] * (table[at[:, 0]] + table[at[:, 1]]))
 
 
-def _learn_torch(table: Tensor, square: Tensor, parts: list[tuple[Bag, Tensor]], width: int, rate: float) -> None:
-    entries = [(*_entries(bag, len(table), table.device), gradient) for bag, gradient in parts]
+def _learn_torch(table: Tensor, square: Tensor, parts: list[Part], width: int, together: int, rate: float) -> None:
+    entries = [(*_entries(p.bag, len(table), table.device), p) for p in parts]
     at = torch.cat([at.T.reshape(-1) for _, _, at, _ in entries])
-    grad = torch.cat([(weight[:, None] * gradient[output]).repeat(2, 1) for output, weight, _, gradient in entries])
+    grad = torch.cat([(weight[:, None] * p.gradient[output]).repeat(2, 1) for output, weight, _, p in entries])
+    asked = [torch.from_numpy(p.asked).to(table.device)[output] * w.square() for output, w, _, p in entries]
     rows, place = torch.unique(at, return_inverse=True)
     total = torch.zeros(len(rows), table.shape[1], device=table.device).index_add_(0, place, grad)
-    asked = torch.cat([((g[o][:, width:] != 0).any(1) * w.square()).repeat(2) for o, w, _, g in entries])
-    outputs = torch.zeros(len(rows), 1, device=table.device).index_add_(0, place, asked[:, None])
+    queries = torch.zeros(len(rows), 1, device=table.device)
+    queries.index_add_(0, place, torch.cat([one.repeat(2) for one in asked])[:, None])
     steep = torch.cat([total[:, :width].square().mean(1, keepdim=True), total[:, width:].square()], 1)
     held = square[rows] + steep
     held[:, 1:].clamp_(max=MEMORY)
     square[rows] = held
     table[rows, :width] -= rate * (held[:, :1] + FLOOR).rsqrt() * total[:, :width]
-    table[rows, width:] -= rate * BIAS * total[:, width:] / (held[:, 1:] + PRIOR + SHARED * outputs)
+    table[rows, width:] -= rate * BIAS * total[:, width:] / (held[:, 1:] + PRIOR + CURVE * together * queries)

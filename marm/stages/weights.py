@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from marm.errors import FolderError
 from marm.model.features import salt
 from marm.nn.adam import adam_state, load_adam
-from marm.nn.table import Bag, HashTable, single
-from marm.types import U64
+from marm.nn.table import Bag, HashTable, Part, single
+from marm.types import F32, U64
 
 M = TypeVar("M", bound=nn.Module)
 _USER, _ITEM = salt("stage user"), salt("stage item")
@@ -58,7 +58,9 @@ class Weights:
             group["lr"] = self._rates[0] * rise
         torch.nn.utils.clip_grad_norm_(self.parameters, self._clip)
         self._adam.step()
-        self.table.learn(parts, self._rates[1] * rise)
+        self.table.learn(
+            [Part(bag, grad, _asked(grad, self.table.width)) for bag, grad in parts], self._rates[1] * rise
+        )
         self.steps += 1
 
     def state(self) -> dict[str, Tensor]:
@@ -86,6 +88,11 @@ class Weights:
             raise FolderError(
                 "a stage's weights in the cut have another shape than its settings make: train anew"
             ) from None
+
+
+def _asked(gradient: Tensor, width: int) -> F32:
+    """One for each output whose biases have a slope (N,)."""
+    return (gradient[:, width:] != 0).any(1).float().cpu().numpy()
 
 
 def part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

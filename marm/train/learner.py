@@ -10,6 +10,7 @@ from marm.config import TrainConfig
 from marm.engine.engine import Attended, Engine, Share
 from marm.nn.adam import adam_state, load_adam
 from marm.nn.shares import side_by_side
+from marm.nn.table import Part
 
 
 class Learner:
@@ -33,7 +34,7 @@ class Learner:
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.adam.step()
         shares = zip(attended.shares, slopes, strict=True)
-        parts = [(bag, sparse) for share, (_, sparse) in shares for bag in share.bags]
+        parts = [Part(bag, sparse, share.asked()) for share, (_, sparse) in shares for bag in share.bags]
         self.engine.table.learn(parts, self.config.table_rate * rise, self.engine.threads)
         self.steps += 1
 

@@ -79,6 +79,12 @@ def dense_widths(run: RunConfig, log: EventLog) -> dict[str, dict[str, int]]:
     return widths
 
 
+def _together(run: RunConfig) -> int:
+    """Rows that a query's biases are summed from: two probes of each id and feature."""
+    features = run.features
+    return 2 * (1 + run.model.user_id + len(features.item) + len(features.user) + len(features.context))
+
+
 Wrap = Callable[[Store], Store]
 """Puts something before a store."""
 
@@ -108,7 +114,9 @@ def build(
     torch.manual_seed(run.train.seed)
     widths = dense_widths(run, log)
     model = Ranker(run.model, run.tasks, run.memory.codec, widths, run.memory.store_top).to(device)
-    table = HashTable(run.model.table_rows, run.model.width, run.train.seed, device, biases=len(run.tasks))
+    table = HashTable(
+        run.model.table_rows, run.model.width, run.train.seed, device, biases=len(run.tasks), together=_together(run)
+    )
     shape = ring_shape(run, log)
     store = open_store(url or run.memory.url, shape.layout(family(run)), folder, readonly)
     store = wrap(store) if wrap else store

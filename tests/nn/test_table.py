@@ -16,6 +16,10 @@ def bags(rng, outputs=20):
     return [t.single(keys), t.mean(rng.integers(1, 50, offsets[-1]).astype(np.uint64), offsets)]
 
 
+def parts(bags, gradient):
+    return [t.Part(bag, gradient, np.full(len(gradient), 3, np.float32)) for bag in bags]
+
+
 def test_an_embedding_is_the_sum_of_two_rows_and_key_zero_is_nothing():
     table = t.HashTable(1000, 4, 0, CPU)
     at = t.probes(np.array([7], np.uint64), 1000)[0]
@@ -42,8 +46,9 @@ def test_the_loops_and_the_tensor_operations_look_up_and_learn_the_same():
             t._lookup_torch(two.weight, bag, out)
         torch.testing.assert_close(one.lookup(drawn, 20), out)
         gradient = torch.randn(20, 6)
-        one.learn([(bag, gradient) for bag in drawn], 0.1)
-        t._learn_torch(two.weight, two.square, [(bag, gradient) for bag in drawn], 4, 0.1)
+        learned = parts(drawn, gradient)
+        one.learn(learned, 0.1)
+        t._learn_torch(two.weight, two.square, learned, 4, two.together, 0.1)
         torch.testing.assert_close(one.weight, two.weight)
         torch.testing.assert_close(one.square, two.square)
 
@@ -52,7 +57,7 @@ def test_an_adagrad_step_is_rate_times_gradient_over_the_root_of_its_sum_and_zer
     table = t.HashTable(1000, 4, 0, CPU)
     before = table.weight.clone()
     key = np.array([[9]], np.uint64)
-    table.learn([(t.single(key), torch.tensor([[3.0, 3.0, -3.0, 3.0]]))], 0.05)
+    table.learn(parts([t.single(key)], torch.tensor([[3.0, 3.0, -3.0, 3.0]])), 0.05)
     moved = (table.weight - before)[t.probes(key[0], 1000)[0]]
     step = 0.05 * 3 / (9 + t.FLOOR) ** 0.5
     torch.testing.assert_close(moved, torch.tensor([[-step, -step, step, -step]]).expand(2, -1), atol=1e-6, rtol=1e-4)
@@ -67,23 +72,24 @@ def test_a_bias_learns_as_a_running_estimate_and_forgets_what_is_far_back():
     at = t.probes(bag.keys, 1000)[0]
     expected, square = 0.0, 0.0
     for slope in [2.0, -1.0, 30.0, 0.5]:
-        table.learn([(bag, torch.tensor([[0.0, 0, 0, 0, slope]]))], 0.05)
+        table.learn(parts([bag], torch.tensor([[0.0, 0, 0, 0, slope]])), 0.05)
         square = min(square + slope**2, t.MEMORY)
-        expected -= 0.05 * t.BIAS * slope / (square + t.PRIOR + t.SHARED)
+        expected -= 0.05 * t.BIAS * slope / (square + t.PRIOR + t.CURVE * table.together * 3)
         torch.testing.assert_close(table.weight[at, 4], torch.full((2,), expected))
     assert square == t.MEMORY
     torch.testing.assert_close(table.weight[at, :4], t.HashTable(1000, 4, 0, CPU).weight[at])
 
 
 def test_biases_that_every_output_shares_settle_and_do_not_overshoot():
-    table = t.HashTable(1000, 4, 0, CPU, biases=1)
     outputs, features = 1000, 12
+    table = t.HashTable(1000, 4, 0, CPU, biases=1, together=2 * features)
     bag = t.single(np.tile(np.arange(1, features + 1, dtype=np.uint64), (outputs, 1)))
     logit = []
     for _ in range(300):
         now = table.lookup([bag], outputs)[:, 4]
         slope = now.sigmoid() - 0.2
-        table.learn([(bag, torch.cat([torch.zeros(outputs, 4), slope[:, None]], 1))], 0.05)
+        gradient = torch.cat([torch.zeros(outputs, 4), slope[:, None]], 1)
+        table.learn([t.Part(bag, gradient, np.ones(outputs, np.float32))], 0.05)
         logit.append(float(now[0]))
     assert min(logit) > -1.6 and abs(logit[-1] - math.log(0.2 / 0.8)) < 0.01
 
@@ -92,7 +98,7 @@ def test_any_number_of_shares_learns_the_same():
     tables = [t.HashTable(64, 4, 0, CPU, biases=2) for _ in range(3)]
     drawn, gradient = bags(np.random.default_rng(1)), torch.randn(20, 6)
     for table, shares in zip(tables, (1, 2, 5), strict=True):
-        table.learn([(bag, gradient) for bag in drawn], 0.1, shares)
+        table.learn(parts(drawn, gradient), 0.1, shares)
     assert torch.equal(tables[0].weight, tables[1].weight) and torch.equal(tables[0].weight, tables[2].weight)
     assert len(tables[0].touched())
 

@@ -9,10 +9,12 @@ from fastapi import FastAPI, Path, Query, Request, Response
 
 from marm.server.files import FILES, PATHS
 from marm.server.inspector import Inspector
+from marm.server.messages import Fault
 from marm.server.server import Server
 from marm.server.shown import ExplainAnswer, ExplainRequest, StatusAnswer, TimelineAnswer, UsersAnswer
 
 _MOST_FOUND = 100
+_NO_SUCH: dict[int | str, dict[str, Any]] = {404: {"model": Fault, "description": "An id with a line break"}}
 _Limit = Annotated[int, Query(ge=1, le=1000)]
 _Text = Annotated[str | None, Query(max_length=1000)]
 
@@ -41,7 +43,7 @@ def _add_looking(app: FastAPI, server: Server, inspector: Inspector) -> None:
         """Users whose id holds ``search``, in any case, or so many random ones."""
         return _json(inspector.users(search, random, limit))
 
-    @app.get("/v1/inspect/users/{user:path}", response_model=TimelineAnswer)
+    @app.get("/v1/inspect/users/{user:path}", response_model=TimelineAnswer, responses=_NO_SUCH)
     def timeline(
         user: Annotated[str, Path(min_length=1, max_length=1000)], at: _Text = None, limit: _Limit = 50
     ) -> Response:

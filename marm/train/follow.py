@@ -24,7 +24,7 @@ from marm.train.cut import Cut, cut_numbers
 from marm.train.files import write_text
 from marm.train.results import memory_figures, peak_rss
 from marm.train.run import provenance, quiet, resume
-from marm.train.setup import build, set_threads
+from marm.train.setup import build, check_store, set_threads
 from marm.train.trainer import Progress, Trainer
 
 _NAP = 0.1
@@ -78,6 +78,7 @@ def follow(
     that was interrupted in training is finished first. Errors: ``FolderError`` where another process follows it already.
     """
     resume(out, progress)
+    check_store(run, out)
     with closing(Grower(out / "events")) as grower:
         stream, cut = EventLog(out / "events"), Cut(out)
         source = Feedback(run, out, stream, grower) if log is None else GrowingFolder(run, out, stream, grower, log)

@@ -33,7 +33,7 @@ from marm.train.results import (
     peak_rss,
     write_predictions,
 )
-from marm.train.setup import Parts, Wrap, build, set_threads
+from marm.train.setup import Parts, Wrap, build, check_store, set_threads
 from marm.train.stepper import Stepper
 from marm.train.tally import Tally
 from marm.train.trainer import Progress, Trainer, flops_per_event, parameter_counts
@@ -79,6 +79,7 @@ def resume(out: Path, progress: Progress = quiet, preparing: Preparing | None = 
             if path.name != "run.toml":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         return _from_start(run, out, progress, preparing)
+    check_store(run, out)
     began, cut = time.perf_counter(), Cut(out)
     threads = set_threads(run, cut.state["threads"])
     log = EventLog(out / "events")

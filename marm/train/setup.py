@@ -11,7 +11,7 @@ import torch
 from marm.config import RunConfig
 from marm.data.stream import EventLog
 from marm.engine.engine import Engine
-from marm.errors import SettingError
+from marm.errors import FolderError, SettingError
 from marm.memory.memory import Memory, RingShape
 from marm.model.ranker import Ranker
 from marm.nn.shares import cores
@@ -87,6 +87,13 @@ def _together(run: RunConfig) -> int:
 
 Wrap = Callable[[Store], Store]
 """Puts something before a store."""
+
+
+def check_store(run: RunConfig, folder: Path) -> None:
+    """A run that has a cut has a store, which is not made anew where it is gone. Errors: ``FolderError``."""
+    kind, _, place = run.memory.url.partition("://")
+    if kind == "lmdb" and not (folder / place).exists():
+        raise FolderError(f"{folder / place}: the store is gone: put it back, or train into a new folder")
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,9 @@ def test_load_while_cuts_change_the_store_fails_twice_and_the_follower_is_killed
                 faults.append(time.monotonic())
             if quarter == 2:
                 assert ended(follow, signal.SIGKILL) == -signal.SIGKILL
-                follow = begin(*words, errors=errors)
+                number, follow = Cut(folder).number, begin(*words, errors=errors)
+                # It must have come up before the store goes away again: a follower does not start without its store.
+                until(lambda number=number: Cut(folder).number > number)
         time.sleep(max(1.5, begun + seconds - time.monotonic()))
         noted = together(clients)
         grown = {pid: (size, resident(pid)) for pid, size in sizes.items()}

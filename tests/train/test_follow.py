@@ -267,11 +267,22 @@ def test_a_run_that_was_interrupted_in_training_is_finished_first(whole, run):
 def test_a_store_that_was_lost_is_said_and_nothing_goes_on_without_it(whole, run):
     put(run, rest(whole))
     (run / "memory").rename(run / "gone")
-    with pytest.raises(FolderError, match="put the store back"):
+    with pytest.raises(FolderError, match="the store is gone: put it back"):
         follow(run, quick(run), until_idle=0)
-    shutil.rmtree(run / "memory")
+    assert not (run / "memory").exists()
     (run / "gone").rename(run / "memory")
     assert follow(run, quick(run), until_idle=0)["events"] > 0
+
+
+def test_a_store_of_long_ago_is_said_and_nothing_goes_on_with_it(whole, run):
+    shutil.copytree(run / "memory", run / "old")
+    for part in (rest(whole)[:20], rest(whole)[20:40]):
+        put(run, part)
+        follow(run, quick(run), until_idle=0)
+    shutil.rmtree(run / "memory")
+    (run / "old").rename(run / "memory")
+    with pytest.raises(FolderError, match="what lies between is in no other place: put the store back"):
+        follow(run, quick(run), until_idle=0)
 
 
 def test_new_parquet_files_of_a_folder_are_learned_once(whole, kind, run, tmp_path):

@@ -85,7 +85,7 @@ def make(shape: Shape) -> Layer:
     attention = TargetAttention(shape.width, HEADS, torch.eye(OUTCOMES))
     beside = np.zeros((0, b * n), np.int64)
     work = plan_work(views, segment, rows_at)
-    ops = Operands(views, work, block, shape.width, at, beside, attention.spans)
+    ops = Operands(work, block, shape.width, at, beside, attention.spans)
     live = torch.randn(len(segment), shape.width)
     return Layer(shape, attention, torch.randn(len(segment), shape.width, requires_grad=True), live, ops)
 

@@ -1,6 +1,6 @@
 """Every setting, with its type, default and reason; a run file is these and nothing else."""
 
-from marm.config.formula import Formula
+from marm.config.formula import Formula, order_by
 from marm.config.load import load_run, set_values, to_toml
 from marm.config.serving import ServeConfig
 from marm.config.settings import (
@@ -35,6 +35,7 @@ __all__ = [
     "TaskConfig",
     "TrainConfig",
     "load_run",
+    "order_by",
     "remembered_depths",
     "set_values",
     "to_toml",

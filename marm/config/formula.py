@@ -40,6 +40,14 @@ class Formula:
         return np.where(np.isfinite(score), score, -np.finfo(np.float64).max)
 
 
+def order_by(score: str | None, tasks: list[str]) -> Callable[[np.ndarray], np.ndarray]:
+    """What candidates are put in order by, highest first: of predictions (n, T), ``score`` or the first task, float64 (n,)."""
+    if not score:
+        return lambda predicted: predicted[:, 0].astype(np.float64)
+    formula = Formula(score, tasks)
+    return lambda predicted: formula({name: predicted[:, t] for t, name in enumerate(tasks)})
+
+
 def _compiled(node: ast.AST, names: Collection[str]) -> Callable[[Mapping[str, np.ndarray]], Any]:
     match node:
         case ast.Constant(value=bool()):

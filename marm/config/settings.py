@@ -1,6 +1,6 @@
 """The settings themselves: one class for each section of a run file."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
     Field,
@@ -16,8 +16,6 @@ from marm.config.base import Settings
 from marm.config.formula import Formula
 from marm.config.serving import ServeConfig
 from marm.config.stages import StagesConfig, check_stages
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class SideFile(Settings):

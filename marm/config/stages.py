@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from marm.config.base import Settings
+from marm.config.base import Fraction, Settings
 
 if TYPE_CHECKING:
     from marm.config.settings import TaskConfig
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class RetrievalConfig(Settings):
@@ -61,7 +59,7 @@ class RetrievalConfig(Settings):
     again: bool = False
     """Whether an item that stands in the user's history may be found again."""
 
-    measured: Share = 0.1
+    measured: Fraction = 0.1
     """Share of the positive events that are measured, chosen by their numbers in the stream."""
 
     refresh: PositiveInt = 20
@@ -78,7 +76,7 @@ class RetrievalConfig(Settings):
 
 
 class CascadingConfig(Settings):
-    """Leaves hundreds of thousands of candidates over for ranking: a light model over ranking's newest states."""
+    """Of thousands of candidates it leaves hundreds for ranking: a light model over ranking's newest states."""
 
     window: PositiveInt = 50
     """Newest events of a user that are attended to, of those within ``memory.window``."""
@@ -98,7 +96,7 @@ class CascadingConfig(Settings):
     unexposed: NonNegativeInt = 64
     """Items of late events, drawn for a sampled event, that ranking scores for this stage to learn from."""
 
-    sampled: Share = 0.02
+    sampled: Fraction = 0.02
     """Share of the events that items are drawn for, chosen by their numbers in the stream."""
 
     learning_rate: PositiveFloat = 2e-3
@@ -110,7 +108,7 @@ class CascadingConfig(Settings):
     given: PositiveInt = 200
     """Candidates given on to ranking."""
 
-    measured: Share = 0.005
+    measured: Fraction = 0.005
     """Share of the positive events that are measured through all stages, chosen by their numbers in the stream."""
 
 

@@ -24,7 +24,7 @@ from marm.nn.views import Views
 from marm.types import F32, I64, U64
 
 WORTH = 2 * ROWS
-"""Queries of one user that make a share of their own worth its second look at the history."""
+"""Targets of one user that make a share of their own worth its second look at the history."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Engine:
 
     def _dealt(self, batch: Batch) -> list[tuple[Batch, I64]]:
         """A request's candidates are split; where bits must not hang on what else is asked, whole users are dealt."""
-        alone = len(batch.users) < self.threads and len(batch) >= WORTH * self.threads
+        alone = len(batch.users) < self.threads and np.count_nonzero(~batch.live) >= WORTH * self.threads
         if alone and not (is_steady() or torch.is_grad_enabled()):
             return split(batch, self.threads)
         return deal(batch, self.threads)

@@ -54,9 +54,8 @@ class Ranker(nn.Module):
         codes = OutcomeCodes(tasks, config.outcomes).parts()
         self.stack = TargetAttentionStack(config, codes, codec, aside)
         self.remembered = remembered_depths(config, store_top)
-        heard = len(self.stack.layers) * config.heads * (codes.shape[1] + 1)
-        self.pace = Pace(config.width, len(tasks)) if config.layers and config.time_gap else None
-        inputs = config.width * (4 + 2 * len(self.stack.layers) + bool(self.pace)) + heard
+        heard, inputs = tower_inputs(config, codes.shape[1])
+        self.pace = Pace(config.width, len(tasks)) if has_pace(config) else None
         self.experts = Experts(inputs, config.tower, config.experts, len(tasks))
         self.heads = Heads(config.tower + (config.width if aside else 0), len(tasks))
         self.hear = nn.Parameter(torch.zeros(heard, len(tasks)))
@@ -116,3 +115,15 @@ class Ranker(nn.Module):
         """Probabilities and numbers: (Q, T)."""
         full = fill(logit_QT)
         return torch.where(self._binary, full.sigmoid(), full.sign() * full.abs().expm1())[: len(logit_QT)]
+
+
+def has_pace(config: ModelConfig) -> bool:
+    """Whether the time since the newest events goes to the tower: it is a part of history."""
+    return config.layers > 0 and config.time_gap
+
+
+def tower_inputs(config: ModelConfig, outcome_rows: int) -> tuple[int, int]:
+    """Numbers that tell what was heard of outcomes (F learned rows and the null row), and all that the tower reads."""
+    row = config.layers - (config.task_layers and config.layers > 0)
+    heard = row * config.heads * (outcome_rows + 1)
+    return heard, config.width * (4 + 2 * row + has_pace(config)) + heard

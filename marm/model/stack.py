@@ -130,7 +130,7 @@ class TargetAttentionStack(nn.Module):
         else:
             live, at = self._live(batch, depth, state_QD, raw_UD)
             column = (depth - 1) * self.width
-        return live, Operands(batch.views, batch.work, batch.block, column, at, sides, spans)
+        return live, Operands(batch.work, batch.block, column, at, sides, spans)
 
     def _live(self, batch: Pass, depth: int, state_QD: Tensor, raw_UD: Tensor) -> tuple[Tensor, I64]:
         live, missing = self.coded(state_QD), batch.state_of_row == Pass.MISSING

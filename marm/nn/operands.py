@@ -69,7 +69,6 @@ def plan_work(views: Views, segment_of_query: I64, rows_at: I64) -> Work:
 class Operands:
     """One layer's rows and views."""
 
-    views: Views
     work: Work
     block: Tensor
     """(any, K x D) coded states, float16 or float32."""
@@ -80,6 +79,11 @@ class Operands:
     """(S - 1, R)."""
     spans: I64
     """(4,) first code of gap, rank, null and previous outcome; the last is -1 without token shift."""
+
+    @property
+    def views(self) -> Views:
+        """Who sees what."""
+        return self.work.views
 
     def codes(self) -> tuple[NDArray[np.uint16], I64]:
         """Outcome (with token shift the previous one too) of every pair, and runs of gap and rank, as places in the table."""
@@ -101,8 +105,7 @@ class Operands:
         """The same rows as these queries see them."""
         segment = np.empty_like(self.work.order)
         segment[self.work.order] = np.repeat(np.arange(len(self.work.rows_at) - 1), np.diff(self.work.queries_at))
-        views = self.views.of(queries)
-        return replace(self, views=views, work=plan_work(views, segment[queries], self.work.rows_at))
+        return replace(self, work=plan_work(self.views.of(queries), segment[queries], self.work.rows_at))
 
     def block_numpy(self) -> np.ndarray:
         """The block as numpy; float16 as its bits, which is what the fused loops decode."""

@@ -214,6 +214,17 @@ class HashTable:
         """Rows ever learned: what a cut has to keep, since all others are as the seed made them."""
         return torch.nonzero((self.square > 0).any(1)).flatten()
 
+    def state(self) -> dict[str, Tensor]:
+        """The rows ever learned."""
+        rows = self.touched()
+        return {"rows": rows.cpu(), "weight": self.weight[rows].cpu(), "square": self.square[rows].cpu()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Lay learned rows over a fresh table of the same seed. Errors: ``RuntimeError``, ``IndexError`` for another shape."""
+        rows = state["rows"].to(self.weight.device)
+        self.weight[rows] = state["weight"].to(self.weight.device)
+        self.square[rows] = state["square"].to(self.weight.device)
+
 
 def _entries(bag: Bag, rows: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Output, weight and both table rows of each key that is one."""

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from threading import Lock
@@ -266,8 +266,7 @@ def _states_from(facts: Facts, shape: Any) -> int:
 
 def _told(past: Past, known: Bool) -> Past:
     """The same with outcomes that are not known yet as such."""
-    outcome = np.where(known, past.outcome, UNKNOWN).astype(np.int16)
-    return Past(past.item, past.time, outcome, past.version, past.there)
+    return replace(past, outcome=np.where(known, past.outcome, UNKNOWN).astype(np.int16))
 
 
 def _cut(past: Past, shown: slice) -> Past:

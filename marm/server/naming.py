@@ -15,7 +15,7 @@ from marm.data.source import scan
 from marm.data.stream import EventLog
 from marm.errors import MarmError
 from marm.server.values import text_of
-from marm.types import U64
+from marm.types import I64, U64
 
 _KEPT = 200_000
 """Items whose names and features are kept at hand."""
@@ -26,6 +26,24 @@ _MOST_COLUMNS, _MOST_TEXT, _MOST_PARTS = 12, 200, 8
 def plain(value: Any) -> int | float | str:
     """An id as JSON has it."""
     return value if type(value) in (int, float, str) else text_of(value)
+
+
+class IndexNames:
+    """Ids of the items of an index as the log has them, read when a cut is opened, and kept over cuts: none is read twice."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, Any] = {}
+
+    def learn(self, log: EventLog, items: U64, events: I64) -> None:
+        """Names of items (n,), each read from one of its events."""
+        new = np.array([at for at, key in enumerate(items.tolist()) if key not in self._names], np.int64)
+        if len(new):
+            originals = log.item_originals(events[new]).to_list()
+            self._names.update(zip(items[new].tolist(), originals, strict=True))
+
+    def of(self, items: U64) -> list[Any]:
+        """Names of items that were learned."""
+        return [self._names[key] for key in items.tolist()]
 
 
 class ItemNames:

@@ -8,6 +8,7 @@ import numpy as np
 
 from marm.config import RetrievalConfig, RunConfig
 from marm.engine.engine import Share
+from marm.engine.exposures import Exposures
 from marm.server.asking import Asker, Question, no_items
 from marm.server.catalogue import Catalogue
 from marm.server.popular import Popular
@@ -45,7 +46,7 @@ class Narrowed:
 class Narrow(Protocol):
     """The stages before ranking; called on the thread that scores, so that it may use the cut's engine and memory."""
 
-    def narrow(self, question: Question, served: Served) -> Narrowed:
+    def narrow(self, question: Question, tail: Exposures | None, served: Served) -> Narrowed:
         """Candidates for ranking."""
         ...
 
@@ -56,7 +57,7 @@ class PopularFirst:
     def __init__(self, popular: Popular, catalogue: Catalogue) -> None:
         self._popular, self._catalogue = popular, catalogue
 
-    def narrow(self, question: Question, served: Served) -> Narrowed:
+    def narrow(self, question: Question, tail: Exposures | None, served: Served) -> Narrowed:
         """The most popular items of late that may be shown."""
         begun = time.perf_counter()
         top = self._popular.top()
@@ -74,26 +75,26 @@ class StagesFirst:
         self._run, self._catalogue, self._asker = run, catalogue, asker
         self._popular = PopularFirst(popular, catalogue)
 
-    def narrow(self, question: Question, served: Served) -> Narrowed:
+    def narrow(self, question: Question, tail: Exposures | None, served: Served) -> Narrowed:
         """Candidates for ranking; a user without any history has the popular ones."""
         ready = served.ready
         if ready is None:
-            return self._popular.narrow(question, served)
+            return self._popular.narrow(question, tail, served)
         begun = time.perf_counter()
-        share, query, level = self._look(question, served)
+        share, query, level = self._look(question, tail, served)
         if ready.retrieval and (question.retrieved or has_history(share, query)):
-            found = self._retrieve(ready, ready.retrieval.config, question, served, (share, query), begun)
+            found = self._retrieve(ready, ready.retrieval.config, question, tail, served, (share, query), begun)
         else:
-            found = self._popular.narrow(question, served)
+            found = self._popular.narrow(question, tail, served)
         if question.retrieved:
             return replace(found, degraded=level)
         if ready.cascading:
             found = self._cascade(ready, ready.cascading.config.given, question, (share, query), found)
         return self._with_added(ready, question, found)
 
-    def _look(self, question: Question, served: Served) -> tuple[Share, int, str | None]:
+    def _look(self, question: Question, tail: Exposures | None, served: Served) -> tuple[Share, int, str | None]:
         """The user as ranking sees it, asked about no item: the share and its query; and whether it could be read."""
-        batch, places = self._asker.batch([question], [np.zeros(1, np.uint64)], [self._asker.tail(question, served)])
+        batch, places = self._asker.batch([question], [np.zeros(1, np.uint64)], [tail])
         attended, failed = served.look(batch)
         share = next(share for share in attended.shares if places[0] in share.queries)
         return share, int(np.searchsorted(share.queries, places[0])), failed.get(question.user)
@@ -103,22 +104,22 @@ class StagesFirst:
         ready: Ready,
         config: RetrievalConfig,
         question: Question,
+        tail: Exposures | None,
         served: Served,
         looked: tuple[Share, int],
         begun: float,
     ) -> Narrowed:
         count = question.k if question.retrieved and question.k else config.found
-        seen = no_items() if config.again else self._seen(question, served)
+        seen = no_items() if config.again else self._seen(question, tail, served)
         away = np.concatenate([seen, question.exclude, self._catalogue.unavailable(question.at)])
         found = ready.find(*looked, question.allow, away, count)
         items = ready.items[found.place]
         stage = Stage("retrieval", len(ready.items), len(items), ms_since(begun))
         return Narrowed(items, served.names.of(items), [stage], found.score.astype(np.float64))
 
-    def _seen(self, question: Question, served: Served) -> U64:
+    def _seen(self, question: Question, tail: Exposures | None, served: Served) -> U64:
         """Items of what is remembered of the user, and of its tail."""
         items = served.items_of(question.user, question.at)
-        tail = self._asker.tail(question, served)
         return items if tail is None else np.concatenate([items, tail.item])
 
     def _cascade(

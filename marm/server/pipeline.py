@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from marm.config import Formula, RunConfig
+from marm.config import RunConfig, order_by
+from marm.engine.exposures import Exposures
 from marm.model.features import take
 from marm.server.asking import Asker, Question
 from marm.server.catalogue import Catalogue
@@ -37,15 +38,15 @@ class Pipeline:
     def __init__(self, run: RunConfig, served: Served, asker: Asker, catalogue: Catalogue, first: Narrow) -> None:
         self.run, self.served, self.catalogue, self.first = run, served, catalogue, first
         self._tasks = list(run.tasks)
-        self._score = Formula(run.serve.score, self._tasks) if run.serve.score else None
+        self.score_of = order_by(run.serve.score, self._tasks)
         self.asker = asker
 
     def answer(self, questions: Sequence[Question]) -> list[Answer | Exception]:
         """All questions in one pass; candidates of none see each other."""
         served = self.served
-        narrowed = [self._narrowed(question, served) for question in questions]
-        begun = time.perf_counter()
         tails = [self.asker.tail(question, served) for question in questions]
+        narrowed = [self._narrowed(*pair, served) for pair in zip(questions, tails, strict=True)]
+        begun = time.perf_counter()
         pairs = zip(questions, narrowed, strict=True)
         asked = [at for at, (q, found) in enumerate(pairs) if len(found.candidates) and not q.retrieved]
         scores = np.zeros((0, len(self._tasks)), np.float32)
@@ -74,9 +75,9 @@ class Pipeline:
         assert found.score is not None
         return Answer(found.names, found.score, None, self.served.number, found.stages, tail, found.degraded)
 
-    def _narrowed(self, question: Question, served: Served) -> Narrowed:
+    def _narrowed(self, question: Question, tail: Exposures | None, served: Served) -> Narrowed:
         if question.candidates is None:
-            return self.first.narrow(question, served)
+            return self.first.narrow(question, tail, served)
         keep = self.catalogue.available(question.candidates, question.at)
         if keep.all():
             return Narrowed(question.candidates, question.names, [])
@@ -94,12 +95,6 @@ class Pipeline:
         stages = [*found.stages, Stage("ranking", len(found.candidates), len(order), ms)]
         names = [found.names[at] for at in order.tolist()]
         return Answer(names, score[order], scores[order], self.served.number, stages, tail, level)
-
-    def score_of(self, scores: F32) -> F64:
-        """What the final order goes by (k,), of predictions (k, T)."""
-        if not self._score or not len(scores):
-            return scores[:, 0].astype(np.float64)
-        return self._score({name: scores[:, t] for t, name in enumerate(self._tasks)})
 
     def _diverse(self, items: U64, order: I64, k: int) -> I64:
         """At most so many items of one value of a category among the first k; what has none is never too much."""

@@ -16,7 +16,7 @@ from marm.engine.heed import Heeded
 from marm.errors import MarmError
 from marm.model.outcomes import OutcomeCodes
 from marm.server.guard import AtHand, Guard
-from marm.server.names import Names
+from marm.server.naming import IndexNames
 from marm.stages import Ready
 from marm.store import Store, open_store
 from marm.train.cut import Cut
@@ -28,7 +28,7 @@ class Served:
     """Opened beside the one before, and swapped in whole."""
 
     def __init__(
-        self, folder: Path, run: RunConfig, at_hand: AtHand, on_failure: Callable[[], None], names: Names
+        self, folder: Path, run: RunConfig, at_hand: AtHand, on_failure: Callable[[], None], names: IndexNames
     ) -> None:
         """Errors: ``MarmError`` where the folder's newest cut cannot be opened."""
         wrap = partial(_guarded, folder, run, at_hand, on_failure)

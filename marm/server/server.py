@@ -20,7 +20,7 @@ from marm.server.feedback import Feedback
 from marm.server.guard import AtHand
 from marm.server.messages import EventIn, EventsAnswer
 from marm.server.metrics import Metrics
-from marm.server.names import Names
+from marm.server.naming import IndexNames
 from marm.server.narrow import Narrow, StagesFirst
 from marm.server.pipeline import Answer, Pipeline
 from marm.server.popular import Popular
@@ -46,7 +46,7 @@ class Server:
         self.catalogue = Catalogue(run, folder, log, self.times)
         self.popular = Popular(run, log, self.catalogue)
         self.tails = Tails(run)
-        self._names = Names()
+        self._names = IndexNames()
         served = self._open()
         asker = Asker(run, log, self.tails, self.catalogue)
         first = first or StagesFirst(run, self.popular, self.catalogue, asker)

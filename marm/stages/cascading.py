@@ -7,20 +7,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marm.config import Formula, RunConfig
+from marm.config import RunConfig, order_by
 from marm.data.negatives import draw
 from marm.data.stream import EventLog
 from marm.engine.batches import Asked, Drawn, ask
 from marm.engine.engine import Attended, Engine, Share
 from marm.engine.exposures import Exposures
 from marm.model.outcomes import OutcomeCodes
-from marm.nn.table import Bag, HashTable
+from marm.nn.saving import part
+from marm.nn.table import HashTable
 from marm.stages.cascader import Cascader, Sided
 from marm.stages.history import History, newest, places
 from marm.stages.hits import Hits, sampled
 from marm.stages.kept import Kept
 from marm.stages.retriever import look
-from marm.stages.weights import Weights, part, seeded
+from marm.stages.weights import Leaf, Weights, seeded
 from marm.types import F32, F64, I64, U64, Bool
 
 TOPS = [10, 50]
@@ -64,7 +65,7 @@ class Cascading:
         orders = ["cascading", *(["retrieval", "popularity"] if run.stages.retrieval else [])]
         self.kept = Kept(orders, TOPS, 4 * log.manifest.prepared // 5)
         self.hits = Hits(["stages", "popularity", "co_occurrence"], TOPS, 4 * log.manifest.prepared // 5)
-        self._score = Formula(run.serve.score, list(run.tasks)) if run.serve.score else None
+        self._order = order_by(run.serve.score, list(run.tasks))
 
     def learn(self, seen: Exposures, asked: Asked, attended: Attended, label_QT: F32) -> None:
         """One update from a pass whose outcomes are known, and from items drawn for some of its events."""
@@ -79,7 +80,7 @@ class Cascading:
 
     def _update(self, lessons: list[Lesson]) -> None:
         total: Tensor | None = None
-        leaves: list[tuple[Bag, Tensor]] = []
+        leaves: list[Leaf] = []
         queries = 0
         for lesson in lessons:
             for share in lesson.attended.shares:
@@ -95,11 +96,7 @@ class Cascading:
                 queries += len(mine)
         if total is None:
             return
-        wanted = [*self.weights.parameters, *(leaf for _, leaf in leaves)]
-        grads = torch.autograd.grad(total, wanted, allow_unused=True)
-        dense, sparse = grads[: len(self.weights.parameters)], grads[len(self.weights.parameters) :]
-        parts = [(bag, grad) for (bag, _), grad in zip(leaves, sparse, strict=True) if grad is not None]
-        self.weights.learn([None if grad is None else grad / queries for grad in dense], parts)
+        self.weights.learn(total, leaves, queries)
 
     def _loss(self, logit_QT: Tensor, label_QT: Tensor, ranked_QT: Tensor) -> Tensor:
         """Ranking's loss from the labels, and from ranking's own predictions as if they were labels."""
@@ -107,12 +104,12 @@ class Cascading:
         taught = ranker.loss(logit_QT, ranker.predict(ranked_QT))
         return ranker.loss(logit_QT, label_QT) + self.config.distil * taught
 
-    def _logits(self, share: Share, local: I64) -> tuple[Tensor, list[tuple[Bag, Tensor]]]:
-        history = newest(share, local, self.config.window)
-        looked, own_users, own_items = look(self.weights, history)
-        items = self.model.items(history.item_UD, own_items)
-        users = self.model.users(history.user_QD, own_users)
-        return self.attend(history, items.pick(share.passed.item_of_query[local]), users, items.row), looked
+    def _logits(self, share: Share, local: I64) -> tuple[Tensor, tuple[Leaf, Leaf]]:
+        history, about = newest(share, local, self.config.window), share.passed.item_of_query[local]
+        own_users, own_items = look(self.weights, history, about)
+        items = self.model.items(history.item_UD, own_items.rows)
+        users = self.model.users(history.user_QD, own_users.rows)
+        return self.attend(history, items.pick(about), users, items.row), (own_users, own_items)
 
     def attend(self, history: History, targets: Sided, users: Sided, raw_UD: Tensor) -> Tensor:
         """Logits (Q, T) of targets whose users have this history; ``raw_UD``: rows of depth 0."""
@@ -157,8 +154,7 @@ class Cascading:
     def final(self, logit_QT: Tensor) -> F64:
         """By what candidates are put in order (Q,): ``serve.score``, or the first task."""
         predicted: F32 = self.engine.model.predict(logit_QT.to(self.engine.table.weight.device)).cpu().numpy()
-        tasks = {name: predicted[:, t] for t, name in enumerate(self.run.tasks)}
-        return self._score(tasks) if self._score else predicted[:, 0].astype(np.float64)
+        return self._order(predicted)
 
     def is_measured(self, numbers: I64) -> Bool:
         """Which events are measured through all stages."""

@@ -23,7 +23,6 @@ from marm.types import I64, U64, Bool
 class History:
     """Rows (R) and queries (Q) of a stage; everything that ranking made is a constant."""
 
-    views: Views
     work: Work
     block: Tensor
     """(any, K x D) coded states of depths 1..K."""
@@ -41,6 +40,11 @@ class History:
     users: U64
     """(Q,)."""
 
+    @property
+    def views(self) -> Views:
+        """Who sees what."""
+        return self.work.views
+
     def operands(self, depth: int, spans: I64, raw_UD: Tensor, stack: TargetAttentionStack) -> tuple[Tensor, Operands]:
         """Live rows and operands of a layer that reads ``depth``; at depth 0 rows are ``raw_UD``."""
         none = np.zeros((0, len(self.item_of_row)), np.int64)
@@ -49,7 +53,7 @@ class History:
         else:
             at, live = self._states(depth, stack)
             column = (depth - 1) * live.shape[1]
-        return live, Operands(self.views, self.work, self.block, column, at, none, spans)
+        return live, Operands(self.work, self.block, column, at, none, spans)
 
     def _states(self, depth: int, stack: TargetAttentionStack) -> tuple[I64, Tensor]:
         """Rows without a state have ranking's own fall-back."""
@@ -100,7 +104,6 @@ def _history(share: Share, queries: I64, views: Views, rows: I64, rows_at: I64) 
     passed, output = share.passed, share.output
     segment = passed.segment_of_query[queries]
     return History(
-        views,
         plan_work(views, segment, rows_at),
         passed.block,
         passed.state_of_row[rows],
@@ -121,11 +124,9 @@ def repeated(history: History, times: int) -> History:
     segment = np.empty_like(history.work.order)
     counts = np.diff(history.work.queries_at)
     segment[history.work.order] = np.repeat(np.arange(len(counts)), counts)
-    views = history.views.of(queries)
     return History(
         **{name: getattr(history, name) for name in _SAME},
-        views=views,
-        work=plan_work(views, segment[queries], history.work.rows_at),
+        work=plan_work(history.views.of(queries), segment[queries], history.work.rows_at),
         user_QD=history.user_QD[torch.from_numpy(queries).to(history.user_QD.device)],
         users=history.users[queries],
     )

@@ -5,6 +5,7 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from marm.nn.table import mix
 from marm.types import F32, F64, I64, Bool
 
 PARTS = ("last", "whole", "window")
@@ -77,7 +78,5 @@ def sampled(numbers: I64, share: float, key: int) -> Bool:
     out = np.empty(len(numbers), np.bool_)
     for i in range(len(numbers)):
         x = np.uint64(numbers[i]) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        out[i] = (x ^ (x >> np.uint64(31))) < np.uint64(share * 18446744073709549568.0)
+        out[i] = mix(x) < np.uint64(share * 18446744073709549568.0)
     return out

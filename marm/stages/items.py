@@ -4,7 +4,7 @@ import numba as nb
 import numpy as np
 from torch import Tensor
 
-from marm.stages.weights import hashes, signed
+from marm.nn.saving import hashes, signed
 from marm.store.slots import SlotMap
 from marm.types import F32, F64, I64, U64
 

@@ -11,14 +11,15 @@ from marm.config import RunConfig
 from marm.data.stream import EventLog
 from marm.engine.engine import Attended, Engine, Share
 from marm.model.outcomes import OutcomeCodes
-from marm.nn.table import Bag, HashTable
+from marm.nn.saving import part, signed
+from marm.nn.table import HashTable
 from marm.stages.history import History, places, positive
 from marm.stages.hits import Hits, sampled
 from marm.stages.items import Items, Ring
 from marm.stages.orders import ORDERS, Asked, Known, ranks
 from marm.stages.retriever import Retriever, look, own_items, softmax_loss
 from marm.stages.rivals import CoOccurrence, Popularity, load_rivals, rivals_state
-from marm.stages.weights import Weights, part, seeded, signed
+from marm.stages.weights import Leaf, Weights, seeded
 from marm.types import F32, I64, U64, Bool
 
 DEPTHS = [50, 100, 500]
@@ -108,9 +109,13 @@ class Retrieval:
     def vectors_of(self, history: History) -> F32:
         """Vectors of each query's user (Q, I, E + 1), without gradient."""
         with torch.no_grad():
-            _, users, items = look(self.weights, history)
-            made: F32 = self.model.user_vectors(history, users, items, self.engine.model.stack).cpu().numpy()
+            made: F32 = self._user_vectors(history)[0].cpu().numpy()
         return made
+
+    def _user_vectors(self, history: History) -> tuple[Tensor, list[Leaf]]:
+        users, items = look(self.weights, history, np.zeros(0, np.int64))
+        made = self.model.user_vectors(history, users.rows, items.rows, self.engine.model.stack)
+        return made, [users, items]
 
     def known(self, step: int) -> Known:
         """What the orders come from; vectors of items are made anew every few steps, those of new ones at once."""
@@ -129,17 +134,17 @@ class Retrieval:
         with torch.no_grad():
             for low in range(0, len(at), _AT_ONCE):
                 some = at[low : low + _AT_ONCE]
-                ranked, own, _ = self._item_parts(some)
+                ranked, own = self._item_parts(some)
                 log_share = torch.from_numpy(popular[low : low + _AT_ONCE]).to(ranked.device)
-                out[low : low + _AT_ONCE] = self.model.item_vectors(ranked, own, log_share).cpu().numpy()
+                out[low : low + _AT_ONCE] = self.model.item_vectors(ranked, own.rows, log_share).cpu().numpy()
         return out
 
-    def _item_parts(self, at: I64) -> tuple[Tensor, Tensor, Bag]:
-        """Ranking's embeddings, own rows and their bag, of known items."""
+    def _item_parts(self, at: I64) -> tuple[Tensor, Leaf]:
+        """Ranking's embeddings and own rows of known items."""
         ids = self.items.ids[at]
         ranked = self.engine.embed_items(ids, self.log.item_columns(self.items.event[at]))
         bag = self.weights.items(ids)
-        return ranked, self.weights.look_up(bag), bag
+        return ranked, Leaf(bag, self.weights.look_up(bag), np.ones(len(at), np.float32))
 
     def see(self, items: U64, numbers: I64) -> None:
         """Items that were shown, after all that is measured of them."""
@@ -165,18 +170,16 @@ class Retrieval:
 
     def _update(self, attended: Attended, received: Received, place: I64, which: I64, users: U64) -> None:
         """``place`` (K,): distinct items of the softmax; ``which``: that of each drawn event and then of the step's."""
-        ranked, own, bag = self._item_parts(place)
+        ranked, own = self._item_parts(place)
         frequency = torch.from_numpy(self.items.log_frequency()[place]).to(ranked.device)
         popular = torch.from_numpy(self.popularity.log_share(self.items.event)[place]).to(ranked.device)
-        items_KE = self.model.item_vectors(ranked, own, popular)
-        leaves: list[tuple[Bag, Tensor]] = [(bag, own)]
-        made, whose = [], []
+        items_KE = self.model.item_vectors(ranked, own.rows, popular)
+        made, whose, leaves = [], [], [own]
         for share in attended.shares:
             mine, local = places(share, received.query)
             if len(mine):
-                history = self.history(share, local)
-                looked, user_rows, item_rows = look(self.weights, history)
-                made.append(self.model.user_vectors(history, user_rows, item_rows, self.engine.model.stack))
+                vectors, looked = self._user_vectors(self.history(share, local))
+                made.append(vectors)
                 leaves += looked
                 whose.append(mine)
         order = np.concatenate(whose)
@@ -186,11 +189,7 @@ class Retrieval:
         counts = torch.from_numpy(np.bincount(which, minlength=len(place))).to(score_PK)
         mine_PK = own_items(users, which, received.user[order], len(place)).to(score_PK.device)
         loss = softmax_loss(score_PK, frequency, counts, mine_PK, target.to(score_PK.device))
-        wanted = [*self.weights.parameters, *(leaf for _, leaf in leaves)]
-        grads = torch.autograd.grad(loss, wanted, allow_unused=True)
-        dense, sparse = grads[: len(self.weights.parameters)], grads[len(self.weights.parameters) :]
-        parts = [(bag, grad) for (bag, _), grad in zip(leaves, sparse, strict=True) if grad is not None]
-        self.weights.learn([None if grad is None else grad / len(order) for grad in dense], parts)
+        self.weights.learn(loss, leaves, len(order))
 
     def _pair(self, attended: Attended, received: Received, at: I64) -> None:
         """Count which items were received beside which."""

@@ -14,9 +14,9 @@ from torch.nn import functional
 from marm.config import ModelConfig, RetrievalConfig
 from marm.model.stack import Layer, TargetAttentionStack
 from marm.nn.blocks import Linear, row_norm
-from marm.nn.table import Bag
 from marm.stages.history import History, repeated
-from marm.stages.weights import Weights
+from marm.stages.weights import Leaf, Weights
+from marm.types import I64
 
 _TIMID = 0.02
 """Length of a user's vector at first: long before it is worth anything it would drown what is popular."""
@@ -66,11 +66,12 @@ class Retriever(nn.Module):
         return torch.cat([vector, one], 1).view(len(user_QD), len(self.interests), -1)
 
 
-def look(weights: Weights, history: History) -> tuple[list[tuple[Bag, Tensor]], Tensor, Tensor]:
-    """A stage's own rows of the history's users (Q, D) and items (U, D), and the two as leaves with their bags."""
-    bags = weights.users(history.users), weights.items(history.items)
-    users, items = (weights.look_up(bag) for bag in bags)
-    return [(bags[0], users), (bags[1], items)], users, items
+def look(weights: Weights, history: History, targets: I64) -> tuple[Leaf, Leaf]:
+    """A stage's own rows of the history's users (Q) and items (U). ``targets``: places of the items that queries are about."""
+    users, items = weights.users(history.users), weights.items(history.items)
+    once = np.ones(len(history.users), np.float32)
+    about = np.bincount(targets, minlength=len(history.items)).astype(np.float32)
+    return Leaf(users, weights.look_up(users), once), Leaf(items, weights.look_up(items), about)
 
 
 def softmax_loss(

@@ -4,7 +4,7 @@ import numba as nb
 import numpy as np
 from torch import Tensor
 
-from marm.stages.weights import part, signed
+from marm.nn.saving import part, signed
 from marm.types import F32, I32, I64
 
 _LEAST = 0.1

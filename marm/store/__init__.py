@@ -3,6 +3,17 @@
 from marm.store.arena import ArenaStore
 from marm.store.base import Facts, Holding, Layout, Rows, Store, StoreStats
 from marm.store.lmdb import LmdbStore
-from marm.store.open import open_store
+from marm.store.open import missing_store, open_store
 
-__all__ = ["ArenaStore", "Facts", "Holding", "Layout", "LmdbStore", "Rows", "Store", "StoreStats", "open_store"]
+__all__ = [
+    "ArenaStore",
+    "Facts",
+    "Holding",
+    "Layout",
+    "LmdbStore",
+    "Rows",
+    "Store",
+    "StoreStats",
+    "missing_store",
+    "open_store",
+]

@@ -16,6 +16,17 @@ _KINDS: dict[str, Callable[[str, Layout, Path, bool], Store]] = {
 
 def open_store(url: str, layout: Layout, base: Path, readonly: bool = False) -> Store:
     """Open the store that ``memory.url`` names; relative places are below ``base``. SettingError for no such kind."""
+    kind, place = _parsed(url)
+    return _KINDS[kind](place, layout, base, readonly)
+
+
+def missing_store(url: str, base: Path) -> Path | None:
+    """Where the store would lie that is not there; None where it is, or has no place and dies with its process."""
+    _, place = _parsed(url)
+    return base / place if place and not (base / place).exists() else None
+
+
+def _parsed(url: str) -> tuple[str, str]:
     kind, mark, place = url.partition("://")
     if not mark or kind not in _KINDS:
         known = ", ".join(f"{name}://" for name in _KINDS)
@@ -23,4 +34,4 @@ def open_store(url: str, layout: Layout, base: Path, readonly: bool = False) -> 
     if bool(place) == (kind == "arena"):
         wanted = "arena://" if kind == "arena" else f"{kind}://folder or {kind}:///absolute/folder"
         raise SettingError(f'memory.url = "{url}": give {wanted}')
-    return _KINDS[kind](place, layout, base, readonly)
+    return kind, place

@@ -12,13 +12,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from marm.errors import DiskError, FolderError
+from marm.nn.saving import hashes, signed
 from marm.nn.table import HashTable
 from marm.stages import Stages
 from marm.store.base import Rows
@@ -104,7 +103,10 @@ class Cut:
     def rows(self) -> Rows:
         """What memory gained since the cut before."""
         tensors = self.tensors("memory")
-        return Rows(**{f.name: _array(tensors[f.name], f.name) for f in fields(Rows)})
+        read: dict[str, Any] = {
+            name: hashes(tensor) if name == "users" else tensor.numpy() for name, tensor in tensors.items()
+        }
+        return Rows(**read)
 
 
 def load_weights(model: nn.Module, table: HashTable, cut: Cut) -> None:
@@ -113,7 +115,7 @@ def load_weights(model: nn.Module, table: HashTable, cut: Cut) -> None:
         model.load_state_dict(cut.tensors("model"))
     except RuntimeError:
         raise FolderError(f"{cut.path}: its weights have another shape than this release makes: train anew") from None
-    load_table(table, cut.tensors("table"))
+    table.load(cut.tensors("table"))
 
 
 def load_stages(stages: Stages, cut: Cut) -> None:
@@ -126,27 +128,5 @@ def load_stages(stages: Stages, cut: Cut) -> None:
 
 
 def rows_tensors(rows: Rows) -> dict[str, Tensor]:
-    """Rows as tensors to save; user hashes as their signed bits."""
-    return {f.name: torch.from_numpy(_signed(getattr(rows, f.name))) for f in fields(Rows)}
-
-
-def _signed(array: np.ndarray) -> np.ndarray:
-    return array.view(np.int64) if array.dtype == np.uint64 else array
-
-
-def _array(tensor: Tensor, name: str) -> np.ndarray:
-    array: np.ndarray = tensor.numpy()
-    return array.view(np.uint64) if name == "users" else array
-
-
-def table_tensors(table: HashTable) -> dict[str, Tensor]:
-    """The rows ever learned; all others are as the seed made them."""
-    rows = table.touched()
-    return {"rows": rows.cpu(), "weight": table.weight[rows].cpu(), "square": table.square[rows].cpu()}
-
-
-def load_table(table: HashTable, tensors: dict[str, Tensor]) -> None:
-    """Lay learned rows over a fresh table of the same seed."""
-    rows = tensors["rows"].to(table.weight.device)
-    table.weight[rows] = tensors["weight"].to(table.weight.device)
-    table.square[rows] = tensors["square"].to(table.weight.device)
+    """Rows as tensors to save."""
+    return {f.name: signed(getattr(rows, f.name)) for f in fields(Rows)}

@@ -112,16 +112,18 @@ class Scorer:
 
     def look(self, batch: Batch) -> Attended:
         """The pass itself, without gradient: logits, states, and what its shares read."""
-        self._step += 1
+        self._admit(batch)
         with torch.no_grad():
-            self.engine.memory.admit(np.unique(batch.users), self._step)
             return self.engine.attend(batch)
+
+    def _admit(self, batch: Batch) -> None:
+        self._step += 1
+        self.engine.memory.admit(np.unique(batch.users), self._step)
 
     def heed(self, batch: Batch, query: int) -> tuple[Heeded, F32]:
         """What one query of a batch of one user attends to, and its predictions (T,)."""
-        self._step += 1
+        self._admit(batch)
         with torch.no_grad():
-            self.engine.memory.admit(batch.users, self._step)
             heeded = heed(self.engine, batch, query)
             scores: F32 = self.engine.model.predict(heeded.logit_QT.float()).cpu().numpy()
         return heeded, scores[query]

@@ -16,7 +16,7 @@ from marm.memory.memory import Memory, RingShape
 from marm.model.ranker import Ranker
 from marm.nn.shares import cores
 from marm.nn.table import HashTable
-from marm.store import Store, open_store
+from marm.store import Store, missing_store, open_store
 
 VERSION = "marm-1"
 """Changes when rows made by an earlier release can no longer be read."""
@@ -91,9 +91,9 @@ Wrap = Callable[[Store], Store]
 
 def check_store(run: RunConfig, folder: Path) -> None:
     """A run that has a cut has a store, which is not made anew where it is gone. Errors: ``FolderError``."""
-    kind, _, place = run.memory.url.partition("://")
-    if kind == "lmdb" and not (folder / place).exists():
-        raise FolderError(f"{folder / place}: the store is gone: put it back, or train into a new folder")
+    gone = missing_store(run.memory.url, folder)
+    if gone:
+        raise FolderError(f"{gone}: the store is gone: put it back, or train into a new folder")
 
 
 @dataclass(frozen=True)

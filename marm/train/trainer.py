@@ -12,9 +12,10 @@ from marm.errors import FolderError
 from marm.metrics.progressive import summarise
 from marm.metrics.spool import Spool
 from marm.model.outcomes import OutcomeCodes
+from marm.model.ranker import tower_inputs
 from marm.stages import Stages
 from marm.store.arena import ArenaStore
-from marm.train.cut import Cut, drop_old_cuts, load_stages, load_weights, rows_tensors, table_tensors, write_cut
+from marm.train.cut import Cut, drop_old_cuts, load_stages, load_weights, rows_tensors, write_cut
 from marm.train.files import Lines
 from marm.train.learner import Learner
 from marm.train.setup import Parts
@@ -64,7 +65,7 @@ class Trainer:
         """Take up where a cut was made; its delta goes into the store if that was missed."""
         load_weights(self.engine.model, self.engine.table, cut)
         state = cut.state
-        self.learner.load(cut.tensors("optimizer"), state["learned"])
+        self.learner.adam.load(cut.tensors("optimizer"), state["learned"])
         if self.stages:
             load_stages(self.stages, cut)
         self.stepper.steps, self.position, self.passes = state["steps"], state["position"], state["passes"]
@@ -102,8 +103,8 @@ class Trainer:
         rows, number, store = self.memory.delta(), self.cut_number + 1, self.parts.store
         parts = {
             "model": {k: v.detach().cpu() for k, v in self.engine.model.state_dict().items()},
-            "table": table_tensors(self.engine.table),
-            "optimizer": self.learner.state(),
+            "table": self.engine.table.state(),
+            "optimizer": self.learner.adam.state(),
             "memory": rows_tensors(rows),
         }
         self.spool.flush()
@@ -130,7 +131,7 @@ class Trainer:
             "position": self.position,
             "passes": self.passes,
             "steps": self.stepper.steps,
-            "learned": self.learner.steps,
+            "learned": self.learner.adam.steps,
             "scored": len(self.spool),
             "windows": self.windows.flush(),
             "window": list(self._window),
@@ -220,8 +221,7 @@ def flops_per_event(run: RunConfig, window: float) -> int:
     streams = 1 + model.token_shift + model.raw_rows
     attend = 2 * window * d * model.heads * streams + 2 * d * d * model.heads + 2 * codes * d * model.heads
     layer = attend + 3 * d * inner
-    heard = model.layers * model.heads * (OutcomeCodes(run.tasks, model.outcomes).parts().shape[1] + 1)
-    inputs = d * (4 + 2 * model.layers) + heard
+    _, inputs = tower_inputs(model, OutcomeCodes(run.tasks, model.outcomes).parts().shape[1])
     tower = model.experts * (inputs + model.tower) * model.tower + len(run.tasks) * (
         inputs * model.experts + model.tower
     )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marm.config import Formula
+from marm.config import Formula, order_by
 
 NAMES = ["click", "watch"]
 CLICK, WATCH = np.array([0.5, 0.25, 0.0], np.float32), np.array([2.0, -1.0, 8.0], np.float32)
@@ -144,3 +144,10 @@ def test_any_text_is_a_formula_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert np.isfinite(found).all()
+
+
+def test_candidates_are_put_in_order_by_the_formula_or_by_the_first_task() -> None:
+    predicted = np.array([[0.1, 0.5], [0.2, 0.25]], np.float32)
+    assert order_by(None, ["click", "like"])(predicted) == pytest.approx([0.1, 0.2])
+    assert order_by("click * like", ["click", "like"])(predicted) == pytest.approx([0.05, 0.05])
+    assert len(order_by("click + 1", ["click", "like"])(predicted[:0])) == 0

@@ -200,3 +200,13 @@ def test_a_request_split_over_cores_scores_as_one_share_does_with_its_live_tail(
         assert len(attended.shares) == count
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_one_target_is_not_split_however_long_its_live_tail():
+    engine = build(run_config(memory={"window": 400}, train={"live": 400}))
+    engine.threads = 2
+    batch = ask(exposures(3, events=300, users=1), Drawn.none(0)).batch
+    engine.memory.admit(batch.users, 1)
+    with torch.no_grad():
+        attended = engine.attend(replace(batch, live=np.arange(300) < 299))
+    assert len(attended.shares) == 1

@@ -43,7 +43,7 @@ def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw
     attention = TargetAttention(width, 2, torch.eye(OUTCOMES), shift, raw)
     sides = np.stack(beside) if beside else np.zeros((0, total), np.int64)
     work = plan_work(views, segment, rows_at)
-    ops = Operands(views, work, block, width, at, sides, attention.spans)
+    ops = Operands(work, block, width, at, sides, attention.spans)
     return attention, torch.randn(queries, width, requires_grad=True), live, extra, ops
 
 
@@ -127,7 +127,7 @@ def test_an_outcome_not_yet_known_changes_nothing():
         outcome = np.where(which, 1 + ops.views.outcome % (OUTCOMES - 1), ops.views.outcome).astype(np.int16)
         views = dataclasses.replace(ops.views, outcome=outcome)
         work = plan_work(views, segment, ops.work.rows_at)
-        return attention(target, live, extra, dataclasses.replace(ops, views=views, work=work), "fused")
+        return attention(target, live, extra, dataclasses.replace(ops, work=work), "fused")
 
     unknown = np.array([(ops.views.known[j] > ops.views.asked).all() for j in range(len(ops.views.known))])
     before = with_others(np.zeros_like(unknown))

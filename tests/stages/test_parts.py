@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from marm.nn.table import HashTable
 from marm.stages.hits import Hits, rank_of, sampled
 from marm.stages.items import Items, Ring
 from marm.stages.kept import Kept
 from marm.stages.orders import Asked, Known, firsts, ranks
-from marm.stages.retriever import own_items, softmax_loss
+from marm.stages.retriever import look, own_items, softmax_loss
 from marm.stages.rivals import CoOccurrence, Popularity
+from marm.stages.weights import Weights
 
 
 def hashed(*places: int) -> np.ndarray:
@@ -170,3 +173,13 @@ def test_kept_is_the_share_of_rankings_first_that_is_given_on() -> None:
     told = kept.summary("whole")
     assert told["cascading"] == {"kept_of_top_2": 1.0} and told["popularity"] == {"kept_of_top_2": 0.5}
     assert (told["candidates"], told["given"]) == (4, 2)
+
+
+def test_biases_are_told_how_many_queries_are_about_each_item() -> None:
+    class Some:
+        users, items = hashed(1, 1, 2), hashed(5, 6, 7, 8)
+
+    weights = Weights(nn.Linear(1, 1), HashTable(64, 4, 0, torch.device("cpu"), biases=1), (0.1, 0.1), 0, 1.0)
+    users, items = look(weights, Some(), np.array([2, 0, 2]))  # type: ignore[arg-type]
+    assert users.asked.tolist() == [1, 1, 1] and items.asked.tolist() == [1, 0, 2, 0]
+    assert users.rows.shape == (3, 5) and torch.equal(users.rows[0], users.rows[1]) and items.rows.requires_grad

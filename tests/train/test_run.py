@@ -1,4 +1,5 @@
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 import marm
+from marm.config import RunConfig
 from marm.errors import FolderError, LayoutError
 from marm.train import run as commands
 from marm.train.score import Scorer, predict_pairs
@@ -282,6 +284,18 @@ def test_an_evaluation_and_a_request_after_the_last_event_agree(trained: Path, t
 
 
 @pytest.mark.usefixtures("no_report")
+def test_pairs_of_more_users_than_the_hot_arena_holds_are_scored_in_portions(trained: Path) -> None:
+    frame, hot = log_frame(seed=7, events=90), 4000
+    with closing(Scorer(trained)) as roomy, closing(Scorer(trained, with_hot(trained, hot))) as tight:
+        assert 0 < tight.engine.memory.hot.slots < frame["user"].n_unique() // 2
+        np.testing.assert_allclose(tight.score_frame(frame, "log"), roomy.score_frame(frame, "log"), atol=1e-6)
+
+
+def with_hot(folder: Path, hot: int) -> RunConfig:
+    run = commands.run_of(folder)
+    return run.model_copy(update={"memory": run.memory.model_copy(update={"hot": hot})})
+
+
 @pytest.mark.parametrize("mode", ["plain", "delay", "filtered", "a layer for each task"])
 def test_with_weights_that_stand_still_a_score_at_a_past_time_is_the_one_made_then(tmp_path: Path, mode: str) -> None:
     """Trainer and server see the same of the past: neither more, nor less."""

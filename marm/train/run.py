@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from marm.config import RunConfig, load_run, to_toml
+from marm.data.parts import Manifest
 from marm.data.prepare import prepare
 from marm.data.stream import EventLog
 from marm.errors import DiskError, FolderError
@@ -138,18 +139,24 @@ def open_run(out: Path, scratch: Path, log: EventLog, run: RunConfig, copy: bool
     ``wrap``: what stands before a store that is read where it lies.
     """
     cut = Cut(out)
-    threads = set_threads(run, cut.state["threads"])
+    make = partial(
+        build,
+        run,
+        log,
+        threads=set_threads(run, cut.state["threads"]),
+        outstanding=Manifest.read(out / "events").outstanding,
+    )
     if run.memory.url.startswith("arena:"):
-        parts = build(run, log, scratch, threads, wrap=partial(_filled, cut, wrap))
+        parts = make(scratch, wrap=partial(_filled, cut, wrap))
     elif copy:
-        original = build(run, log, out, threads, readonly=True).store
+        original = make(out, readonly=True).store
         assert isinstance(original, LmdbStore)
         original.copy(scratch / "memory")
         original.close()
-        parts = build(run, log, scratch, threads, url="lmdb://memory")
+        parts = make(scratch, url="lmdb://memory")
     else:
         reader = CutReader(out, wrap)
-        parts = build(run, log, out, threads, readonly=True, wrap=reader)
+        parts = make(out, readonly=True, wrap=reader)
         cut = reader.cut or cut
     load_weights(parts.engine.model, parts.engine.table, cut)
     parts.engine.model.eval()
@@ -184,6 +191,8 @@ def evaluate(
             while position < len(log):
                 position = stepper.step(position, len(log), spool, lambda: _make_room(parts))
                 progress({"events": position, "total": len(log)})
+                if trouble := tally.trouble(run.memory.slack):
+                    progress({"trouble": trouble})
         seconds = time.perf_counter() - began
         if predictions:
             write_predictions(predictions, run, spool, log)

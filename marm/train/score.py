@@ -151,9 +151,7 @@ def portions(user: U64, pairs: int, users: int) -> list[I64]:
     order = np.argsort(user, kind="stable")
     new = np.concatenate([[False], user[order][1:] != user[order][:-1]])
     turn = np.flatnonzero(new & (np.cumsum(new) % users == 0))
-    return [
-        part[low : low + pairs] for part in np.split(order, turn) for low in range(0, len(part), pairs)
-    ]
+    return [part[low : low + pairs] for part in np.split(order, turn) for low in range(0, len(part), pairs)]
 
 
 def open_stages(scorer: Scorer, folder: Path) -> Ready:

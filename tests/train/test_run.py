@@ -283,7 +283,6 @@ def test_an_evaluation_and_a_request_after_the_last_event_agree(trained: Path, t
     scorer.close()
 
 
-@pytest.mark.usefixtures("no_report")
 def test_pairs_of_more_users_than_the_hot_arena_holds_are_scored_in_portions(trained: Path) -> None:
     frame, hot = log_frame(seed=7, events=90), 4000
     with closing(Scorer(trained)) as roomy, closing(Scorer(trained, with_hot(trained, hot))) as tight:
@@ -296,6 +295,7 @@ def with_hot(folder: Path, hot: int) -> RunConfig:
     return run.model_copy(update={"memory": run.memory.model_copy(update={"hot": hot})})
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("mode", ["plain", "delay", "filtered", "a layer for each task"])
 def test_with_weights_that_stand_still_a_score_at_a_past_time_is_the_one_made_then(tmp_path: Path, mode: str) -> None:
     """Trainer and server see the same of the past: neither more, nor less."""

@@ -25,6 +25,8 @@ from marm.types import F32, I64, U64, Bool
 DEPTHS = [50, 100, 500]
 _KEY = 0x52455452
 _AT_ONCE = 8192
+_NEVER = 2**62
+"""Step at which vectors were made that are not made again."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Retrieval:
         self._vectors: F32 = np.zeros((0, config.width + 1), np.float32)
         self._made = -config.refresh
         """Step at which the vectors were made."""
+
+    def begin_anew(self, last_from: int) -> None:
+        """Count anew, with the vectors of a cut; ``last_from``: the event from which on the last fifth counts."""
+        self.hits = Hits(ORDERS, DEPTHS, last_from)
+        self._vectors, self._made = self.item_vectors(np.arange(len(self.items))), _NEVER
 
     def measure(self, attended: Attended, received: Received, step: int) -> None:
         """Where the received items stand among all items so far, for a sample; before anything of the step is known."""
@@ -208,6 +215,12 @@ class Retrieval:
             "items": len(self.items),
             "refresh_steps": self.config.refresh,
         }
+
+    def window(self) -> dict[str, Any]:
+        """For metrics.jsonl, since the last call."""
+        out = self.hits.summary("window")
+        self.hits.close_window()
+        return out
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """For the cut: tensors and numbers."""

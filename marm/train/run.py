@@ -20,8 +20,9 @@ from marm.data.stream import EventLog
 from marm.errors import DiskError, FolderError
 from marm.metrics.spool import Spool
 from marm.report import write_report
+from marm.stages import MeasuredStages
 from marm.store import ArenaStore, LmdbStore, Store
-from marm.train.cut import Cut, cut_numbers, load_weights
+from marm.train.cut import Cut, cut_numbers, load_stages, load_weights
 from marm.train.files import write_text
 from marm.train.reading import CutReader
 from marm.train.results import (
@@ -183,7 +184,8 @@ def evaluate(
         prepare(run, scratch / "events")
         log, tally = EventLog(scratch / "events"), Tally()
         parts = open_run(out, scratch, log, run, copy=not frozen)
-        stepper = Stepper(run, log, parts.engine, None, tally, remembers=not frozen)
+        stages = _measured_stages(out, run, parts, len(log)) if run.stages.any else None
+        stepper = Stepper(run, log, parts.engine, None, tally, remembers=not frozen, stages=stages)
         stepper.steps = parts.engine.version
         spool = Spool(scratch / "predictions.spool", list(run.tasks))
         began, position = time.perf_counter(), 0
@@ -202,11 +204,20 @@ def evaluate(
             "peak_rss_bytes": peak_rss(),
             **figures(run, spool),
             "memory": memory_figures(parts, tally),
+            **({"stages": stages.result()} if stages else {}),
             **provenance(run, log),
         }
         spool.close()
         parts.store.close()
     return result
+
+
+def _measured_stages(out: Path, run: RunConfig, parts: Parts, events: int) -> MeasuredStages:
+    """The stages of the cut whose weights ``parts`` has, to be measured over so many events."""
+    stages = MeasuredStages(run, EventLog(out / "events"), parts.engine)
+    load_stages(stages, Cut(out, parts.cut))
+    stages.begin(events)
+    return stages
 
 
 def _make_room(parts: Parts) -> None:

@@ -17,7 +17,7 @@ from marm.stages.history import History, places, positive
 from marm.stages.hits import Hits, sampled
 from marm.stages.items import Items, Ring
 from marm.stages.orders import ORDERS, Asked, Known, ranks
-from marm.stages.retriever import Retriever, look, own_items, softmax_loss
+from marm.stages.retriever import Retriever, look, own_history, own_items, softmax_loss
 from marm.stages.rivals import CoOccurrence, Popularity, load_rivals, rivals_state
 from marm.stages.weights import Leaf, Weights, seeded
 from marm.types import F32, I64, U64, Bool
@@ -181,21 +181,23 @@ class Retrieval:
         frequency = torch.from_numpy(self.items.log_frequency()[place]).to(ranked.device)
         popular = torch.from_numpy(self.popularity.log_share(self.items.event)[place]).to(ranked.device)
         items_KE = self.model.item_vectors(ranked, own.rows, popular)
-        made, whose, leaves = [], [], [own]
+        made, whose, had, leaves = [], [], [], [own]
         for share in attended.shares:
             mine, local = places(share, received.query)
             if len(mine):
-                vectors, looked = self._user_vectors(self.history(share, local))
+                history = self.history(share, local)
+                vectors, looked = self._user_vectors(history)
                 made.append(vectors)
                 leaves += looked
                 whose.append(mine)
+                had.append(own_history(history, self.items.find(history.items), place))
         order = np.concatenate(whose)
         users_PIE = torch.cat(made)
         score_PK = (users_PIE @ items_KE.T).amax(1)
         target = torch.from_numpy(which[len(which) - len(order) :][order])
         counts = torch.from_numpy(np.bincount(which, minlength=len(place))).to(score_PK)
-        mine_PK = own_items(users, which, received.user[order], len(place)).to(score_PK.device)
-        loss = softmax_loss(score_PK, frequency, counts, mine_PK, target.to(score_PK.device))
+        mine_PK = own_items(users, which, received.user[order], len(place)) | torch.cat(had)
+        loss = softmax_loss(score_PK, frequency, counts, mine_PK.to(score_PK.device), target.to(score_PK.device))
         self.weights.learn(loss, leaves, len(order))
 
     def _pair(self, attended: Attended, received: Received, at: I64) -> None:

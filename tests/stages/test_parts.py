@@ -1,16 +1,20 @@
 """The parts of the stages against plain ways of computing the same."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from marm.nn.table import HashTable
+from marm.stages.history import History
 from marm.stages.hits import Hits, rank_of, sampled
 from marm.stages.items import Items, Ring
 from marm.stages.kept import Kept
 from marm.stages.orders import Asked, Known, firsts, ranks
-from marm.stages.retriever import look, own_items, softmax_loss
+from marm.stages.retriever import look, own_history, own_items, softmax_loss
 from marm.stages.rivals import CoOccurrence, Popularity
 from marm.stages.weights import Weights
 
@@ -140,6 +144,14 @@ def test_the_softmax_is_over_the_target_and_what_is_not_the_users_own() -> None:
         rest = sum(float(counts[k] * corrected[k]) for k in range(5) if not own[p, k])
         plain -= np.log(float(corrected[target[p]]) / (float(corrected[target[p]]) + rest))
     assert float(softmax_loss(score, frequency, counts, own, target)) == pytest.approx(plain, rel=1e-5)
+
+
+def test_what_a_user_received_before_is_no_negative_either() -> None:
+    views = SimpleNamespace(begin=np.array([0, 1, 4]), end=np.array([3, 4, 4]))
+    history = cast(History, SimpleNamespace(views=views, item_of_row=np.array([0, 1, 0, 2])))
+    # Items of the rows, by place: 5, 9, 5 and one that is not known; asked about are 3, 5 and 9.
+    own = own_history(history, np.array([5, 9, -1]), np.array([3, 5, 9]))
+    assert own.tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 0]]
 
 
 def test_the_sample_is_its_share_and_hangs_on_the_number_alone() -> None:

@@ -11,7 +11,7 @@ ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "M
 
 
 def main() -> None:
-    """End with whoever started this, if asked to; start anew with the allocator set, before anything large is imported; then run the command."""
+    """Start anew with the allocator set, before anything large is imported; then run the command."""
     end_with_parent()
     if sys.platform == "linux" and not any(name in os.environ for name in ALLOCATOR):
         os.execve(sys.executable, [sys.executable, "-m", "marm", *sys.argv[1:]], {**os.environ, **ALLOCATOR})

@@ -16,7 +16,7 @@ def with_parent() -> dict[str, str]:
 
 
 def end_with_parent() -> None:
-    """Where `with_parent` said so, SIGTERM comes to this process when its parent dies. Linux only; elsewhere nothing is done."""
+    """Where ``with_parent`` said so, SIGTERM comes to this process when its parent dies; Linux only."""
     parent = os.environ.get(PARENT)
     if parent is None or sys.platform != "linux":
         return

@@ -104,6 +104,7 @@ def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -
     run, parts, log, out = trainer.run, trainer.parts, trainer.log, trainer.folder
     write_predictions(out / "predictions.parquet", run, trainer.spool, log)
     result = {
+        "of": "training",
         "events": len(log) * run.train.passes,
         "events_per_s": round(len(log) * run.train.passes / seconds, 1),
         "peak_rss_bytes": peak_rss(),

@@ -52,6 +52,7 @@ def test_a_run_leaves_what_it_promises(trained: Path) -> None:
     }
     assert names <= {path.name for path in trained.iterdir()}
     told = result(trained)
+    assert told["of"] == "training" and "training" in (trained / "report.html").read_text(encoding="utf-8")
     assert told["events"] == 200 and told["events_per_s"] > 0 and told["peak_rss_bytes"] > 2**20
     for part in (told["tasks"], told["whole"]):
         assert {"gauc", "auc", "logloss", "ne"} <= part["click"].keys()

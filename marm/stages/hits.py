@@ -65,7 +65,7 @@ class Hits:
 
 
 @nb.njit(cache=True, nogil=True)
-def rank_of(scores: F32, target: int, hidden: Bool) -> int:
+def rank_of(scores: F32 | F64, target: int, hidden: Bool) -> int:
     """Rank of a target among items that are not hidden, 1 first, equal scores by place; 0 where it is hidden."""
     if hidden[target]:
         return 0

@@ -19,6 +19,7 @@ from marm.stages.items import Items, Ring
 from marm.stages.orders import ORDERS, Asked, Known, ranks
 from marm.stages.retriever import Retriever, look, own_history, own_items, softmax_loss
 from marm.stages.rivals import CoOccurrence, Popularity, load_rivals, rivals_state
+from marm.stages.room import room
 from marm.stages.weights import Leaf, Weights, seeded
 from marm.types import F32, I64, U64, Bool
 
@@ -68,13 +69,13 @@ class Retrieval:
         self.hits = Hits(ORDERS, DEPTHS, 4 * log.manifest.prepared // 5)
         self.received = Ring(config.recent)
         self._vectors: F32 = np.zeros((0, config.width + 1), np.float32)
-        self._made = -config.refresh
+        self._held, self._made = 0, -config.refresh
         """Step at which the vectors were made."""
 
     def begin_anew(self, last_from: int) -> None:
         """Count anew, with the vectors of a cut; ``last_from``: the event from which on the last fifth counts."""
         self.hits = Hits(ORDERS, DEPTHS, last_from)
-        self._vectors, self._made = self.item_vectors(np.arange(len(self.items))), _NEVER
+        self._renew(_NEVER)
 
     def measure(self, attended: Attended, received: Received, step: int) -> None:
         """Where the received items stand among all items so far, for a sample; before anything of the step is known."""
@@ -127,17 +128,22 @@ class Retrieval:
     def known(self, step: int) -> Known:
         """What the orders come from; vectors of items are made anew every few steps, those of new ones at once."""
         if step >= self._made + self.config.refresh:
-            self._vectors, self._made = self.item_vectors(np.arange(len(self.items))), step
-        elif len(self._vectors) < len(self.items):
-            new = self.item_vectors(np.arange(len(self._vectors), len(self.items)))
-            self._vectors = np.concatenate([self._vectors, new])
+            self._renew(step)
+        elif self._held < len(self.items):
+            new = self.item_vectors(np.arange(self._held, len(self.items)))
+            self._vectors = room(self._vectors, len(self.items))
+            self._vectors[self._held : len(self.items)] = new
+            self._held = len(self.items)
         popular = self.popularity.scores(self.items.event)
-        return Known(self._vectors, popular, self.beside.tables)
+        return Known(self._vectors[: self._held], popular, self.beside.tables)
+
+    def _renew(self, step: int) -> None:
+        self._vectors, self._held, self._made = self.item_vectors(np.arange(len(self.items))), len(self.items), step
 
     def item_vectors(self, at: I64) -> F32:
         """Vectors of known items (n, E + 1), by place."""
         out = np.zeros((len(at), self.config.width + 1), np.float32)
-        popular = self.popularity.log_share(self.items.event)[at]
+        popular = self._log_share(at)
         with torch.no_grad():
             for low in range(0, len(at), _AT_ONCE):
                 some = at[low : low + _AT_ONCE]
@@ -145,6 +151,9 @@ class Retrieval:
                 log_share = torch.from_numpy(popular[low : low + _AT_ONCE]).to(ranked.device)
                 out[low : low + _AT_ONCE] = self.model.item_vectors(ranked, own.rows, log_share).cpu().numpy()
         return out
+
+    def _log_share(self, at: I64) -> F32:
+        return self.popularity.log_share(at, self.items.event[at], self.items.newest)
 
     def _item_parts(self, at: I64) -> tuple[Tensor, Leaf]:
         """Ranking's embeddings and own rows of known items."""
@@ -178,8 +187,8 @@ class Retrieval:
     def _update(self, attended: Attended, received: Received, place: I64, which: I64, users: U64) -> None:
         """``place`` (K,): distinct items of the softmax; ``which``: that of each drawn event and then of the step's."""
         ranked, own = self._item_parts(place)
-        frequency = torch.from_numpy(self.items.log_frequency()[place]).to(ranked.device)
-        popular = torch.from_numpy(self.popularity.log_share(self.items.event)[place]).to(ranked.device)
+        frequency = torch.from_numpy(self.items.log_frequency(place)).to(ranked.device)
+        popular = torch.from_numpy(self._log_share(place)).to(ranked.device)
         items_KE = self.model.item_vectors(ranked, own.rows, popular)
         made, whose, had, leaves = [], [], [], [own]
         for share in attended.shares:
@@ -231,7 +240,7 @@ class Retrieval:
             **{f"items.{name}": value for name, value in self.items.state().items()},
             **{f"rivals.{name}": value for name, value in rivals_state(self.popularity, self.beside).items()},
             **{f"received.{name}": value for name, value in self.received.state().items()},
-            "measured_with": signed(self._vectors),
+            "measured_with": signed(self._vectors[: self._held]),
         }
         return tensors, {"hits": self.hits.state(), "made": self._made}
 
@@ -242,6 +251,7 @@ class Retrieval:
         load_rivals(self.popularity, self.beside, part(tensors, "rivals."), len(self.items))
         self.received.load(part(tensors, "received."))
         self._vectors, self._made = tensors["measured_with"].numpy(), numbers["made"]
+        self._held = len(self._vectors)
         self.hits.load(numbers["hits"])
 
 

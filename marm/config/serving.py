@@ -11,6 +11,9 @@ class ServeConfig(Settings):
     score: str | None = None
     """The final order, a formula over tasks: ``click * (1 + 2 * long_view)``; the first task, if not given."""
 
+    retrieval_share: float = Field(0.0, ge=0.0, le=1.0)
+    """Share that retrieval's order has in that of a recommendation, by reciprocal ranks; 0: ``score`` alone."""
+
     diversity: dict[str, PositiveInt] = Field(default_factory=dict)
     """Most items of one value of an item category among the answers (``category = 2``)."""
 

@@ -59,8 +59,9 @@ def test_remembering_in_any_segmentation_equals_one_causal_pass(shape, seed, del
     torch.testing.assert_close(beside, wanted_beside, rtol=1e-4, atol=1e-4)
 
 
-def test_float16_rows_do_not_depend_on_where_they_lay():
-    run = run_config(memory={"codec": "float16"})
+@pytest.mark.parametrize("codec", ["float16", "int8"])
+def test_coded_rows_do_not_depend_on_where_they_lay(codec):
+    run = run_config(memory={"codec": codec})
     seen = exposures(3)
     one, _ = segment_through(build(run), seen, np.arange(1, len(tie_groups(seen)) - 1))
     whole, _ = segment_through(build(run), seen, np.zeros(0, int))

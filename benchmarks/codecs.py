@@ -129,7 +129,9 @@ def main() -> None:
         }
         rows.append([codec, *figures[codec].values()])
     head = ["codec", "bytes a user", "forward/s", "ratio", "both/s", "ratio", "request ms", "ratio"]
-    title = f"n={window}, d={WIDTH}: one layer of {targets} targets; {LAYERS} layers of {CANDIDATES} candidates that share a view"
+    title = (
+        f"n={window}, d={WIDTH}: a layer of {targets} targets; {LAYERS} layers of {CANDIDATES} candidates with one view"
+    )
     print_table(title, head, rows)
     config = {"window": window, "width": WIDTH, "layers": LAYERS, "heads": HEADS, "targets": targets}
     write_result("codecs", config | {"repeats": args.repeats}, {"codecs": figures}, args.out)

@@ -8,40 +8,16 @@ from typing import Any
 import numba as nb
 import numpy as np
 import torch
-from numba.extending import overload
 from torch import Tensor
 
 from marm.nn.abreast import gather, project, spread
-from marm.nn.machine import LANES, apart, turn, turn_back, widen
+from marm.nn.codec import decode_row
+from marm.nn.machine import LANES, apart, turn, turn_back
 from marm.nn.operands import Operands
 from marm.nn.softmax import exp, exp_sum, largest
 from marm.types import F32
 
 _FEW_CODES = 8
-
-
-def _decode(block: Any, row: int, column: int, out: Any) -> None:
-    """Decode one state into ``out`` (D,)."""
-    raise NotImplementedError
-
-
-@overload(_decode, inline="always")
-def _decode_by_type(block: Any, row: int, column: int, out: Any) -> Any:
-    if block.dtype == nb.types.uint16:
-
-        def half(block: Any, row: int, column: int, out: Any) -> None:
-            i, first = np.uint64(row), np.uint64(column)
-            for d in range(np.uint64(len(out))):
-                out[d] = widen(block[i, first + d])
-
-        return half
-
-    def full(block: Any, row: int, column: int, out: Any) -> None:
-        i, first = np.uint64(row), np.uint64(column)
-        for d in range(np.uint64(len(out))):
-            out[d] = block[i, first + d]
-
-    return full
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
@@ -56,7 +32,7 @@ def _load(block, column, live, at, extra_rows, extra_at, first, last, rows, x): 
         for i in range(tile):
             source = at[begin + i]
             if source >= 0:
-                _decode(block, source, column, rows[i])
+                decode_row(block, source, column, rows[i])
             else:
                 for d in range(width):
                     rows[i, d] = live[-1 - source, d]
@@ -293,5 +269,5 @@ def _arrays(ops: Operands, live: Tensor, extra: Tensor) -> tuple[Any, ...]:
     return (
         work.rows_at, work.queries_at, work.order, v.begin, v.end, work.pairs_at, work.runs_at,
         *ops.codes(), ops.spans,
-        ops.block_numpy(), ops.column, _numpy(live), ops.at, _numpy(extra), ops.beside,
+        ops.block.view(ops.codec.bits).numpy(), ops.column, _numpy(live), ops.at, _numpy(extra), ops.beside,
     )  # fmt: skip

@@ -60,7 +60,7 @@ class Attended:
 
     logit_QT: Tensor
     state_QKD: Tensor
-    """Coded states of the depths that are remembered."""
+    """Of the depths that are remembered, as their codec gives them again."""
     shares: list[Share]
 
 
@@ -199,7 +199,7 @@ class Engine:
         return self._user_encoder.encode(batch.users, columns)
 
     def remember(self, made: Exposures, states: Tensor, version: int) -> None:
-        """Append exposures (in order of the stream) and their coded states (E, K, D) to their users' rings, once each."""
+        """Append exposures (in order of the stream) and their states (E, K, D) to their users' rings, once each."""
         keep = np.flatnonzero(made.history)
         if not len(keep):
             return
@@ -208,7 +208,7 @@ class Engine:
         facts = np.zeros(len(order), self.memory.shape.facts)
         facts["time"], facts["known"], facts["item"] = made.time[order], made.known[order], made.item[order]
         facts["outcome"], facts["version"], facts["columns"] = made.outcome[order], version, made.item_columns[order]
-        rows = states[torch.from_numpy(order).to(states.device)].flatten(1).to(self.memory.hot.states.dtype)
+        rows = states[torch.from_numpy(order).to(states.device)]
         self.memory.remember(users, counts, facts, rows, made.number[order][np.cumsum(counts) - 1])
 
 

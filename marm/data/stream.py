@@ -58,6 +58,12 @@ class EventLog:
             return growth.settled
         return max((part.settled for part in growth.parts if part.end <= position), default=Position())
 
+    def items_told(self, position: int) -> int:
+        """Bytes of the journal of items that count in the part which ends at event ``position`` or goes beyond it."""
+        prepared = self._prepared_parts - 1
+        at = int(np.searchsorted(self._ends[prepared:], position, side="left"))
+        return self.manifest.growth.parts[at - 1].items if at else 0
+
     def read(self, lo: int, hi: int) -> Events:
         """Events ``lo`` to ``hi`` of the stream: views of the mapped file where they lie in one part."""
         pieces = [{name: _cut(column, begin, end) for name, column in self._part(self._path(number)).items()}
@@ -106,10 +112,12 @@ class EventLog:
         return self._gathered("item", numbers)
 
     def item_columns(self, numbers: I64) -> U64:
-        """Logged item categories of events (n, C), in the manifest's order."""
-        names = self.manifest.columns["item"]
-        columns = [self._gathered(f"item.{name}", numbers) for name in names]
-        return np.stack(columns, 1) if columns else np.zeros((len(numbers), 0), np.uint64)
+        """Logged item categories of events (n, C), in the manifest's order; zeros for a number below 0, which is no event."""
+        names, here = self.manifest.columns["item"], numbers >= 0
+        out = np.zeros((len(numbers), len(names)), np.uint64)
+        for c, name in enumerate(names):
+            out[here, c] = self._gathered(f"item.{name}", numbers[here])
+        return out
 
     def _gathered(self, name: str, numbers: I64) -> U64:
         """One hashed column at any events (n,)."""

@@ -140,11 +140,11 @@ class Engine:
         return embedded
 
     def _recall(self, batch: Batch) -> Recalled:
-        """The window and the row before it for token shift; the whole ring where rows may be hidden at its newest end."""
+        """The window and the row before it for token shift; more where rows may be hidden at the ring's newest end."""
         if not self.run.model.layers:
             return self.memory.recall(batch.users, batch.since, 0)
-        count = self.memory.shape.capacity if self._hidden else self.run.memory.window + self._lead
-        return self.memory.recall(batch.users, batch.since, count)
+        recall = self.memory.recall_shown if self._hidden else self.memory.recall
+        return recall(batch.users, batch.since, self.run.memory.window + self._lead)
 
     def _pass(
         self, batch: Batch, layout: Layout, recalled: Recalled, items: Encoded, users: Encoded, contexts: Encoded

@@ -12,6 +12,7 @@ from marm.errors import SettingError
 from marm.memory.budget import Budget
 from marm.memory.facts import facts_dtype
 from marm.memory.hot import HotArena, block_rows
+from marm.memory.shown import locate_shown
 from marm.nn.codec import CODECS, Codec
 from marm.store.base import Layout, Rows, Store
 from marm.types import I64, U64, Bool
@@ -137,7 +138,16 @@ class Memory:
     def recall(self, users: U64, before: I64, count: int) -> Recalled:
         """The newest ``count`` rows of admitted users, each strictly before its time."""
         at = self.hot.map.find(users)
-        first, counts, lost = self.hot.locate(at, before, count)
+        return self._read(at, *self.hot.locate(at, before, count))
+
+    def recall_shown(self, users: U64, before: I64, count: int) -> Recalled:
+        """The newest ``count`` rows that are known by a time, and all after them that lie before it, known or not."""
+        at, hot = self.hot.map.find(users), self.hot
+        facts = hot.facts
+        found = locate_shown(facts["time"], facts["known"], at, hot.head, before, count, self.shape.capacity)
+        return self._read(at, *found)
+
+    def _read(self, at: I64, first: I64, counts: I64, lost: I64) -> Recalled:
         rows, there = block_rows(at, first, counts, self.hot.states_from, self.shape.capacity)
         facts = self.hot.facts.reshape(-1)[rows]
         return Recalled(first, counts, facts, self.hot.states, rows, there, int(lost.sum()))

@@ -50,11 +50,15 @@ class RingShape:
     item_columns: tuple[str, ...]
     capacity: int
     facts_kept: int
+    searched: int = 0
+    """Rows of the capacity that only a search reads."""
+    keys: int = 0
+    """Numbers that a search knows a row by."""
 
     @property
     def facts(self) -> np.dtype[Any]:
         """The facts' row."""
-        return facts_dtype(list(self.item_columns))
+        return facts_dtype(list(self.item_columns), self.keys)
 
     @property
     def state_bytes(self) -> int:
@@ -73,7 +77,7 @@ class Memory:
 
     def __init__(self, store: Store, shape: RingShape, config: MemoryConfig, device: torch.device) -> None:
         self.store, self.shape = store, shape
-        slot_bytes = shape.capacity * (shape.facts.itemsize + shape.state_bytes)
+        slot_bytes = shape.capacity * (shape.facts.itemsize + shape.state_bytes + 8 * shape.keys)
         slots = max(int(config.hot // slot_bytes), 1)
         width = shape.depths * shape.width
         self.hot = HotArena(slots, shape.capacity, shape.facts, width, shape.codec, device)

@@ -46,11 +46,12 @@ def set_threads(run: RunConfig, recorded: int | None = None) -> int:
 
 
 def ring_shape(run: RunConfig, log: EventLog) -> RingShape:
-    """Sizes of the rings: the window, the live tail, the row before for token shift, and slack for ties."""
+    """Sizes of the rings: the window, what is searched, the live tail, the row before for token shift, slack for ties."""
     memory = run.memory
-    capacity = memory.window + run.train.live * (1 + (run.data.history is not None)) + 1 + memory.slack
-    columns = tuple(log.manifest.columns["item"])
-    return RingShape(run.depths, run.model.width, memory.codec, columns, capacity, max(memory.facts, capacity))
+    searched = memory.search.history if memory.search else 0
+    capacity = memory.window + searched + run.train.live * (1 + (run.data.history is not None)) + 1 + memory.slack
+    columns, facts = tuple(log.manifest.columns["item"]), max(memory.facts, capacity)
+    return RingShape(run.depths, run.model.width, memory.codec, columns, capacity, facts, searched, run.search_keys)
 
 
 def family(run: RunConfig) -> str:
@@ -62,6 +63,8 @@ def family(run: RunConfig) -> str:
         "model": run.model.model_dump(),
         "history": run.data.history,
     }
+    if run.search_keys and run.memory.search:
+        told["search"] = run.memory.search.model_dump(include={"rule", "bits", "category"})
     return "features " + hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 

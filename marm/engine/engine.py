@@ -48,6 +48,8 @@ class Share:
     items: U64
     """(U,) ids of the distinct items."""
     layout: Layout
+    search: PassSearch | None
+    """What each layer picked, where there is a search."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,9 @@ class Engine:
         leaf = self._look_up(bags, _asked(passed, len(batch)))
         search = self._search(batch, recalled, passed)
         output = self.model(leaf.embedded, replace(passed, search=search) if search else passed)
-        return Share(queries, output, [leaf, *(search.leaves if search else [])], recalled, batch, passed, ids, layout)
+        return Share(
+            queries, output, [leaf, *(search.leaves if search else [])], recalled, batch, passed, ids, layout, search
+        )
 
     def _look_up(self, bags: list[Bag], asked: F32) -> Leaf:
         embedded = self.table.lookup(bags, len(asked))

@@ -25,7 +25,7 @@ from marm.nn.blocks import row_norm
 from marm.nn.dense import is_steady
 from marm.nn.signs import planes, signs
 from marm.store.slots import SlotMap
-from marm.types import I64, U64
+from marm.types import I64, U64, Bool
 
 _SHARED = 8
 """Queries a segment from which on one product scores them all, where bits may hang on what else is asked."""
@@ -79,6 +79,15 @@ class PassSearch:
         words, normals = self.config.bits // 64, planes(query_QD.shape[1], self.config.bits)
         wanted = signs(query_QD.cpu().numpy(), normals)
         return nearest(keys[depth * words : (depth + 1) * words], wanted, self.ranges, most)
+
+    def picked(self, query: int) -> list[I64]:
+        """Positions that each layer picked for a query."""
+        return [found.position[found.at[query] : found.at[query + 1]] for found in self.found]
+
+    def facts(self, query: int, position: I64) -> tuple[np.ndarray, Bool]:
+        """Facts at positions of a query's user, and whether each has a state."""
+        hot, slot = self.memory.hot, np.broadcast_to(self.ranges.slot[query], position.shape)
+        return hot.facts.reshape(-1)[self._where(slot, position)], position >= hot.states_from[slot]
 
     def exact(self, depth: int, query_QD: Tensor) -> Found:
         """The rows whose states, folded query times state, score highest; those without a state are left out."""

@@ -121,6 +121,10 @@ def build(
 ) -> Parts:
     """Model, table, store and memory, as the seed makes them; ``url`` instead of the run's own store."""
     device = device_of(run)
+    if device.type != "cpu" and run.memory.search and run.memory.search.rule == "dot":
+        raise SettingError(
+            f'memory.search.rule = "dot" searches on a CPU, not on {device}: set "hash", or train.device'
+        )
     torch.manual_seed(run.train.seed)
     widths = dense_widths(run, log)
     model = Ranker(run.model, run.tasks, run.memory.codec, widths, run.memory.store_top).to(device)

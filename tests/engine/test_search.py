@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from marm.engine.batches import Drawn
+from marm.engine.batches import Drawn, ask
+from marm.engine.heed import heed
 from tests.engine.causal import CausalPass
-from tests.engine.worlds import build, exposures, run_config, segment_through, shelves, tie_groups, with_column
+from tests.engine.worlds import SECOND, build, exposures, run_config, segment_through, shelves, tie_groups, with_column
 
 RULES = {
     "dot": ({"rule": "dot"}, {}),
@@ -63,3 +64,24 @@ def test_remembering_in_any_segmentation_equals_one_causal_pass_that_searches(ru
         wanted, wanted_beside = CausalPass(engine, seen).scores(drawer(1)(seen))
     torch.testing.assert_close(exposed, wanted, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(beside, wanted_beside, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_explained_names_what_each_layer_picked_and_how_it_weighs_it():
+    engine, seen = build(searching({"rule": "dot"}, {})), shelved(1)
+    segment_through(engine, seen, np.arange(1, len(tie_groups(seen)) - 1), drawer(1))
+    late = with_column(seen.pick(np.array([39])), "time", seen.time[-1:] + SECOND)
+    batch = ask(late, Drawn.none(1)).batch
+    engine.memory.admit(batch.users, 100)
+    with torch.no_grad():
+        told, logit = heed(engine, batch, 0), engine.attend(batch).logit_QT
+    assert torch.equal(told.logit_QT, logit)
+    theirs = np.flatnonzero(seen.user == late.user[0])
+    window, before = theirs[-4:], theirs[:-4]
+    assert (told.past.item[-4:] == seen.item[window]).all()
+    assert (
+        set(told.past.time[:-4].tolist()) <= set(seen.time[before[-9:]].tolist())
+        and (np.diff(told.past.time) >= 0).all()
+    )
+    for weight_HN in told.weight:
+        np.testing.assert_allclose(weight_HN.sum(1), 1, rtol=1e-5)
+        assert ((weight_HN[:, :-5] > 0).sum(1) == 3).all()

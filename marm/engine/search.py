@@ -51,6 +51,8 @@ class PassSearch:
         self.batch, self.passed = batch, passed
         self.found: list[Found] = []
         """By layer, as they asked."""
+        self.asked: list[tuple[int, Tensor]] = []
+        """Of each layer the depth that it reads and its queries (Q, D)."""
         self.leaves: list[Leaf] = []
         """What was looked up for rows that were picked."""
         hot = memory.hot
@@ -64,7 +66,8 @@ class PassSearch:
     def pick(self, depth: int, query_QD: Tensor) -> Picked:
         """As ``Search`` has it."""
         again = self.config.shared and self.found
-        self.found.append(self.found[0] if again else self.find(depth, query_QD[: len(self.batch)]))
+        self.asked.append((depth, query_QD[: len(self.batch)]))
+        self.found.append(self.found[0] if again else self.find(*self.asked[-1]))
         rows = self._rows(self.found[-1], depth > 0)
         return Picked(beside(self.passed, self.found[-1].at, rows, self.run.model.token_shift), rows.item_VD)
 
@@ -88,6 +91,14 @@ class PassSearch:
         """Facts at positions of a query's user, and whether each has a state."""
         hot, slot = self.memory.hot, np.broadcast_to(self.ranges.slot[query], position.shape)
         return hot.facts.reshape(-1)[self._where(slot, position)], position >= hot.states_from[slot]
+
+    def recall(self) -> I64:
+        """Of each layer, how many of the rows that the exact search finds were picked, and how many there are: (L, 2)."""
+        out = []
+        for found, (depth, query_QD) in zip(self.found, self.asked, strict=True):
+            one, other = (_numbers(each) for each in (found, self.exact(depth, query_QD)))
+            out.append([np.isin(other, one).sum(), len(other)])
+        return np.array(out, np.int64)
 
     def exact(self, depth: int, query_QD: Tensor) -> Found:
         """The rows whose states, folded query times state, score highest; those without a state are left out."""
@@ -166,3 +177,9 @@ class PassSearch:
         sample = np.empty(len(distinct), np.int64)
         sample[number[::-1]] = np.arange(len(rows))[::-1]
         return number, ids[sample], columns[sample]
+
+
+def _numbers(found: Found) -> I64:
+    """One number for each query and position."""
+    numbers: I64 = (np.repeat(np.arange(len(found.at) - 1), np.diff(found.at)) << 40) + found.position
+    return numbers

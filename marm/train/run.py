@@ -35,7 +35,7 @@ from marm.train.results import (
 )
 from marm.train.setup import Parts, Wrap, build, check_store, set_threads
 from marm.train.stepper import Stepper
-from marm.train.tally import Tally
+from marm.train.tally import SearchTally, Tally
 from marm.train.trainer import Progress, Trainer, flops_per_event, parameter_counts
 
 Preparing = Callable[[str, float], None]
@@ -174,7 +174,7 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="marm-") as temporary:
         scratch = Path(temporary)
         prepare(run, scratch / "events")
-        log, tally = EventLog(scratch / "events"), Tally()
+        log, tally = EventLog(scratch / "events"), _tally(run)
         parts = open_run(out, scratch, log, run, copy=not frozen)
         stepper = Stepper(run, log, parts.engine, None, tally, remembers=not frozen)
         stepper.steps = parts.engine.version
@@ -193,11 +193,17 @@ def evaluate(
             "peak_rss_bytes": peak_rss(),
             **figures(run, spool),
             "memory": memory_figures(parts, tally),
+            **tally.figures(),
             **provenance(run, log),
         }
         spool.close()
         parts.store.close()
     return result
+
+
+def _tally(run: RunConfig) -> Tally:
+    aside = len(run.tasks) - 1 if run.model.task_layers else 0
+    return SearchTally(run.model.layers + aside) if run.memory.search else Tally()
 
 
 def _make_room(parts: Parts) -> None:

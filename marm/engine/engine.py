@@ -139,7 +139,7 @@ class Engine:
     def _search(self, batch: Batch, recalled: Recalled, passed: Pass) -> PassSearch | None:
         if not self.run.memory.search:
             return None
-        items = Items(self._embed_picked, self._category)
+        items = Items(self._embed_picked, self.category)
         return PassSearch(self.run, self.memory, items, batch, recalled, passed)
 
     def _embed_picked(self, ids: U64, logged: U64) -> tuple[Leaf, Tensor]:
@@ -230,7 +230,7 @@ class Engine:
         search = self.run.memory.search
         assert search
         if search.rule == "category":
-            return self._category(share.batch.item, share.batch.item_columns)[:, None]
+            return self.category(share.batch.item, share.batch.item_columns)[:, None]
         item = torch.from_numpy(share.passed.item_of_query)
         raw_QD = row_norm(share.output.item_UD.detach())[item.to(share.output.item_UD.device)]
         depths = torch.cat([raw_QD[:, None], share.output.state_QKD.detach()], 1)[: len(share.queries)]
@@ -238,7 +238,7 @@ class Engine:
         flat = depths[:, :kept].reshape(-1, self.table.width).cpu().numpy()
         return signs(flat, planes(self.table.width, search.bits)).reshape(len(share.queries), -1)
 
-    def _category(self, ids: U64, logged: U64) -> U64:
+    def category(self, ids: U64, logged: U64) -> U64:
         """The category by which a search goes (N,); 0 where an item has none."""
         search = self.run.memory.search
         assert search and search.category

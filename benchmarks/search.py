@@ -68,23 +68,22 @@ def request(log: EventLog) -> Batch:
     return Batch(events.user, {}, time[:1], none.astype(np.int64), item, columns, time, {}, live, time, none)
 
 
-def bytes_read(parts: Parts, run: RunConfig, attended: Attended, history: int) -> int:
-    """Of the rows that the pass attended to and of the columns that it searched, each once."""
-    shape, rule = parts.engine.memory.shape, run.memory.search.rule if run.memory.search else None
-    embedding = 2 * parts.engine.table.weight.shape[1] * 4
-    row = shape.facts.itemsize + embedding
-    total = min(history, run.memory.window) * (row + shape.state_bytes)
+def bytes_read(parts: Parts, run: RunConfig, attended: Attended, history: int) -> list[int]:
+    """Of the arena and the embeddings: by searching, and by searching and attending for one candidate, and for all."""
+    shape, search = parts.engine.memory.shape, run.memory.search
+    row = shape.facts.itemsize + 2 * parts.engine.table.weight.shape[1] * 4
+    columns = row + shape.state_bytes if search and search.rule == "dot" else 8 * shape.keys
+    searched = max(history - WINDOW, 0) * columns if search else 0
+    window = min(history, run.memory.window) * (row + shape.state_bytes)
     shares = [share.search for share in attended.shares if share.search]
-    for layer in range(LAYERS if shares else 0):
-        picked = len(np.unique(np.concatenate([share.found[layer].position for share in shares])))
-        total += picked * (row if layer == 0 else shape.facts.itemsize + shape.state_bytes // shape.depths)
-    searched = max(history - WINDOW, 0)
-    if rule == "dot":
-        return total + searched * (row + shape.state_bytes)
-    return total + searched * 8 * shape.keys
+    all_of = [np.concatenate([s.found[layer].position for s in shares]) for layer in range(LAYERS if shares else 0)]
+    first_of = shares[0].picked(0) if shares else []
+    each = [row] + [shape.facts.itemsize + shape.state_bytes // shape.depths] * (LAYERS - 1)
+    one, every = (sum(len(np.unique(p)) * e for p, e in zip(of, each, strict=False)) for of in (first_of, all_of))
+    return [searched, searched + window + one, searched + window + every]
 
 
-def cost(log: EventLog, folder: Path, history: int, rule: str | None, repeats: int) -> tuple[float, int]:
+def cost(log: EventLog, folder: Path, history: int, rule: str | None, repeats: int) -> list[Any]:
     """Milliseconds and bytes of one request."""
     run = settings(folder, history, rule)
     with tempfile.TemporaryDirectory() as scratch:
@@ -96,11 +95,11 @@ def cost(log: EventLog, folder: Path, history: int, rule: str | None, repeats: i
             attended = parts.engine.attend(batch)
             took = median_seconds(lambda: parts.engine.attend(batch), repeats)
         parts.store.close()
-    return took * 1000, bytes_read(parts, run, attended, history)
+    return [took * 1000, *bytes_read(parts, run, attended, history)]
 
 
 def costs(lengths: list[int], longest_exact: int, repeats: int) -> list[list[Any]]:
-    """A row for each length: milliseconds of a plain window and of each rule, then bytes."""
+    """A row for each length and for each rule, a plain window first: milliseconds, then bytes."""
     out = []
     for length in lengths:
         with tempfile.TemporaryDirectory() as base:
@@ -109,9 +108,7 @@ def costs(lengths: list[int], longest_exact: int, repeats: int) -> list[list[Any
             prepare(settings(folder, length, None), Path(base) / "events")
             log = EventLog(Path(base) / "events")
             rules = [None, *RULES] if length <= longest_exact else ["category", "hash"]
-            found = {rule: cost(log, folder, length, rule, repeats) for rule in rules}
-        both = [found.get(rule, (None, None)) for rule in (None, *RULES)]
-        out.append([length, *(ms for ms, _ in both), *(count for _, count in both)])
+            out += [[length, rule or "window", *cost(log, folder, length, rule, repeats)] for rule in rules]
     return out
 
 
@@ -161,9 +158,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON lines to append the result to")
     args = parser.parse_args()
     lengths = [200, 1_000, 3_000, 10_000, 30_000, 100_000] if args.full else [200, 1_000, 3_000]
-    names = ["window", *RULES]
     found = costs(lengths, 30_000, args.repeats)
-    head = ["history", *(f"{name} ms" for name in names), *(f"{name} bytes" for name in names)]
+    head = ["history", "sees", "ms", "bytes searched", "bytes of one candidate", "bytes of all"]
     print_table(f"{CANDIDATES} candidates, L={LAYERS}, d={WIDTH}, float16", head, found)
     figures: dict[str, Any] = {"request": found}
     if args.seeds:

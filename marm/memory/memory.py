@@ -52,11 +52,15 @@ class RingShape:
     item_columns: tuple[str, ...]
     capacity: int
     facts_kept: int
+    searched: int = 0
+    """Rows of the capacity that only a search reads."""
+    keys: int = 0
+    """Numbers that a search knows a row by."""
 
     @property
     def facts(self) -> np.dtype[Any]:
         """The facts' row."""
-        return facts_dtype(list(self.item_columns))
+        return facts_dtype(list(self.item_columns), self.keys)
 
     @property
     def coding(self) -> Codec:
@@ -80,7 +84,7 @@ class Memory:
 
     def __init__(self, store: Store, shape: RingShape, config: MemoryConfig, device: torch.device) -> None:
         self.store, self.shape = store, shape
-        slot_bytes = shape.capacity * (shape.facts.itemsize + shape.state_bytes)
+        slot_bytes = shape.capacity * (shape.facts.itemsize + shape.state_bytes + 8 * shape.keys)
         slots = max(int(config.hot // slot_bytes), 1)
         self.hot = HotArena(slots, shape.capacity, shape.facts, shape.state_bytes, shape.coding, device)
         self.budget = Budget(config.budget, shape.state_bytes, shape.capacity)

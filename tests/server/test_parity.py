@@ -37,12 +37,15 @@ def told(row: dict[str, Any], number: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("model", [{}, {"token_shift": True, "raw_rows": True}])
+SEARCH = {"window": 6, "search": {"rule": "dot", "picked": 3, "history": 12}}
+
+
+@pytest.mark.parametrize(("model", "memory"), [({}, SEARCH), ({"token_shift": True, "raw_rows": True}, {})])
 def test_the_server_answers_what_a_frozen_evaluation_scores(
-    tmp_path: Path, start: Callable[..., Running], model: dict[str, Any]
+    tmp_path: Path, start: Callable[..., Running], model: dict[str, Any], memory: dict[str, Any]
 ) -> None:
     world = write_world(tmp_path / "world", log_frame().with_columns(shelf=pl.lit("s1")))
-    run = run_over(world, memory={"url": "lmdb://memory", "codec": "float32"}, model=model)
+    run = run_over(world, memory={"url": "lmdb://memory", "codec": "float32", **memory}, model=model)
     commands.train(run, tmp_path / "run")
     frame = later(world, 1000)
     frame.write_parquet(world / "later.parquet")

@@ -12,7 +12,7 @@ from marm.data.events import Column, Side
 from marm.data.lookup import Lookup
 from marm.engine.batch import Batch, Layout, deal, lay_out, split
 from marm.engine.exposures import Exposures
-from marm.memory.memory import Memory, Recalled
+from marm.memory.memory import Memory, Recalled, nothing
 from marm.model.features import Encoded, FeatureEncoder, take
 from marm.model.inputs import Pass
 from marm.model.ranker import Output, Ranker
@@ -81,6 +81,7 @@ class Engine:
         self._items, self._users = sides
         self._item_rows, self._user_rows = (Lookup(side.ids) if side else None for side in sides)
         self.version = 0
+        """Completed steps of the weights at hand."""
         features = run.features
         self._logged = list(memory.shape.item_columns)
         self._item_encoder = FeatureEncoder("item", features.item, True)
@@ -139,12 +140,27 @@ class Engine:
             embedded: Tensor = self.model.dense["item"](vectors, items.dense)
         return embedded
 
+    def states_of(self, batch: Batch) -> Tensor:
+        """What is to be remembered of the live queries of a batch, of whose users nothing is: (Q, K, D), no gradient."""
+        recalled = nothing(len(batch.users), self.memory)
+        layout = lay_out(batch, recalled, self.run.memory.window, self._hidden, Pass.MISSING)
+        ids, logged = self._shown(batch, recalled, layout)
+        items = self._encode_items(ids, logged)
+        passed = self._pass(batch, layout, recalled, items, items, items)
+        with torch.no_grad():
+            states_QKD: Tensor = self.model.states(self.embed_items(ids, logged), passed)
+        return states_QKD[: len(batch)]
+
+    def coded(self, states_QKD: Tensor) -> Tensor:
+        """States as rows of memory: (Q, K x D)."""
+        return states_QKD.flatten(1).to(self.memory.hot.states.dtype)
+
     def _recall(self, batch: Batch) -> Recalled:
         """The window and the row before it for token shift; the whole ring where rows may be hidden at its newest end."""
         if not self.run.model.layers:
             return self.memory.recall(batch.users, batch.since, 0)
         count = self.memory.shape.capacity if self._hidden else self.run.memory.window + self._lead
-        return self.memory.recall(batch.users, batch.since, count)
+        return self.memory.recall(batch.users, batch.since, count, _begins(batch), self.version)
 
     def _pass(
         self, batch: Batch, layout: Layout, recalled: Recalled, items: Encoded, users: Encoded, contexts: Encoded
@@ -208,8 +224,15 @@ class Engine:
         facts = np.zeros(len(order), self.memory.shape.facts)
         facts["time"], facts["known"], facts["item"] = made.time[order], made.known[order], made.item[order]
         facts["outcome"], facts["version"], facts["columns"] = made.outcome[order], version, made.item_columns[order]
-        rows = states[torch.from_numpy(order).to(states.device)].flatten(1).to(self.memory.hot.states.dtype)
+        rows = self.coded(states[torch.from_numpy(order).to(states.device)])
         self.memory.remember(users, counts, facts, rows, made.number[order][np.cumsum(counts) - 1])
+
+
+def _begins(batch: Batch) -> I64:
+    """Time of each segment's first query, live ones included: when its rows are read."""
+    begin = np.empty(len(batch.users), np.int64)
+    begin[batch.segment[::-1]] = batch.time[::-1]
+    return begin
 
 
 def _pad(column: I64, extra: int) -> I64:

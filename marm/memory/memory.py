@@ -1,5 +1,6 @@
 """Memory recalls and remembers: what was made of a past, as rows that attention reads (MARMCacheLookUp, MARMCacheSave)."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,14 @@ from torch import Tensor
 
 from marm.config import MemoryConfig
 from marm.errors import SettingError
+from marm.memory.ages import Ages
 from marm.memory.budget import Budget
 from marm.memory.facts import facts_dtype
 from marm.memory.hot import HotArena, block_rows
-from marm.store.base import Layout, Rows, Store
-from marm.types import I64, U64, Bool
+from marm.store.base import Facts, Layout, Rows, Store
+from marm.types import I64, U8, U64, Bool
+
+_log = logging.getLogger("marm.memory")
 
 
 class MemoryFull(Exception):
@@ -81,6 +85,10 @@ class Memory:
         self.budget.adopt(store.holding())
         self._pending: list[tuple[U64, I64, np.ndarray]] = []
         self._dropped: dict[int, tuple[int, int]] = {}
+        self._forgotten: set[int] = set()
+        self.ages = Ages.of(config)
+        self.damaged_users = 0
+        """Users forgotten because their bytes were wrong."""
 
     def admit(self, users: U64, step: int) -> None:
         """Bring users (each once) into the hot arena; raises ``MemoryFull`` where only a cut can make room."""
@@ -112,11 +120,11 @@ class Memory:
 
     def _load(self, users: U64, at: I64) -> None:
         """Fill new slots from the store."""
-        found = self.store.read_facts(users, self.shape.capacity)
+        found, states, there = self._read(users)
+        self._note_damage()
         known = found.next > 0
         if not known.any():
             return
-        states, there = self.store.read_states(users, found.first, found.counts)
         # A writer may have let the oldest states go since the facts were read.
         gone = np.bincount(np.repeat(np.arange(len(users)), found.counts)[~there], minlength=len(users))
         states_from = np.where(gone > 0, np.maximum(found.states_from, found.first + gone), found.states_from)
@@ -129,18 +137,50 @@ class Memory:
             slot = at[users == user]
             self.hot.states_from[slot] = np.maximum(self.hot.states_from[slot], self._dropped[user][0])
 
-    def recall(self, users: U64, before: I64, count: int) -> Recalled:
-        """The newest ``count`` rows of admitted users, each strictly before its time."""
+    def _read(self, users: U64) -> tuple[Facts, U8, Bool]:
+        """Facts of users, and states at the same positions; of users whose bytes are wrong, found by either, neither."""
+        while True:
+            damaged = len(self.store.damaged)
+            found = self.store.read_facts(users, self.shape.capacity)
+            if not found.next.any():
+                return found, np.zeros((0, self.shape.state_bytes), np.uint8), np.zeros(0, bool)
+            states, there = self.store.read_states(users, found.first, found.counts)
+            if len(self.store.damaged) == damaged:
+                return found, states, there
+
+    def _note_damage(self) -> None:
+        """Users whose bytes the store found wrong begin anew; each is named once, in one line of the log."""
+        new = self.store.damaged - self._forgotten
+        if not new:
+            return
+        self._forgotten |= new
+        for user in new & self._dropped.keys():
+            del self._dropped[user]
+        self.damaged_users += len(new)
+        self.budget.forget(np.fromiter(new, np.uint64))
+        names = ", ".join(f"{user:016x}" for user in sorted(new))
+        _log.warning("memory: rows of %d users are damaged and forgotten (hashes %s)", len(new), names)
+
+    def recall(
+        self, users: U64, before: I64, count: int, now: I64 | None = None, version: int | None = None
+    ) -> Recalled:
+        """The newest ``count`` rows of admitted users, each strictly before its time.
+
+        ``now`` (B,): when their rows are read, and ``version``: by which weights, for states too old to be read.
+        """
         at = self.hot.map.find(users)
         first, counts, lost = self.hot.locate(at, before, count)
         rows, there = block_rows(at, first, counts, self.hot.states_from, self.shape.capacity)
         facts = self.hot.facts.reshape(-1)[rows]
+        if self.ages.limited and now is not None and version is not None:
+            there &= self.ages.young(facts, counts, now, version)
         return Recalled(first, counts, facts, self.hot.states, rows, there, int(lost.sum()))
 
     def remember(self, users: U64, counts: I64, facts: np.ndarray, states: Tensor, seen: I64) -> None:
         """Append each admitted user's rows: ``facts`` (R,) and coded ``states`` (R, K x D), once for each exposure."""
         at = self.hot.map.find(users)
         first = self.hot.head[at]
+        self._expire(users, at, facts["time"][np.cumsum(counts) - counts])
         self.hot.write(at, first, counts, facts, states)
         self.hot.seen[at] = seen
         flat = np.repeat(np.arange(len(users)), counts)
@@ -148,6 +188,21 @@ class Memory:
         self._pending.append((users[flat], first[flat] + np.arange(len(flat)) - begin[flat], facts))
         self.budget.note(users, first + counts, seen)
         self._drop(*self.budget.drop())
+
+    def _expire(self, users: U64, at: I64, time: I64) -> None:
+        """Who comes back after longer than a user lasts begins anew, whenever its states are dropped from the store."""
+        if not self.ages.ttl:
+            return
+        last = self.hot.facts["time"][at, (self.hot.head[at] - 1) % self.shape.capacity]
+        gone = (self.hot.head[at] > 0) & (time - last > self.ages.ttl)
+        self.hot.states_from[at[gone]] = self.hot.head[at[gone]]
+        self.budget.begin_anew(users[gone], self.hot.head[at[gone]])
+
+    def drop_unseen(self, number: int) -> None:
+        """Drop the states of users last active before this event of the stream: what nobody will read any more."""
+        users, next_, seen = self.budget.unseen_since(number)
+        self.budget.begin_anew(users, next_)
+        self._drop(users, next_, seen)
 
     def _drop(self, users: U64, states_from: I64, seen: I64) -> None:
         at = self.hot.map.find(users)
@@ -164,8 +219,11 @@ class Memory:
         grown, begin, counts = np.unique(owner, return_index=True, return_counts=True)
         states = self._states(grown, position[begin], counts)
         users = np.union1d(grown, np.fromiter(self._dropped, np.uint64))
-        columns = {name: np.zeros(len(users), np.int64) for name in ("first", "counts", "states_from", "seen")}
-        rows = Rows(users=users, facts=_bytes(facts), states=states, **columns)
+        columns: dict[str, Any] = {
+            name: np.zeros(len(users), np.int64) for name in ("first", "counts", "states_from", "seen")
+        }
+        forgotten = np.sort(np.fromiter(self._forgotten, np.uint64))
+        rows = Rows(users=users, facts=_bytes(facts), states=states, forgotten=forgotten, **columns)
         for user, (states_from, seen) in self._dropped.items():
             place = int(np.searchsorted(users, np.uint64(user)))
             rows.first[place], rows.states_from[place], rows.seen[place] = states_from, states_from, seen
@@ -191,6 +249,12 @@ class Memory:
         self.hot.saved[held] = self.hot.head[held]
         self._pending.clear()
         self._dropped.clear()
+        self._forgotten.clear()
+        if self.store.damaged:  # found while they were written: nothing of them was kept
+            at = self.hot.map.find(np.fromiter(self.store.damaged, np.uint64))
+            self.hot.release(at[at >= 0])
+            self._note_damage()
+            self.store.damaged.clear()
 
     def forget(self) -> None:
         """Forget everything here; the next cut must clear the store before it appends."""
@@ -200,6 +264,14 @@ class Memory:
         self.budget.dropped_users = dropped
         self._pending.clear()
         self._dropped.clear()
+        self._forgotten.clear()
+
+
+def nothing(users: int, memory: Memory) -> Recalled:
+    """What is recalled of users of whom nothing is remembered."""
+    none = np.zeros(0, np.int64)
+    zero = np.zeros(users, np.int64)
+    return Recalled(zero, zero, np.zeros(0, memory.shape.facts), memory.hot.states, none, none.astype(bool), 0)
 
 
 def _bytes(rows: np.ndarray) -> np.ndarray:

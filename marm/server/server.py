@@ -94,6 +94,7 @@ class Server:
                 if numbers and numbers[-1] > self.served.number:
                     self._swap()
                 self.metrics.tail.set(len(self.tails))
+                self.metrics.damaged.set(self.served.scorer.engine.memory.damaged_users)
             except (MarmError, OSError, ValueError) as error:
                 # The cut that answers stays; the next look tries again.
                 self.metrics.failed_swaps.inc()

@@ -19,9 +19,9 @@ from marm.data.grow import Grower
 from marm.data.growing import GrowingFolder
 from marm.data.inbox import START, Position, trim
 from marm.data.stream import EventLog
+from marm.files import write_text
 from marm.metrics.progressive import summarise
 from marm.train.cut import Cut, cut_numbers
-from marm.train.files import write_text
 from marm.train.results import memory_figures, peak_rss
 from marm.train.run import provenance, quiet, resume
 from marm.train.setup import build, check_store, set_threads

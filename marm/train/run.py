@@ -17,11 +17,12 @@ from marm.config import RunConfig, load_run, to_toml
 from marm.data.prepare import prepare
 from marm.data.stream import EventLog
 from marm.errors import DiskError, FolderError
+from marm.files import write_text
 from marm.metrics.spool import Spool
 from marm.report import write_report
 from marm.store import ArenaStore, LmdbStore, Store
 from marm.train.cut import Cut, cut_numbers, load_weights
-from marm.train.files import write_text
+from marm.train.held import LOCK, held
 from marm.train.reading import CutReader
 from marm.train.results import (
     age_figures,
@@ -38,6 +39,8 @@ from marm.train.stepper import Stepper
 from marm.train.tally import Tally
 from marm.train.trainer import Progress, Trainer, flops_per_event, parameter_counts
 
+_NOTHING = {".run.toml.tmp", LOCK}
+"""What a training leaves that was stopped before it had begun."""
 Preparing = Callable[[str, float], None]
 
 
@@ -47,14 +50,15 @@ def quiet(_: dict[str, Any]) -> None:
 
 def train(run: RunConfig, out: Path, progress: Progress = quiet, preparing: Preparing | None = None) -> dict[str, Any]:
     """Train on a log from its beginning into a new folder; returns what ``result.json`` holds."""
-    if out.exists() and (not out.is_dir() or any(path.name != ".run.toml.tmp" for path in out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(path.name not in _NOTHING for path in out.iterdir())):
         raise FolderError(f"{out}: not empty; name a new folder, or `marm resume {out}`")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DiskError(out, error) from None
-    write_text(out / "run.toml", to_toml(run))
-    return _from_start(run, out, progress, preparing)
+    with held(out):
+        write_text(out / "run.toml", to_toml(run))
+        return _from_start(run, out, progress, preparing)
 
 
 def _from_start(run: RunConfig, out: Path, progress: Progress, preparing: Preparing | None) -> dict[str, Any]:
@@ -74,11 +78,16 @@ def resume(out: Path, progress: Progress = quiet, preparing: Preparing | None = 
             write_report(out)
         return json.loads((out / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
     run = run_of(out)
-    if not cut_numbers(out):
-        for path in out.iterdir():
-            if path.name != "run.toml":
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        return _from_start(run, out, progress, preparing)
+    with held(out):
+        if not cut_numbers(out):
+            for path in out.iterdir():
+                if path.name not in ("run.toml", LOCK):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            return _from_start(run, out, progress, preparing)
+        return _from_cut(run, out, progress)
+
+
+def _from_cut(run: RunConfig, out: Path, progress: Progress) -> dict[str, Any]:
     check_store(run, out)
     began, cut = time.perf_counter(), Cut(out)
     threads = set_threads(run, cut.state["threads"])

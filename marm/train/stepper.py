@@ -65,6 +65,8 @@ class Stepper:
         # Only where the stream is measured does it grow from nothing; without a learner the size moves no score.
         grows = self.learner is not None and spool is not None
         self._most = step_size(position, self.run.train) if grows else self.run.train.micro_batch
+        if self.learner:
+            self.engine.version = self.steps
         events = next_events(self.log, position, self._most, self._new_live, end)
         with steady_rows():
             if not self._at_once:

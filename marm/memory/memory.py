@@ -223,7 +223,7 @@ class Memory:
             name: np.zeros(len(users), np.int64) for name in ("first", "counts", "states_from", "seen")
         }
         forgotten = np.sort(np.fromiter(self._forgotten, np.uint64))
-        rows = Rows(users=users, facts=_bytes(facts), states=states, forgotten=forgotten, **columns)
+        rows = Rows(users=users, facts=rows_as_bytes(facts), states=states, forgotten=forgotten, **columns)
         for user, (states_from, seen) in self._dropped.items():
             place = int(np.searchsorted(users, np.uint64(user)))
             rows.first[place], rows.states_from[place], rows.seen[place] = states_from, states_from, seen
@@ -241,7 +241,7 @@ class Memory:
         gone = first[owner] + np.arange(len(rows)) - begin[owner] < self.hot.head[at][owner] - self.shape.capacity
         states = self.hot.states[torch.from_numpy(rows).to(self.hot.device)].cpu().numpy()
         states[gone] = 0
-        return _bytes(states)
+        return rows_as_bytes(states)
 
     def saved(self) -> None:
         """The delta is in the store: its users may leave the arena."""
@@ -274,7 +274,7 @@ def nothing(users: int, memory: Memory) -> Recalled:
     return Recalled(zero, zero, np.zeros(0, memory.shape.facts), memory.hot.states, none, none.astype(bool), 0)
 
 
-def _bytes(rows: np.ndarray) -> np.ndarray:
+def rows_as_bytes(rows: np.ndarray) -> np.ndarray:
     """Rows as bytes: (R, width)."""
     width = rows.dtype.itemsize * int(np.prod(rows.shape[1:]))
     if not width or not len(rows):

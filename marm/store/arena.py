@@ -103,6 +103,10 @@ class ArenaStore:
         """Number of the last append; -1 before the first."""
         return self._cut
 
+    def stamp(self, cut: int) -> None:
+        """Hold what a cut holds."""
+        self._cut = cut
+
     def holding(self) -> Holding:
         """Every user in the store."""
         users, slots = self._users.entries()

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from marm.cli.progress import StreamProgress
-from marm.train import inspect, transfer
+from marm.errors import SettingError
+from marm.train import erase, inspect, transfer
+from marm.train.folder import run_of
 from marm.train.rebuild import rebuild as make_anew
 
 app = typer.Typer(help="Look into a run's memory, check it, move it, make it anew, and forget.", no_args_is_help=True)
@@ -73,6 +75,32 @@ def rebuild(folder: Path, quiet: Quiet = False) -> None:
     """Make all states anew with today's weights, beside the store that serves; goes on where it was stopped."""
     with StreamProgress("rebuild", quiet) as progress:
         _show(make_anew(folder, progress))
+
+
+@app.command()
+def flush(
+    folder: Path,
+    users: Annotated[list[str] | None, typer.Argument(help="ids, as the log has them")] = None,
+    older_than: Annotated[
+        str | None, typer.Option(help="users not seen for so long by the stream's time: 30d, 12h, 90s")
+    ] = None,
+    wait: Annotated[float, typer.Option(help="seconds to wait for a process that trains in the folder")] = 600.0,
+) -> None:
+    """Erase users wholly: memory, events, predictions, cuts, and what `marm serve` and `marm follow` keep of them."""
+    if bool(users) == bool(older_than):
+        raise SettingError("marm memory flush: name users, or give --older-than")
+    hashes = erase.users_named(users) if users else erase.users_unseen(folder, seconds_of(older_than or ""))
+    run_of(folder)
+    _show({"asked": len(hashes), **erase.erase(folder, hashes, wait)})
+
+
+def seconds_of(text: str) -> float:
+    """A length of time such as 30d, 12h, 15m or 90s. Errors: ``SettingError``."""
+    units = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+    try:
+        return float(text[:-1]) * units[text[-1:]]
+    except (ValueError, KeyError):
+        raise SettingError(f"--older-than {text}: give a number and d, h, m or s: 30d") from None
 
 
 @app.command()

@@ -51,6 +51,12 @@ class EventLog:
         first = self._prepared_parts - 1
         return int(self._ends[max(first, int(np.searchsorted(self._ends, position, side="right")))])
 
+    def reopen(self) -> None:
+        """Map all parts anew: some were written anew."""
+        self._part.cache_clear()
+        self._original.cache_clear()
+        self.refresh()
+
     def parts(self) -> list[tuple[int, int]]:
         """First event and one past the last of each part."""
         return list(zip(self._begins.tolist(), self._ends.tolist(), strict=True)) if len(self) else []

@@ -36,6 +36,11 @@ class AtHand:
         while self._bytes > self._most:
             self._drop(next(iter(self._users)))
 
+    def clear(self) -> None:
+        """Let go of everybody."""
+        self._users.clear()
+        self._bytes = 0
+
     def _drop(self, user: int) -> None:
         held = self._users.pop(user, None)
         self._bytes -= held[1].nbytes if held else 0

@@ -14,8 +14,7 @@ from marm.memory.memory import RingShape
 from marm.store import ArenaStore, LmdbStore, Store, generations, open_store
 from marm.train.applied import catch_up
 from marm.train.cut import Cut
-from marm.train.held import held
-from marm.train.run import run_of
+from marm.train.folder import held, run_of
 from marm.train.setup import check_store, family, ring_shape
 from marm.types import I64, U64
 
@@ -92,13 +91,19 @@ def to_read(folder: Path) -> Iterator[Opened]:
 @contextmanager
 def to_change(folder: Path) -> Iterator[Opened]:
     """The store, held for this process and brought to the newest cut. Errors: ``FolderError`` where another one holds it."""
-    with held(folder):
-        opened = _open(folder, readonly=False)
-        try:
-            catch_up(opened.store, opened.cut, opened.run.memory.url)
-            yield opened
-        finally:
-            opened.store.close()
+    with held(folder), hold_open(folder) as opened:
+        yield opened
+
+
+@contextmanager
+def hold_open(folder: Path) -> Iterator[Opened]:
+    """The same for who holds the folder already."""
+    opened = _open(folder, readonly=False)
+    try:
+        catch_up(opened.store, opened.cut, opened.run.memory.url)
+        yield opened
+    finally:
+        opened.store.close()
 
 
 def _open(folder: Path, readonly: bool) -> Opened:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from marm.config import RunConfig, load_run, to_toml
+from marm.config import RunConfig, to_toml
 from marm.data.prepare import prepare
 from marm.data.stream import EventLog
 from marm.errors import DiskError, FolderError
@@ -22,7 +22,9 @@ from marm.metrics.spool import Spool
 from marm.report import write_report
 from marm.store import ArenaStore, LmdbStore, Store
 from marm.train.cut import Cut, cut_numbers, load_weights
-from marm.train.held import LOCK, held
+from marm.train.erase import finish
+from marm.train.folder import LOCK, held
+from marm.train.folder import run_of as run_of
 from marm.train.reading import CutReader
 from marm.train.results import (
     age_figures,
@@ -73,6 +75,7 @@ def _from_start(run: RunConfig, out: Path, progress: Progress, preparing: Prepar
 
 def resume(out: Path, progress: Progress = quiet, preparing: Preparing | None = None) -> dict[str, Any]:
     """Take up an interrupted training; before the first cut it starts over, after the end it gives the result again."""
+    finish(out)
     if (out / "result.json").exists():
         if not (out / "report.html").exists():
             write_report(out)
@@ -95,13 +98,6 @@ def _from_cut(run: RunConfig, out: Path, progress: Progress) -> dict[str, Any]:
     with closing(Trainer(run, out, log, build(run, log, out, threads), threads)) as trainer:
         trainer.load(cut)
         return _to_end(trainer, began, cut.state["elapsed"], progress)
-
-
-def run_of(out: Path) -> RunConfig:
-    """The settings of a run folder."""
-    if not (out / "run.toml").exists():
-        raise FolderError(f"{out}: no run.toml in it; name a folder that `marm train` made")
-    return load_run(out / "run.toml")
 
 
 def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -> dict[str, Any]:

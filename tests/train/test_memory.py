@@ -14,7 +14,7 @@ from marm.store import LmdbStore
 from marm.train import inspect, rebuild, transfer
 from marm.train import opened as opened_module
 from marm.train import run as commands
-from marm.train.held import held
+from marm.train.folder import held
 from marm.train.opened import to_change, to_read
 from marm.train.run import quiet
 from tests.train.folders import remembered

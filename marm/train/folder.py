@@ -1,9 +1,11 @@
-"""A run folder that one process at a time may change."""
+"""A run folder: its settings, and the lock of the one process that may change it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from marm.config import RunConfig, load_run
+from marm.errors import FolderError
 from marm.files import hold, release
 
 LOCK = "lock"
@@ -17,3 +19,10 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         release(handle)
+
+
+def run_of(out: Path) -> RunConfig:
+    """The settings of a run folder."""
+    if not (out / "run.toml").exists():
+        raise FolderError(f"{out}: no run.toml in it; name a folder that `marm train` made")
+    return load_run(out / "run.toml")

@@ -189,6 +189,48 @@ class Memory:
         self.budget.note(users, first + counts, seen)
         self._drop(*self.budget.drop())
 
+    def past(self, user: int, count: int) -> np.ndarray:
+        """The newest ``count`` facts of an admitted user, wherever they lie; none where the store lost some."""
+        at = self.hot.map.find(np.array([user], np.uint64))
+        saved = int(self.hot.saved[at][0])
+        found = self.store.read_facts(np.array([user], np.uint64), count)
+        if int(found.next[0]) != saved:
+            return np.zeros(0, self.shape.facts)
+        mine = [(position[owner == user], facts[owner == user]) for owner, position, facts in self._gathered()]
+        position, facts = (np.concatenate(column) for column in zip(*mine, strict=True))
+        # Of a row that was made anew the last one counts.
+        newest = len(position) - 1 - np.unique(position[::-1], return_index=True)[1]
+        newest = newest[position[newest] >= saved]
+        return np.concatenate([found.facts.view(self.shape.facts).reshape(-1), facts[newest]])[-count:]
+
+    def _gathered(self) -> list[tuple[U64, I64, np.ndarray]]:
+        """What is pending, in one piece."""
+        empty = (np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, self.shape.facts))
+        owner, position, facts = (np.concatenate(column) for column in zip(empty, *self._pending, strict=True))
+        self._pending = [(owner, position, facts)]
+        return self._pending
+
+    def oldest(self, users: U64) -> tuple[I64, I64]:
+        """Rows with states of admitted users, and the version of the oldest of them (0 where there is none)."""
+        hot, capacity = self.hot, self.shape.capacity
+        at = hot.map.find(users)
+        first = np.maximum(hot.states_from[at], hot.head[at] - capacity)
+        rows = np.maximum(hot.head[at] - first, 0)
+        version = hot.facts["version"][at, first % capacity].astype(np.int64)
+        return rows, np.where(rows > 0, version, 0)
+
+    def renew(self, users: U64, counts: I64, states: Tensor, version: int) -> None:
+        """Replace the coded states (R, K x D) of each admitted user's newest rows."""
+        at, capacity = self.hot.map.find(users), self.shape.capacity
+        first = self.hot.head[at] - counts
+        rows, _ = block_rows(at, first, counts, self.hot.states_from, capacity)
+        facts = self.hot.facts.reshape(-1)[rows].copy()
+        facts["version"] = version
+        self.hot.write(at, first, counts, facts, states)
+        flat = np.repeat(np.arange(len(users)), counts)
+        begin = np.cumsum(counts) - counts
+        self._pending.append((users[flat], first[flat] + np.arange(len(flat)) - begin[flat], facts))
+
     def _expire(self, users: U64, at: I64, time: I64) -> None:
         """Who comes back after longer than a user lasts begins anew, whenever its states are dropped from the store."""
         if not self.ages.ttl:
@@ -212,10 +254,12 @@ class Memory:
 
     def delta(self) -> Rows:
         """What the store does not have yet, users in rising order."""
-        empty = (np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, self.shape.facts))
-        owner, position, facts = (np.concatenate(c) for c in zip(empty, *self._pending, strict=True))
+        owner, position, facts = self._gathered()[0]
         order = np.lexsort((position, owner))
-        owner, position, facts = owner[order], position[order], facts[order]
+        owner, position = owner[order], position[order]
+        last = np.ones(len(order), bool)
+        last[:-1] = (owner[1:] != owner[:-1]) | (position[1:] != position[:-1])
+        owner, position, facts = owner[last], position[last], facts[order[last]]
         grown, begin, counts = np.unique(owner, return_index=True, return_counts=True)
         states = self._states(grown, position[begin], counts)
         users = np.union1d(grown, np.fromiter(self._dropped, np.uint64))

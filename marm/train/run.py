@@ -111,7 +111,7 @@ def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -
         "events_per_s": round(len(log) * run.train.passes / seconds, 1),
         "peak_rss_bytes": peak_rss(),
         **figures(run, trainer.spool),
-        "memory": memory_figures(parts, trainer.tally),
+        "memory": memory_figures(parts, trainer.tally) | {"rows_refreshed": trainer.stepper.refresher.made},
         "segments": {"counts": trainer.tally.segments.tolist()},
         "parameters": parameter_counts(parts),
         "flops_per_event": flops_per_event(run, min(run.memory.window, trainer.tally.rows_per_query())),

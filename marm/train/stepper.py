@@ -14,6 +14,7 @@ from marm.data.stream import EventLog
 from marm.engine.batches import Asked, Drawn, ask
 from marm.engine.engine import Attended, Engine
 from marm.engine.exposures import Exposures, from_events, join
+from marm.engine.refresh import Refresher
 from marm.memory.memory import MemoryFull
 from marm.metrics.spool import Spool
 from marm.model.outcomes import OutcomeCodes
@@ -52,6 +53,7 @@ class Stepper:
         self.waiting = Waiting(run.train.segment, run.train.segment_after * 1e6)
         self.steps = 0
         """Completed ones: the version of the weights."""
+        self.refresher = Refresher(engine, run.memory.refresh if run.depths else 0)
         self._admissions = 0
         self._most = run.train.micro_batch
         # Learned in the pass that scores: only where nothing has to be waited for.
@@ -79,6 +81,8 @@ class Stepper:
                 self._score_and_learn(seen, spool)
             else:
                 self._score_and_wait(seen, spool)
+        if self.learner:
+            self.refresher.refresh(np.unique(seen.user), self.steps + 1)
         # Counted last: a cut that memory forces in the middle of a step is taken up at the step's beginning.
         self.steps += 1
         return position + len(events)

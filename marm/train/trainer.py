@@ -71,6 +71,7 @@ class Trainer:
         if self.stages:
             load_stages(self.stages, cut)
         self.stepper.steps, self.position, self.passes = state["steps"], state["position"], state["passes"]
+        self.stepper.refresher.saved, self.stepper.refresher.made = state["refresh"]
         self.cut_number, self._window = cut.number, (state["window"][0], state["window"][1])
         self.clock = lambda: state["elapsed"]
         self.tally.load(state["tally"])
@@ -117,6 +118,7 @@ class Trainer:
             "position": self.position,
             "passes": self.passes,
             "steps": self.stepper.steps,
+            "refresh": [self.stepper.refresher.saved, self.stepper.refresher.made],
             "learned": self.learner.adam.steps,
             "scored": len(self.spool),
             "windows": self.windows.flush(),

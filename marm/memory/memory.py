@@ -240,6 +240,12 @@ class Memory:
         self.hot.states_from[at[gone]] = self.hot.head[at[gone]]
         self.budget.begin_anew(users[gone], self.hot.head[at[gone]])
 
+    def drop_states(self, users: U64) -> None:
+        """Drop the states of these users."""
+        users, next_, seen = self.budget.of(users)
+        self.budget.begin_anew(users, next_)
+        self._drop(users, next_, seen)
+
     def drop_unseen(self, number: int) -> None:
         """Drop the states of users last active before this event of the stream: what nobody will read any more."""
         users, next_, seen = self.budget.unseen_since(number)

@@ -28,6 +28,8 @@ from marm.train.tally import Tally
 from marm.train.waiting import Waiting, beyond, first_of_user, may_enter
 from marm.types import F32, I64, U64, Bool
 
+Watch = Callable[[Exposures, Asked, Attended, Bool], None]
+
 
 class Stepper:
     """Drives the engine along the stream; with a learner it trains, without one it only scores and remembers."""
@@ -51,6 +53,8 @@ class Stepper:
         self.stages = stages
         self.codes = OutcomeCodes(run.tasks, run.model.outcomes)
         self.waiting = Waiting(run.train.segment, run.train.segment_after * 1e6)
+        self.watch: Watch | None = None
+        """Shown every pass that is measured, before anything is learned from it."""
         self.steps = 0
         """Completed ones: the version of the weights."""
         self.refresher = Refresher(engine, run.memory.refresh if run.depths else 0)
@@ -221,6 +225,8 @@ class Stepper:
     ) -> None:
         if spool is None:
             return
+        if self.watch:
+            self.watch(seen, asked, attended, which)
         scores = self.engine.model.predict(attended.logit_QT.float()).cpu().numpy()
         number = seen.number[asked.exposure]
         item = np.where(asked.drawn_from >= 0, asked.drawn_from, number)

@@ -149,6 +149,13 @@ class Trainer:
                 self.cut(cleared=True)
         self.cut()
 
+    def run_until(self, event: int, progress: Progress) -> None:
+        """Learn from the stream up to an event, or a little beyond, where a step ends."""
+        while self.position < event:
+            self._step(progress)
+        if event == len(self.log):
+            self.stepper.finish(self.cut)
+
     def go_on(self, progress: Progress) -> bool:
         """After the last pass: one step over what was appended since, if there is anything; whether there was."""
         assert self.passes == self.run.train.passes, "the log as it was prepared comes first"

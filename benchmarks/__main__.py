@@ -22,6 +22,7 @@ SMALL = {
     "flat": [],
     "serve_latency": [],
     "inbox": [],
+    "rebuild": [],
 }
 """Names, and how to ask each for its small size."""
 

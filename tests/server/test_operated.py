@@ -29,7 +29,7 @@ def marm(*words: str) -> None:
 
 
 def rank(server: Running, user: str) -> dict[str, Any]:
-    return server.post("/v1/rank", {"user": user, "items": [1, 2, 3], "at": LATER})
+    return server.post("/v1/rank", {"user": user, "candidates": [1, 2, 3], "at": LATER})
 
 
 def test_a_rebuilt_store_is_swapped_in(folder: Path, start: Callable[..., Running]) -> None:
@@ -50,7 +50,7 @@ def test_an_erased_user_is_forgotten_by_a_server_that_runs(folder: Path, start: 
         {"event_id": f"a{n}", "user": name, "item": n, "at": LATER + n} for n, name in enumerate(("u3", "u4", "u3"))
     ]
     server = start(folder, "serve.look=0.05")
-    server.post("/v1/events", {"events": events})
+    server.post("/v1/events", {"events": events}, 202)
     for name in ("u3", "u4"):
         rank(server, name)
     inside = server.server
@@ -68,7 +68,7 @@ def test_an_erased_user_is_forgotten_by_a_server_that_runs(folder: Path, start: 
     assert set(inside.feedback._ids) == {"a1"}
     assert rank(server, "u3")["items"] != rank(server, "u4")["items"]
     # What comes anew of the user is taken as a newcomer's.
-    server.post("/v1/events", {"events": [{**events[0], "event_id": "b"}]})
+    server.post("/v1/events", {"events": [{**events[0], "event_id": "b"}]}, 202)
     assert len(inside.tails.of_user(user)) == 1
 
 

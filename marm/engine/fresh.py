@@ -16,8 +16,12 @@ from marm.types import I64
 
 
 def rows_needed(engine: Engine, rows: int) -> int:
-    """Of how many newest facts ``rows`` states are made: a state reaches one window further back for each depth below."""
-    return rows + engine.memory.shape.depths * (engine.run.memory.window + 1)
+    """Of how many newest facts ``rows`` states are made: a state reaches one window further back for each depth below.
+
+    Where a filter hides rows until they are known, a window reaches as far as a ring does.
+    """
+    reach = engine.memory.shape.capacity if engine.run.data.history is not None else engine.run.memory.window + 1
+    return rows + engine.memory.shape.depths * reach
 
 
 def fresh_states(engine: Engine, counts: I64, facts: np.ndarray) -> Tensor:

@@ -19,7 +19,7 @@ from marm.train.folder import held
 from marm.train.opened import to_change, to_read
 from marm.train.run import quiet
 from tests.train.folders import remembered
-from tests.train.logs import run_over
+from tests.train.logs import log_frame, run_over, write_world
 
 FROZEN = {"learning_rate": 1e-30, "table_rate": 1e-30}
 """Too small to move a float32."""
@@ -70,6 +70,18 @@ def test_a_rebuilt_memory_of_weights_that_never_moved_is_the_streamed_one(run: P
         np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-6)
     for user, ring in remembered(run).items():
         assert ring[:3] == facts[user][:3]
+
+
+def test_of_a_long_history_a_rebuild_goes_over_as_much_as_its_states_hang_on(tmp_path: Path) -> None:
+    world = write_world(tmp_path / "world", log_frame(events=500, users=5))
+    memory = {"url": "lmdb://memory", "codec": "float32", "slack": 2}
+    commands.train(run_over(world, memory=memory, train=FROZEN, model={"token_shift": True}), tmp_path / "run")
+    before = list(states(tmp_path / "run"))
+    assert all(len(there) > 2 * there.sum() for _, _, there in before)
+    rebuild.rebuild(tmp_path / "run", quiet)
+    for (_, old, was), (_, new, there) in zip(before, states(tmp_path / "run"), strict=True):
+        assert (was == there).all()
+        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-6)
 
 
 def test_a_rebuild_that_was_stopped_goes_on_and_the_store_serves_meanwhile(

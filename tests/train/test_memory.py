@@ -1,9 +1,10 @@
 """What is done to a run's memory by hand leaves it as good as it was, or better, and never half done."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -18,6 +19,7 @@ from marm.train import run as commands
 from marm.train.folder import held
 from marm.train.opened import to_change, to_read
 from marm.train.run import quiet
+from tests.train.dying import Death, Dies
 from tests.train.folders import remembered
 from tests.train.logs import log_frame, run_over, write_world
 
@@ -117,6 +119,37 @@ def test_a_run_goes_on_from_a_rebuilt_and_a_compacted_memory(run: Path) -> None:
     assert remembered(run) == before and 0 < told["bytes_after"] <= told["bytes_before"]
     (run / "result.json").unlink()
     assert commands.resume(run)["memory"]["users"] == len(before)
+
+
+OPERATIONS: dict[str, Callable[[Path], Any]] = {
+    "compact": inspect.compact,
+    "rebuild": lambda run: rebuild.rebuild(run, quiet),
+    "import": lambda run: transfer.import_(run, run.parent / "all.parquet"),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_change_that_was_killed_has_changed_nothing_and_is_made_when_asked_for_again(
+    name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soak: Callable[[int, int], int]
+) -> None:
+    transfer.export(run, run.parent / "all.parquet")
+    with to_change(run) as opened:
+        opened.store.forget(opened.store.holding().users[:3])
+    before, change, death = remembered(run), OPERATIONS[name], Death(monkeypatch)
+    whole = Path(shutil.copytree(run, tmp_path / "whole"))
+    change(whole)
+    total, wanted = death.calls, remembered(whole)
+    assert (wanted == before) == (name == "compact")
+    for number in np.unique(np.linspace(1, total, soak(4, 60)).astype(int)).tolist():
+        broken = Path(shutil.copytree(run, tmp_path / f"broken{number}"))
+        death.arm(number)
+        with pytest.raises(Dies):
+            change(broken)
+        death.arm(-1)
+        assert remembered(broken) in (before, wanted), number
+        change(broken)
+        assert remembered(broken) == wanted, number
+        assert inspect.verify(broken, False, quiet)["damaged"] == []
 
 
 def damage(folder: Path, user: int) -> None:

@@ -58,7 +58,7 @@ class Attended:
 
     logit_QT: Tensor
     state_QKD: Tensor
-    """Coded states of the depths that are remembered."""
+    """Of the depths that are remembered, as their codec gives them again."""
     shares: list[Share]
 
 
@@ -157,12 +157,11 @@ class Engine:
         return embedded
 
     def _recall(self, batch: Batch) -> Recalled:
-        """The window and the row before it for token shift; all that is not only searched where the newest rows may hide."""
+        """The window and the row before it for token shift; more where rows may be hidden at the ring's newest end."""
         if not self.run.model.layers:
             return self.memory.recall(batch.users, batch.since, 0)
-        shape, window = self.memory.shape, self.run.memory.window
-        count = shape.capacity - shape.searched if self._hidden else window + self._lead
-        return self.memory.recall(batch.users, batch.since, count)
+        recall = self.memory.recall_shown if self._hidden else self.memory.recall
+        return recall(batch.users, batch.since, self.run.memory.window + self._lead)
 
     def _pass(
         self, batch: Batch, layout: Layout, recalled: Recalled, items: Encoded, users: Encoded, contexts: Encoded
@@ -245,7 +244,7 @@ class Engine:
         return cast(U64, self._item_columns(ids, logged)[search.category])
 
     def remember(self, made: Exposures, states: Tensor, version: int, keys: U64 | None = None) -> None:
-        """Append exposures (in order of the stream) and their coded states (E, K, D) to their users' rings, once each.
+        """Append exposures (in order of the stream) and their states (E, K, D) to their users' rings, once each.
 
         ``keys`` (E, W): what a search will know them by, where there is one.
         """
@@ -260,7 +259,7 @@ class Engine:
         if self.memory.shape.keys:
             assert keys is not None
             facts["keys"] = keys[order]
-        rows = states[torch.from_numpy(order).to(states.device)].flatten(1).to(self.memory.hot.states.dtype)
+        rows = states[torch.from_numpy(order).to(states.device)]
         self.memory.remember(users, counts, facts, rows, made.number[order][np.cumsum(counts) - 1])
 
 

@@ -22,6 +22,7 @@ from marm.memory.scores import Lines, exact_alone, exact_together
 from marm.memory.search import Found, Ranges, nearest, same
 from marm.model.inputs import Pass, Picked
 from marm.nn.blocks import row_norm
+from marm.nn.codec import codec_of
 from marm.nn.dense import is_steady
 from marm.nn.signs import planes, signs
 from marm.store.slots import SlotMap
@@ -103,7 +104,7 @@ class PassSearch:
     def exact(self, depth: int, query_QD: Tensor) -> Found:
         """The rows whose states, folded query times state, score highest; those without a state are left out."""
         lines, block = self._line_up(depth > 0)
-        column = max(depth - 1, 0) * query_QD.shape[1]
+        column = max(depth - 1, 0) * codec_of(block).columns(query_QD.shape[1])
         shared = len(query_QD) >= _SHARED * len(self.batch.users) and (np.diff(self.batch.segment) >= 0).all()
         may = shared and not (is_steady() or torch.is_grad_enabled())
         way = exact_together if may else exact_alone

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from marm.memory.search import Found, Ranges, largest
-from marm.nn.fused import _decode
+from marm.nn.codec import codec_of, decode_row
 from marm.nn.machine import apart
 from marm.types import I64
 
@@ -38,7 +38,7 @@ def exact_alone(
     """The ``most`` rows of the highest products; a score hangs on nothing but its query and its row, bit for bit."""
     begin = lines.at[segment] + ranges.low - lines.first[segment]
     counts = ranges.high - ranges.low
-    query, bits, found = query_QD.numpy(), _bits(block), []
+    query, bits, found = query_QD.numpy(), block.view(codec_of(block).bits).numpy(), []
     for part in _portions(counts):
         first = np.concatenate([[0], np.cumsum(counts[part])])
         score = _row_scores(bits, column, lines.rows, query[part], begin[part], first)
@@ -67,11 +67,12 @@ def exact_together(
 
 
 def _products(query_QD: Tensor, block: Tensor, column: int, rows: I64) -> np.ndarray:
-    width = query_QD.shape[1]
+    codec = codec_of(block)
+    columns = slice(column, column + codec.columns(query_QD.shape[1]))
     out = np.empty((len(query_QD), len(rows)), np.float32)
     for low in range(0, len(rows), _TILE):
         at = torch.from_numpy(np.maximum(rows[low : low + _TILE], 0))
-        states = block[at, column : column + width].to(query_QD.dtype)
+        states = codec.decode(block[at, columns])
         torch.mm(query_QD, states.T, out=torch.from_numpy(out)[:, low : low + _TILE])
     out[:, rows < 0] = -np.inf
     return out
@@ -92,11 +93,6 @@ def _joined(found: list[Found]) -> Found:
     return Found(np.cumsum(counts), np.concatenate([np.zeros(0, np.int64), *(part.position for part in found)]))
 
 
-def _bits(block: Tensor) -> np.ndarray:
-    """A block as the compiled loops decode it."""
-    return block.view(torch.int16).numpy().view(np.uint16) if block.dtype == torch.float16 else block.numpy()
-
-
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _row_scores(block, column, rows, query, begin, first):  # type: ignore[no-untyped-def]
     out = np.empty(first[-1], np.float32)
@@ -107,7 +103,7 @@ def _row_scores(block, column, rows, query, begin, first):  # type: ignore[no-un
             if row < 0:
                 out[at] = -np.inf
             else:
-                _decode(block, row, column, state)
+                decode_row(block, row, column, state)
                 out[at] = _product(state, query[k])
     return out
 

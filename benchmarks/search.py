@@ -131,7 +131,7 @@ def quality(folder: Path, seeds: int, events: int, users: int, period: int) -> l
 def recalls(folder: Path) -> list[list[Any]]:
     """Share of the exact search's picks that each rule found, by layer: the log once more, a year later, users as they were."""
     log = pl.concat([pl.read_parquet(part) for part in sorted((folder / "log").glob("*.parquet"))])
-    log.head(len(log) // 10).with_columns(time=pl.col("time") + 365 * 86_400_000).write_parquet(
+    log.tail(len(log) // 4).with_columns(time=pl.col("time") + 365 * 86_400_000).write_parquet(
         folder / "later.parquet"
     )
     out = []

@@ -53,10 +53,13 @@ def exact_together(
     bounds, found = np.searchsorted(segment, np.arange(len(lines.first) + 1)), []
     for b, (low, high) in enumerate(pairwise(bounds.tolist())):
         rows = lines.rows[lines.at[b] : lines.at[b + 1]]
+        # Equal rows, such as one item's twice, must score equal, which a product does not promise.
         distinct, which = np.unique(rows, return_inverse=True)
+        repeats = len(distinct) < len(rows)
         for part in _portions(np.full(high - low, max(len(rows), 1))):
             queries = slice(low + part.start, low + part.stop)
-            score_QR = _products(query_QD[queries], block, column, distinct)[:, which]
+            score_QR = _products(query_QD[queries], block, column, distinct if repeats else rows)
+            score_QR = score_QR.take(which, 1) if repeats else score_QR
             mine = Ranges(*(bound[queries] for bound in ranges))
             first = np.arange(len(score_QR)) * len(rows) + mine.low - lines.first[b]
             found.append(largest(score_QR.reshape(-1), first, mine, most))

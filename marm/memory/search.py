@@ -15,6 +15,9 @@ from marm.types import F32, I64, U64
 _LANES = 4
 """Counts kept side by side, since sums into one place wait for each other."""
 
+_BITS = 12
+"""First bits of a score, by which most are told from the highest."""
+
 
 class Ranges(NamedTuple):
     """Where each query searches (Q,)."""
@@ -127,12 +130,13 @@ def _same(keys, wanted, slot, low, high, most):  # type: ignore[no-untyped-def]
 @nb.njit(cache=True, nogil=True)
 def _largest(score, first, slot, low, high, most):  # type: ignore[no-untyped-def]
     out, at = np.empty(len(slot) * most, np.int64), np.zeros(len(slot) + 1, np.int64)
+    counts = np.empty(1 << _BITS, np.int64)
     for k in range(len(slot)):
         rows = max(0, high[k] - low[k])
         mine = score[first[k] : first[k] + rows]
         limit, room = np.float32(-np.inf), most
         if rows > most:
-            limit = np.partition(mine, rows - most)[rows - most]
+            limit = _highest(mine, most, counts)
             for i in range(rows):
                 room -= mine[i] > limit
         end = at[k]
@@ -144,3 +148,27 @@ def _largest(score, first, slot, low, high, most):  # type: ignore[no-untyped-de
         out[at[k] : end] = out[at[k] : end][::-1].copy()
         at[k + 1] = end
     return at, out[: at[-1]].copy()
+
+
+@nb.njit(cache=True, nogil=True)
+def _highest(score, place, counts):  # type: ignore[no-untyped-def]
+    """The ``place``-th highest score: sorted out by first bits, and only among those that share them exactly."""
+    bits, room, group = score.view(np.int32), place, len(counts) - 1
+    counts[:] = 0
+    for i in range(len(bits)):
+        counts[_first_bits(bits[i])] += 1
+    while counts[group] < room:
+        room -= counts[group]
+        group -= 1
+    alike, found = np.empty(counts[group], np.float32), 0
+    for i in range(len(bits)):
+        if _first_bits(bits[i]) == group:
+            alike[found] = score[i]
+            found += 1
+    return np.partition(alike, found - room)[found - room]
+
+
+@nb.njit(cache=True, nogil=True, inline="always")
+def _first_bits(bits):  # type: ignore[no-untyped-def]
+    """Of a float32 given by its bits, as a number that rises with it."""
+    return ((bits ^ ((bits >> 31) & 0x7FFFFFFF)) >> (32 - _BITS)) + (1 << (_BITS - 1))

@@ -61,7 +61,8 @@ def test_the_largest_scores(seed: int, most: int) -> None:
     rng = np.random.default_rng(seed)
     ranges = ranges_of(rng, 5)
     counts = ranges.high - ranges.low
-    score = rng.choice(np.array([-np.inf, 0.0, 1.0, 2.5], np.float32), counts.sum())
+    few = np.array([-np.inf, -3e9, -1.5, -1.25, 0.0, 1e-30, 1.0, 2.5], np.float32)
+    score = rng.choice(few, counts.sum()) if seed % 2 else rng.normal(size=counts.sum()).astype(np.float32)
     first = np.cumsum(counts) - counts
     assert listed(largest(score, first, ranges, most)) == plain(np.split(score, first[1:]), ranges, most)
 

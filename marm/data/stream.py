@@ -30,7 +30,7 @@ class EventLog:
     def __init__(self, folder: Path) -> None:
         self.items: Side | None = open_side(folder, "items")
         self.users: Side | None = open_side(folder, "users")
-        self._folder = folder
+        self.folder = folder
         self._part = lru_cache(_PARTS_KEPT)(_map_part)
         self._original = lru_cache(_ORIGINALS_KEPT)(_read_originals)
         self.refresh()
@@ -40,7 +40,7 @@ class EventLog:
 
     def refresh(self) -> None:
         """See what was appended since this was opened."""
-        self.manifest = manifest = Manifest.read(self._folder)
+        self.manifest = manifest = Manifest.read(self.folder)
         begins = np.arange(0, manifest.prepared, manifest.part_rows)
         self._ends = np.array([*begins[1:], manifest.prepared, *(part.end for part in manifest.growth.parts)])
         self._begins = np.concatenate([[0], self._ends[:-1]])
@@ -50,6 +50,20 @@ class EventLog:
         """The event that no step which begins at ``position`` may go beyond: the end of the prepared log or of a part."""
         first = self._prepared_parts - 1
         return int(self._ends[max(first, int(np.searchsorted(self._ends, position, side="right")))])
+
+    def reopen(self) -> None:
+        """Map all parts anew: some were written anew."""
+        self._part.cache_clear()
+        self._original.cache_clear()
+        self.refresh()
+
+    def parts(self) -> list[tuple[int, int]]:
+        """First event and one past the last of each part."""
+        return list(zip(self._begins.tolist(), self._ends.tolist(), strict=True)) if len(self) else []
+
+    def files(self) -> list[Path]:
+        """Where the parts lie, in the same order."""
+        return [self._path(number) for number in range(len(self._ends))] if len(self) else []
 
     def settled(self, position: int) -> Position:
         """Of the inbox, everything before it is among the events before ``position``, or never will be in the stream."""
@@ -142,8 +156,8 @@ class EventLog:
 
     def _path(self, number: int) -> Path:
         if number < self._prepared_parts:
-            return part_file(self._folder, number)
-        return appended_file(self._folder, int(self._begins[number]), int(self._ends[number]))
+            return part_file(self.folder, number)
+        return appended_file(self.folder, int(self._begins[number]), int(self._ends[number]))
 
     def _spans(self, lo: int, hi: int) -> list[tuple[int, int, int]]:
         """Parts that hold a range, and begin and end within each; one empty span for an empty range."""

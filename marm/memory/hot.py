@@ -3,6 +3,7 @@
     slot s, position p     facts[s, p % capacity]     states[s * capacity + p % capacity]
     head[s]                next position                      states_from[s]   rows below it have no state
     saved[s]               rows below it are in the store     used[s]          last step that touched it
+    keys[w, s, p % capacity]   what a search knows rows by, once more: so it reads these alone
 
 The states lie on the model's device, coded; everything else on the host. Bookkeeping knows no tensor but that block.
 """
@@ -28,6 +29,8 @@ class HotArena:
         self.capacity, self.slots, self.device = capacity, slots, device
         self.map = SlotMap(slots)
         self.facts = np.zeros((slots, capacity), facts)
+        keys = self.facts["keys"].shape[2] if "keys" in (facts.names or ()) else 0
+        self.keys = np.zeros((keys, slots, capacity), np.uint64)
         # numpy's zeros are pages that the system gives when they are first written; torch would write them all now.
         self.states = codec.block(np.zeros((slots * capacity, state_bytes), np.uint8)).to(device)
         self.head, self.states_from, self.saved, self.used, self.seen = (np.zeros(slots, np.int64) for _ in range(5))
@@ -55,6 +58,8 @@ class HotArena:
         """Put rows at consecutive positions; of more rows than fit, the newest stay."""
         rows, source = ring_rows(at, first, counts, self.capacity)
         self.facts.reshape(-1)[rows] = facts[source]
+        for w, column in enumerate(self.keys):
+            column.reshape(-1)[rows] = facts["keys"][source, w]
         if states.shape[1]:
             where = torch.from_numpy(rows).to(self.device)
             self.states[where] = states[torch.from_numpy(source).to(states.device)].to(self.device)

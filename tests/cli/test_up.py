@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -99,8 +100,14 @@ def test_children_end_when_it_is_killed(tmp_path):
     # Once it has the signal asked for and has started itself anew with the allocator set, it reads.
     until(lambda: b"MALLOC_TOP_PAD_" in Path(f"/proc/{child}/environ").read_bytes())
     up.send_signal(signal.SIGKILL)
-    up.communicate()
-    until(lambda: not alive(child))
+    try:
+        # Not until its output ends, which a child that lives on holds open.
+        up.wait()
+        until(lambda: not alive(child), seconds=20)
+    finally:
+        up.stdout.close()
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 def alive(pid):
@@ -111,8 +118,8 @@ def alive(pid):
         return False
 
 
-def until(holds):
-    end = time.monotonic() + 60
+def until(holds, seconds=60):
+    end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)

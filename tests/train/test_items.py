@@ -1,6 +1,7 @@
 """What is told of items is learned from: as of the part of the stream that it was there for, again the same after a kill."""
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_told_items_are_learned_from_as_of_their_part_and_the_same_after_a_kill(
     begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told_by_and_by: Callable[[Path], None]
 ) -> None:
     reaper = FollowReaper(monkeypatch)
-    whole, broken, plain = (copy_of(begun, tmp_path / name) for name in ("whole", "broken", "plain"))
+    whole, broken, late, plain = (copy_of(begun, tmp_path / name) for name in ("whole", "broken", "late", "plain"))
     told_by_and_by(whole)
     told_by_and_by(broken)
     follow(whole, quick(whole), until_idle=0)
@@ -80,9 +81,16 @@ def test_told_items_are_learned_from_as_of_their_part_and_the_same_after_a_kill(
     follow(broken, quick(broken), until_idle=0)
     sizes = [part.items for part in EventLog(whole / "events").manifest.growth.parts]
     assert sizes == sorted(sizes) and len(set(sizes)) > 4
-    assert_same_learning(whole, broken)
+    # One that finds all of it there when it begins learns each part with what was told before that part.
+    for name in ("events", "inbox"):
+        shutil.rmtree(late / name)
+    shutil.copytree(whole / "events", late / "events")
+    shutil.copy(whole / FILE, late / FILE)
+    follow(late, quick(late), until_idle=0)
+    for other in (broken, late):
+        assert_same_learning(whole, other)
+        assert all(tensor.equal(stages(other)[name]) for name, tensor in stages(whole).items())
     assert Cut(whole).state["stages"] == Cut(broken).state["stages"]
-    assert all(tensor.equal(stages(broken)[name]) for name, tensor in stages(whole).items())
     monkeypatch.setattr(ItemJournal, "end", lambda self: 0)
     follow(plain, quick(plain), until_idle=0)
     assert not weights(whole)["table.weight"].equal(weights(plain)["table.weight"])

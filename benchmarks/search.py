@@ -131,9 +131,7 @@ def quality(folder: Path, seeds: int, events: int, users: int, period: int) -> l
 def recalls(folder: Path) -> list[list[Any]]:
     """Share of the exact search's picks that each rule found, by layer: the log once more, a year later, users as they were."""
     log = pl.concat([pl.read_parquet(part) for part in sorted((folder / "log").glob("*.parquet"))])
-    log.tail(len(log) // 4).with_columns(time=pl.col("time") + 365 * 86_400_000).write_parquet(
-        folder / "later.parquet"
-    )
+    log.tail(len(log) // 4).with_columns(time=pl.col("time") + 365 * 86_400_000).write_parquet(folder / "later.parquet")
     out = []
     for name in ("category", "hash"):
         run = load_run(folder / f"{name}-0" / "run.toml", [f"data.log={folder / 'later.parquet'}"])

@@ -25,6 +25,7 @@ SMALL = {
     "recompute": [],
     "inbox": [],
     "search": ["--repeats", "3"],
+    "rebuild": [],
 }
 """Names, and how to ask each for its small size."""
 

@@ -7,7 +7,7 @@ import marm
 
 FLOORS = [
     {"errors"},
-    {"config", "types"},
+    {"config", "files", "types"},
     {"data", "store", "nn", "metrics", "world"},
     {"memory", "model"},
     {"engine"},

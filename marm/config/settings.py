@@ -234,6 +234,18 @@ class MemoryConfig(Settings):
     budget: PositiveInt = 64 * 1024**3
     """Bytes of states over all users; beyond it the states of the least recently active users are dropped."""
 
+    max_age: NonNegativeInt = 0
+    """Steps of the weights after which a state reads as if it were not there; 0: never."""
+
+    max_age_seconds: NonNegativeFloat = 0.0
+    """The same in seconds of the stream's time since the row's event; 0: never."""
+
+    ttl: NonNegativeFloat = 0.0
+    """Seconds of the stream's time after a user's last event, after which all its states are dropped; 0: never."""
+
+    refresh: NonNegativeInt = 0
+    """Rows that each step makes anew with the weights of the day, of its users with the oldest states; 0: none."""
+
     store_top: bool = False
     """Remember the last layer's states too, for other stages."""
 
@@ -350,6 +362,8 @@ class RunConfig(Settings):
         search = self.memory.search
         if search and not self.model.layers:
             raise ValueError("memory.search serves attention, model.layers = 0 has none: drop [memory.search]")
+        if search and self.memory.refresh:
+            raise ValueError("memory.refresh makes states anew without a search: drop it, or [memory.search]")
         categories = [name for name, feature in self.features.item.items() if feature.kind == "category"]
         if search and search.category and search.category not in categories:
             has = ", ".join(categories) or "none"

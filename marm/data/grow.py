@@ -10,9 +10,9 @@ from typing import Any
 import polars as pl
 
 from marm.data.arrow import map_batch
-from marm.data.lock import hold, release, sync
 from marm.data.parts import Appended, Manifest, add_columns, appended_file, write_durable
 from marm.errors import DiskError
+from marm.files import hold, release, sync
 
 MERGE_AT = 64
 """Appended parts that are made one."""

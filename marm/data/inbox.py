@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from marm.data.lock import hold, release, sync
 from marm.errors import DiskError
+from marm.files import hold, release, sync
 
 ROTATE_AT = 64 * 1024**2
 READ_BYTES = 4 * 1024**2

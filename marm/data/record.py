@@ -11,6 +11,7 @@ import orjson
 from marm.errors import DataError
 
 _AT_ONCE = 512
+_ERASED_LINE = b'{"kind":"erased"'
 _IDS = {str, int}
 _TIMES = {str, int, float}
 _TABLES = {dict, type(None)}
@@ -58,6 +59,16 @@ class Records:
     """Line and reason."""
 
 
+def erased_line(size: int) -> bytes:
+    """What a user's erasure writes over a line of as many bytes: a line that says nothing."""
+    return _ERASED_LINE + b" " * (size - len(_ERASED_LINE) - 1) + b"}"
+
+
+def is_erased(line: bytes) -> bool:
+    """Whether a line is such a one."""
+    return line.startswith(_ERASED_LINE)
+
+
 def parse_all(lines: Sequence[bytes]) -> Records:
     """Lines as records, as ``parse`` reads each of them."""
     out = Records()
@@ -103,6 +114,8 @@ def _plain(lines: Sequence[bytes], begin: int, out: Records) -> bool:
 
 def _each(lines: Iterable[bytes], begin: int, out: Records) -> None:
     for number, line in enumerate(lines, begin):
+        if is_erased(line):
+            continue
         try:
             one = parse(line)
         except DataError as error:

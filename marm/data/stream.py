@@ -51,6 +51,20 @@ class EventLog:
         first = self._prepared_parts - 1
         return int(self._ends[max(first, int(np.searchsorted(self._ends, position, side="right")))])
 
+    def reopen(self) -> None:
+        """Map all parts anew: some were written anew."""
+        self._part.cache_clear()
+        self._original.cache_clear()
+        self.refresh()
+
+    def parts(self) -> list[tuple[int, int]]:
+        """First event and one past the last of each part."""
+        return list(zip(self._begins.tolist(), self._ends.tolist(), strict=True)) if len(self) else []
+
+    def files(self) -> list[Path]:
+        """Where the parts lie, in the same order."""
+        return [self._path(number) for number in range(len(self._ends))] if len(self) else []
+
     def settled(self, position: int) -> Position:
         """Of the inbox, everything before it is among the events before ``position``, or never will be in the stream."""
         growth = self.manifest.growth

@@ -41,6 +41,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.segment)
 
+    def begins(self) -> I64:
+        """Time of each segment's first query, live ones included: when its rows are read (B,)."""
+        begin = np.empty(len(self.users), np.int64)
+        begin[self.segment[::-1]] = self.time[::-1]
+        return begin
+
     def of_users(self, which: I64) -> tuple["Batch", I64]:
         """The batch of these users alone (places, rising), and which queries are theirs."""
         number = np.full(len(self.users), -1)

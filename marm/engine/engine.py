@@ -15,7 +15,7 @@ from marm.engine.batch import Batch, Layout, deal, lay_out, split
 from marm.engine.exposures import Exposures
 from marm.engine.leaf import Leaf
 from marm.engine.search import Items, PassSearch
-from marm.memory.memory import Memory, Recalled
+from marm.memory.memory import Memory, Recalled, nothing
 from marm.model.features import Encoded, FeatureEncoder, take
 from marm.model.inputs import Pass
 from marm.model.ranker import Output, Ranker
@@ -79,6 +79,7 @@ class Engine:
         self._items, self._users = sides
         self._item_rows, self._user_rows = (Lookup(side.ids) if side else None for side in sides)
         self.version = 0
+        """Completed steps of the weights at hand."""
         features = run.features
         self._logged = list(memory.shape.item_columns)
         self._item_encoder = FeatureEncoder("item", features.item, True)
@@ -140,7 +141,7 @@ class Engine:
         if not self.run.memory.search:
             return None
         items = Items(self._embed_picked, self.category)
-        return PassSearch(self.run, self.memory, items, batch, recalled, passed)
+        return PassSearch(self.run, self.memory, items, batch, recalled, passed, self.version)
 
     def _embed_picked(self, ids: U64, logged: U64) -> tuple[Leaf, Tensor]:
         items = self._encode_items(ids, logged)
@@ -156,12 +157,28 @@ class Engine:
             embedded: Tensor = self.model.dense["item"](vectors, items.dense)
         return embedded
 
+    def states_of(self, batch: Batch) -> Tensor:
+        """What is to be remembered of the live queries of a batch, of whose users nothing is: (Q, K, D), no gradient."""
+        recalled = nothing(len(batch.users), self.memory)
+        layout = lay_out(batch, recalled, self.run.memory.window, self._hidden, Pass.MISSING)
+        ids, logged = self._shown(batch, recalled, layout)
+        items = self._encode_items(ids, logged)
+        passed = self._pass(batch, layout, recalled, items, items, items)
+        with torch.no_grad():
+            states_QKD: Tensor = self.model.states(self.embed_items(ids, logged), passed)
+        return states_QKD[: len(batch)]
+
+    def coded(self, states_QKD: Tensor) -> Tensor:
+        """States as rows of memory: (Q, K x C)."""
+        return self.memory.shape.coding.encode(states_QKD).flatten(1)
+
     def _recall(self, batch: Batch) -> Recalled:
         """The window and the row before it for token shift; more where rows may be hidden at the ring's newest end."""
         if not self.run.model.layers:
             return self.memory.recall(batch.users, batch.since, 0)
         recall = self.memory.recall_shown if self._hidden else self.memory.recall
-        return recall(batch.users, batch.since, self.run.memory.window + self._lead)
+        count = self.run.memory.window + self._lead
+        return recall(batch.users, batch.since, count, batch.begins(), self.version)
 
     def _pass(
         self, batch: Batch, layout: Layout, recalled: Recalled, items: Encoded, users: Encoded, contexts: Encoded

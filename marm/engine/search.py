@@ -17,6 +17,7 @@ from marm.config import RunConfig
 from marm.engine.batch import Batch, item_keys, places_from
 from marm.engine.beside import Rows, beside
 from marm.engine.leaf import Leaf
+from marm.memory.ages import newest
 from marm.memory.memory import Memory, Recalled
 from marm.memory.scores import Lines, exact_alone, exact_together
 from marm.memory.search import Found, Ranges, nearest, same
@@ -45,8 +46,16 @@ class PassSearch:
     """Searches for the layers of one share's pass, and notes what they found."""
 
     def __init__(
-        self, run: RunConfig, memory: Memory, items: Items, batch: Batch, recalled: Recalled, passed: Pass
+        self,
+        run: RunConfig,
+        memory: Memory,
+        items: Items,
+        batch: Batch,
+        recalled: Recalled,
+        passed: Pass,
+        version: int,
     ) -> None:
+        """``version`` of the weights that search."""
         assert run.memory.search
         self.run, self.config, self.memory, self.items = run, run.memory.search, memory, items
         self.batch, self.passed = batch, passed
@@ -56,8 +65,8 @@ class PassSearch:
         """Of each layer the depth that it reads and its queries (Q, D)."""
         self.leaves: list[Leaf] = []
         """What was looked up for rows that were picked."""
-        hot = memory.hot
-        self._slots = hot.map.find(batch.users)
+        self._slots = memory.hot.map.find(batch.users)
+        self._now, self._last, self._version = batch.begins(), newest(recalled.facts, recalled.counts), version
         first = recalled.first - passed.work.rows_at[:-1]
         high = passed.views.begin[: len(batch)] + first[batch.segment]
         low = np.minimum(np.maximum(high - self.config.history, self._oldest(self._slots)[batch.segment]), high)
@@ -112,17 +121,18 @@ class PassSearch:
 
     def _rows(self, found: Found, deep: bool) -> Rows:
         """What was found, as rows of a pass; their items are looked up where a layer reads them."""
-        hot, shift = self.memory.hot, self.run.model.token_shift
-        slot, position = np.repeat(self.ranges.slot, np.diff(found.at)), found.position
+        shift = self.run.model.token_shift
+        segment, position = np.repeat(self.batch.segment, np.diff(found.at)), found.position
+        slot = self._slots[segment]
         previous = np.full(len(position), -1)
         if shift:
             before = position - 1
             previous = np.concatenate(
                 [np.where(before < self._oldest(slot), -1, len(slot) + np.arange(len(slot))), previous]
             )
-            slot, position = np.tile(slot, 2), np.concatenate([position, np.maximum(before, 0)])
-        rows = self._where(slot, position)
-        state = np.where(position >= hot.states_from[slot], rows, Pass.MISSING)
+            segment, position = np.tile(segment, 2), np.concatenate([position, np.maximum(before, 0)])
+        rows = self._where(self._slots[segment], position)
+        state = np.where(self._there(segment, position, rows), rows, Pass.MISSING)
         time, known, outcome = (self._fact(name, rows) for name in ("time", "known", "outcome"))
         reads = not deep or shift or self.run.model.raw_rows or bool((state == Pass.MISSING).any())
         number, ids, columns = self._distinct(rows if reads else rows[:0])
@@ -136,16 +146,24 @@ class PassSearch:
         if deep not in self._lines:
             first, counts = self._reach()
             position = places_from(first, counts)
-            slot = np.repeat(self._slots, counts)
-            rows, block = self._where(slot, position), self.memory.hot.states
+            segment = np.repeat(np.arange(len(counts)), counts)
+            rows, block = self._where(self._slots[segment], position), self.memory.hot.states
             if deep:
-                rows = np.where(position >= self.memory.hot.states_from[slot], rows, -1)
+                rows = np.where(self._there(segment, position, rows), rows, -1)
             else:
                 number, ids, columns = self._distinct(rows)
                 with torch.no_grad():
                     rows, block = number, row_norm(self.items.embed(ids, columns)[1])
             self._lines[deep] = Lines(rows, np.concatenate([[0], np.cumsum(counts)]), first), block
         return self._lines[deep]
+
+    def _there(self, segment: I64, position: I64, rows: I64) -> Bool:
+        """Which rows of segments' users have a state, one that is not too old to be read."""
+        there: Bool = position >= self.memory.hot.states_from[self._slots[segment]]
+        if self.memory.ages.limited:
+            facts = self.memory.hot.facts.reshape(-1)[rows]
+            there &= self.memory.ages.young(facts, self._now[segment], self._last[segment], self._version)
+        return there
 
     def _reach(self) -> tuple[I64, I64]:
         """First position and number of the rows that each segment's queries search together: (B,) each."""

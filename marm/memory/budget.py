@@ -38,6 +38,32 @@ class Budget:
         self._next[at], self._seen[at] = next_, seen
         self.rows += int(self._rows(at).sum())
 
+    def begin_anew(self, users: U64, states_from: I64) -> None:
+        """Rows of users below these positions have no states any more."""
+        at = self._slots(users)
+        self.rows -= int(self._rows(at).sum())
+        self._from[at] = states_from
+        self.rows += int(self._rows(at).sum())
+
+    def forget(self, users: U64) -> None:
+        """Users that are gone wholly."""
+        at = self._map.remove(users)
+        at = at[at >= 0]
+        self.rows -= int(self._rows(at).sum())
+        self._next[at] = self._from[at] = self._seen[at] = 0
+
+    def of(self, users: U64) -> tuple[U64, I64, I64]:
+        """Those of the users that are known, as ``drop`` has them."""
+        at = self._map.find(users)
+        known = at >= 0
+        return users[known], self._next[at[known]], self._seen[at[known]]
+
+    def unseen_since(self, number: int) -> tuple[U64, I64, I64]:
+        """Users with states that were last active before an event of the stream, as ``drop`` has them."""
+        users, at = self._map.entries()
+        old = (self._seen[at] < number) & (self._rows(at) > 0)
+        return users[old], self._next[at[old]], self._seen[at[old]]
+
     def drop(self) -> tuple[U64, I64, I64]:
         """Users whose states must go now, the position that they begin anew at, and when they were last active."""
         if self.rows <= self._most:

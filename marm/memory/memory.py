@@ -1,5 +1,6 @@
 """Memory recalls and remembers: what was made of a past, as rows that attention reads (MARMCacheLookUp, MARMCacheSave)."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +10,16 @@ from torch import Tensor
 
 from marm.config import MemoryConfig
 from marm.errors import SettingError
+from marm.memory.ages import Ages, newest
 from marm.memory.budget import Budget
 from marm.memory.facts import facts_dtype
 from marm.memory.hot import HotArena, block_rows
 from marm.memory.shown import locate_shown
 from marm.nn.codec import CODECS, Codec
-from marm.store.base import Layout, Rows, Store
-from marm.types import I64, U64, Bool
+from marm.store.base import Facts, Layout, Rows, Store
+from marm.types import I64, U8, U64, Bool
+
+_log = logging.getLogger("marm.memory")
 
 
 class MemoryFull(Exception):
@@ -91,6 +95,10 @@ class Memory:
         self.budget.adopt(store.holding())
         self._pending: list[tuple[U64, I64, np.ndarray]] = []
         self._dropped: dict[int, tuple[int, int]] = {}
+        self._forgotten: set[int] = set()
+        self.ages = Ages.of(config)
+        self.damaged_users = 0
+        """Users forgotten because their bytes were wrong."""
 
     def admit(self, users: U64, step: int) -> None:
         """Bring users (each once) into the hot arena; raises ``MemoryFull`` where only a cut can make room."""
@@ -122,11 +130,11 @@ class Memory:
 
     def _load(self, users: U64, at: I64) -> None:
         """Fill new slots from the store."""
-        found = self.store.read_facts(users, self.shape.capacity)
+        found, states, there = self._from_store(users)
+        self._note_damage()
         known = found.next > 0
         if not known.any():
             return
-        states, there = self.store.read_states(users, found.first, found.counts)
         # A writer may have let the oldest states go since the facts were read.
         gone = np.bincount(np.repeat(np.arange(len(users)), found.counts)[~there], minlength=len(users))
         states_from = np.where(gone > 0, np.maximum(found.states_from, found.first + gone), found.states_from)
@@ -139,27 +147,63 @@ class Memory:
             slot = at[users == user]
             self.hot.states_from[slot] = np.maximum(self.hot.states_from[slot], self._dropped[user][0])
 
-    def recall(self, users: U64, before: I64, count: int) -> Recalled:
-        """The newest ``count`` rows of admitted users, each strictly before its time."""
-        at = self.hot.map.find(users)
-        return self._read(at, *self.hot.locate(at, before, count))
+    def _from_store(self, users: U64) -> tuple[Facts, U8, Bool]:
+        """Facts of users, and states at the same positions; of users whose bytes are wrong, found by either, neither."""
+        while True:
+            damaged = len(self.store.damaged)
+            found = self.store.read_facts(users, self.shape.capacity)
+            if not found.next.any():
+                return found, np.zeros((0, self.shape.state_bytes), np.uint8), np.zeros(0, bool)
+            states, there = self.store.read_states(users, found.first, found.counts)
+            if len(self.store.damaged) == damaged:
+                return found, states, there
 
-    def recall_shown(self, users: U64, before: I64, count: int) -> Recalled:
+    def _note_damage(self) -> None:
+        """Users whose bytes the store found wrong begin anew; each is named once, in one line of the log."""
+        new = self.store.damaged - self._forgotten
+        if not new:
+            return
+        self._forgotten |= new
+        for user in new & self._dropped.keys():
+            del self._dropped[user]
+        self.damaged_users += len(new)
+        self.budget.forget(np.fromiter(new, np.uint64))
+        names = ", ".join(f"{user:016x}" for user in sorted(new))
+        _log.warning("memory: rows of %d users are damaged and forgotten (hashes %s)", len(new), names)
+
+    def recall(
+        self, users: U64, before: I64, count: int, now: I64 | None = None, version: int | None = None
+    ) -> Recalled:
+        """The newest ``count`` rows of admitted users, each strictly before its time.
+
+        ``now`` (B,): when their rows are read, and ``version``: by which weights, for states too old to be read.
+        """
+        at = self.hot.map.find(users)
+        return self._recalled(at, self.hot.locate(at, before, count), now, version)
+
+    def recall_shown(
+        self, users: U64, before: I64, count: int, now: I64 | None = None, version: int | None = None
+    ) -> Recalled:
         """The newest ``count`` rows that are known by a time, and all after them that lie before it, known or not."""
         at, hot = self.hot.map.find(users), self.hot
         facts = hot.facts
         found = locate_shown(facts["time"], facts["known"], at, hot.head, before, count, self.shape.capacity)
-        return self._read(at, *found)
+        return self._recalled(at, found, now, version)
 
-    def _read(self, at: I64, first: I64, counts: I64, lost: I64) -> Recalled:
+    def _recalled(self, at: I64, found: tuple[I64, I64, I64], now: I64 | None, version: int | None) -> Recalled:
+        first, counts, lost = found
         rows, there = block_rows(at, first, counts, self.hot.states_from, self.shape.capacity)
         facts = self.hot.facts.reshape(-1)[rows]
+        if self.ages.limited and now is not None and version is not None:
+            last = newest(facts, counts)
+            there &= self.ages.young(facts, np.repeat(now, counts), np.repeat(last, counts), version)
         return Recalled(first, counts, facts, self.hot.states, rows, there, int(lost.sum()))
 
     def remember(self, users: U64, counts: I64, facts: np.ndarray, states: Tensor, seen: I64) -> None:
         """Append each admitted user's rows: ``facts`` (R,) and ``states`` (R, K, D), once for each exposure."""
         at = self.hot.map.find(users)
         first = self.hot.head[at]
+        self._expire(users, at, facts["time"][np.cumsum(counts) - counts])
         self.hot.write(at, first, counts, facts, self.shape.coding.encode(states).flatten(1))
         self.hot.seen[at] = seen
         flat = np.repeat(np.arange(len(users)), counts)
@@ -167,6 +211,69 @@ class Memory:
         self._pending.append((users[flat], first[flat] + np.arange(len(flat)) - begin[flat], facts))
         self.budget.note(users, first + counts, seen)
         self._drop(*self.budget.drop())
+
+    def past(self, user: int, count: int) -> np.ndarray:
+        """The newest ``count`` facts of an admitted user, wherever they lie; none where the store lost some."""
+        at = self.hot.map.find(np.array([user], np.uint64))
+        saved = int(self.hot.saved[at][0])
+        found = self.store.read_facts(np.array([user], np.uint64), count)
+        if int(found.next[0]) != saved:
+            return np.zeros(0, self.shape.facts)
+        mine = [(position[owner == user], facts[owner == user]) for owner, position, facts in self._gathered()]
+        position, facts = (np.concatenate(column) for column in zip(*mine, strict=True))
+        # Of a row that was made anew the last one counts.
+        newest = len(position) - 1 - np.unique(position[::-1], return_index=True)[1]
+        newest = newest[position[newest] >= saved]
+        return np.concatenate([found.facts.view(self.shape.facts).reshape(-1), facts[newest]])[-count:]
+
+    def _gathered(self) -> list[tuple[U64, I64, np.ndarray]]:
+        """What is pending, in one piece."""
+        empty = (np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, self.shape.facts))
+        owner, position, facts = (np.concatenate(column) for column in zip(empty, *self._pending, strict=True))
+        self._pending = [(owner, position, facts)]
+        return self._pending
+
+    def oldest(self, users: U64) -> tuple[I64, I64]:
+        """Rows with states of admitted users, and the version of the oldest of them (0 where there is none)."""
+        hot, capacity = self.hot, self.shape.capacity
+        at = hot.map.find(users)
+        first = np.maximum(hot.states_from[at], hot.head[at] - capacity)
+        rows = np.maximum(hot.head[at] - first, 0)
+        version = hot.facts["version"][at, first % capacity].astype(np.int64)
+        return rows, np.where(rows > 0, version, 0)
+
+    def renew(self, users: U64, counts: I64, states: Tensor, version: int) -> None:
+        """Replace the coded states (R, K x C) of each admitted user's newest rows."""
+        at, capacity = self.hot.map.find(users), self.shape.capacity
+        first = self.hot.head[at] - counts
+        rows, _ = block_rows(at, first, counts, self.hot.states_from, capacity)
+        facts = self.hot.facts.reshape(-1)[rows].copy()
+        facts["version"] = version
+        self.hot.write(at, first, counts, facts, states)
+        flat = np.repeat(np.arange(len(users)), counts)
+        begin = np.cumsum(counts) - counts
+        self._pending.append((users[flat], first[flat] + np.arange(len(flat)) - begin[flat], facts))
+
+    def _expire(self, users: U64, at: I64, time: I64) -> None:
+        """Who comes back after longer than a user lasts begins anew, whenever its states are dropped from the store."""
+        if not self.ages.ttl:
+            return
+        last = self.hot.facts["time"][at, (self.hot.head[at] - 1) % self.shape.capacity]
+        gone = (self.hot.head[at] > 0) & (time - last > self.ages.ttl)
+        self.hot.states_from[at[gone]] = self.hot.head[at[gone]]
+        self.budget.begin_anew(users[gone], self.hot.head[at[gone]])
+
+    def drop_states(self, users: U64) -> None:
+        """Drop the states of these users."""
+        users, next_, seen = self.budget.of(users)
+        self.budget.begin_anew(users, next_)
+        self._drop(users, next_, seen)
+
+    def drop_unseen(self, number: int) -> None:
+        """Drop the states of users last active before this event of the stream: what nobody will read any more."""
+        users, next_, seen = self.budget.unseen_since(number)
+        self.budget.begin_anew(users, next_)
+        self._drop(users, next_, seen)
 
     def _drop(self, users: U64, states_from: I64, seen: I64) -> None:
         at = self.hot.map.find(users)
@@ -176,15 +283,20 @@ class Memory:
 
     def delta(self) -> Rows:
         """What the store does not have yet, users in rising order."""
-        empty = (np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, self.shape.facts))
-        owner, position, facts = (np.concatenate(c) for c in zip(empty, *self._pending, strict=True))
+        owner, position, facts = self._gathered()[0]
         order = np.lexsort((position, owner))
-        owner, position, facts = owner[order], position[order], facts[order]
+        owner, position = owner[order], position[order]
+        last = np.ones(len(order), bool)
+        last[:-1] = (owner[1:] != owner[:-1]) | (position[1:] != position[:-1])
+        owner, position, facts = owner[last], position[last], facts[order[last]]
         grown, begin, counts = np.unique(owner, return_index=True, return_counts=True)
         states = self._states(grown, position[begin], counts)
         users = np.union1d(grown, np.fromiter(self._dropped, np.uint64))
-        columns = {name: np.zeros(len(users), np.int64) for name in ("first", "counts", "states_from", "seen")}
-        rows = Rows(users=users, facts=_bytes(facts), states=states, **columns)
+        columns: dict[str, Any] = {
+            name: np.zeros(len(users), np.int64) for name in ("first", "counts", "states_from", "seen")
+        }
+        forgotten = np.sort(np.fromiter(self._forgotten, np.uint64))
+        rows = Rows(users=users, facts=rows_as_bytes(facts), states=states, forgotten=forgotten, **columns)
         for user, (states_from, seen) in self._dropped.items():
             place = int(np.searchsorted(users, np.uint64(user)))
             rows.first[place], rows.states_from[place], rows.seen[place] = states_from, states_from, seen
@@ -202,7 +314,7 @@ class Memory:
         gone = first[owner] + np.arange(len(rows)) - begin[owner] < self.hot.head[at][owner] - self.shape.capacity
         states = self.hot.states[torch.from_numpy(rows).to(self.hot.device)].cpu().numpy()
         states[gone] = 0
-        return _bytes(states)
+        return rows_as_bytes(states)
 
     def saved(self) -> None:
         """The delta is in the store: its users may leave the arena."""
@@ -210,6 +322,12 @@ class Memory:
         self.hot.saved[held] = self.hot.head[held]
         self._pending.clear()
         self._dropped.clear()
+        self._forgotten.clear()
+        if self.store.damaged:  # found while they were written: nothing of them was kept
+            at = self.hot.map.find(np.fromiter(self.store.damaged, np.uint64))
+            self.hot.release(at[at >= 0])
+            self._note_damage()
+            self.store.damaged.clear()
 
     def forget(self) -> None:
         """Forget everything here; the next cut must clear the store before it appends."""
@@ -219,9 +337,17 @@ class Memory:
         self.budget.dropped_users = dropped
         self._pending.clear()
         self._dropped.clear()
+        self._forgotten.clear()
 
 
-def _bytes(rows: np.ndarray) -> np.ndarray:
+def nothing(users: int, memory: Memory) -> Recalled:
+    """What is recalled of users of whom nothing is remembered."""
+    none = np.zeros(0, np.int64)
+    zero = np.zeros(users, np.int64)
+    return Recalled(zero, zero, np.zeros(0, memory.shape.facts), memory.hot.states, none, none.astype(bool), 0)
+
+
+def rows_as_bytes(rows: np.ndarray) -> np.ndarray:
     """Rows as bytes: (R, width)."""
     width = rows.dtype.itemsize * int(np.prod(rows.shape[1:]))
     if not width or not len(rows):

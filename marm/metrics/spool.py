@@ -72,6 +72,20 @@ class Spool:
             raise DiskError(self.path, error) from None
         self._count = records
 
+    def erase(self, users: U64) -> int:
+        """Make these users' records nobody's, with no outcome known, in place; how many. Errors: ``DiskError``."""
+        if not self._count:
+            return 0
+        try:
+            records = np.memmap(self.path, self.type, "r+", 0, (self._count,))
+            mine = np.flatnonzero(np.isin(records["user"], users))
+            records["user"][mine] = 0
+            records["labels"][mine] = np.nan
+            records.flush()
+        except OSError as error:
+            raise DiskError(self.path, error) from None
+        return len(mine)
+
     def read(self, lo: int, hi: int) -> Records:
         """Records ``lo`` to ``hi``, mapped and read-only: fields number, user, item_number, drawn, scores, labels."""
         assert 0 <= lo <= hi <= self._count, f"{self.path} holds {self._count} records, not {lo} to {hi}"

@@ -11,7 +11,7 @@ from marm.model.features import DenseFeatures
 from marm.model.inputs import Pass
 from marm.model.outcomes import OutcomeCodes
 from marm.model.pace import Pace
-from marm.model.stack import TargetAttentionStack
+from marm.model.stack import Made, TargetAttentionStack
 from marm.nn.blocks import Experts, Heads, row_norm
 from marm.nn.dense import dense, fill
 
@@ -89,9 +89,15 @@ class Ranker(nn.Module):
         mixed_QTN = self.experts(torch.cat(inputs, 1))
         if made.aside:
             mixed_QTN = torch.cat([mixed_QTN, torch.stack([row_norm(a) for a in made.aside], 1)], 2)
+        return Output(logit_QT + self.heads(mixed_QTN), self._kept(made, len(item), item_UD), item_UD, user_BD)
+
+    def states(self, item_UD: Tensor, batch: Pass) -> Tensor:
+        """Coded states of a pass (Q, K, D), as ``forward`` has them, without scoring a task."""
+        return self._kept(self.stack(item_UD, batch), len(batch.item_of_query), item_UD)
+
+    def _kept(self, made: Made, queries: int, like: Tensor) -> Tensor:
         kept = [self.stack.coded(state) for state in made.states[: self.remembered]]
-        state = torch.stack(kept, 1) if kept else item_UD.new_zeros(len(item), 0, self.config.width)
-        return Output(logit_QT + self.heads(mixed_QTN), state, item_UD, user_BD)
+        return torch.stack(kept, 1) if kept else like.new_zeros(queries, 0, self.config.width)
 
     def _counts(self, batch: Pass) -> list[int]:
         return [batch.items.count, batch.users.count, batch.contexts.count]

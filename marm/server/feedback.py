@@ -14,6 +14,7 @@ from marm.config import RunConfig
 from marm.data import inbox
 from marm.data.inbox import InboxWriter, Position
 from marm.data.live import LiveLog, Row
+from marm.data.record import is_erased
 from marm.data.trouble import near_match
 from marm.engine.exposures import Exposures
 from marm.errors import DataError, DiskError
@@ -63,7 +64,14 @@ class Feedback:
         """Users and outcomes of the newest events, by id."""
         self._columns = _columns_of_tasks(run)
         self.served: Callable[[], Served] = lambda: now
-        self._replay(now)
+        self._replay(now, tails)
+
+    def renew(self) -> None:
+        """Read the inbox anew, after a user was erased from it; on the thread that takes feedback."""
+        self._ids.clear()
+        tails = Tails(self.run)
+        self._replay(self.served(), tails)
+        self._tails.take_over(tails)
 
     def close(self) -> None:
         """Give back the inbox."""
@@ -196,20 +204,21 @@ class Feedback:
                     [Position(end.file, int(places[at])) if at >= 0 else NOWHERE for at in post.line],
                     post.seen,
                     post.which,
+                    self._tails,
                 )
             for _, event_id, outcomes in post.follow:
                 self._amend(event_id, outcomes)
         while len(self._ids) > self.run.serve.ids:
             self._ids.popitem(last=False)
 
-    def _tell(self, rows: Sequence[Row], places: Sequence[Position], seen: Exposures, which: I64) -> None:
+    def _tell(self, rows: Sequence[Row], places: Sequence[Position], seen: Exposures, which: I64, tails: Tails) -> None:
         for at, row in enumerate(which.tolist()):
             told = Told(places[row], rows[row], seen, at)
             if told.place == NOWHERE:
                 continue
             held = self._ids.get(rows[row].event_id)
             self._ids[rows[row].event_id] = (told.user, held[1] if held else frozenset())
-            self._tails.add(told)
+            tails.add(told)
         if len(seen):
             self._times.newest = max(self._times.newest, int(seen.time.max()))
             self._popular.add(seen.item.tolist(), [rows[row].item for row in which.tolist()])
@@ -224,7 +233,7 @@ class Feedback:
         if not bad and len(seen):
             self._tails.amend(told, Told(told.place, row, seen, 0))
 
-    def _replay(self, now: Served) -> None:
+    def _replay(self, now: Served, tails: Tails) -> None:
         """What the inbox holds: ids of all of it, tails of what is not in the cut."""
         place, rows = inbox.begin_of(self._folder), OrderedDict[str, tuple[Position, Row]]()
         while True:
@@ -233,7 +242,8 @@ class Feedback:
                 break
             begin = end.offset - sum(len(line) + 1 for line in lines)
             for line in lines:
-                self._replay_line(orjson.loads(line), Position(end.file, begin), now, rows)
+                if not is_erased(line):
+                    self._replay_line(orjson.loads(line), Position(end.file, begin), now, rows)
                 begin += len(line) + 1
             place = end
             while len(self._ids) > self.run.serve.ids:
@@ -245,7 +255,7 @@ class Feedback:
             places = [place for place, _ in part]
             for at in which[self._too_late(seen, now)].tolist():
                 places[at] = NOWHERE
-            self._tell([row for _, row in part], places, seen, which)
+            self._tell([row for _, row in part], places, seen, which, tails)
 
     def _replay_line(
         self, record: dict[str, Any], place: Position, now: Served, rows: OrderedDict[str, tuple[Position, Row]]

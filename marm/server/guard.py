@@ -36,6 +36,11 @@ class AtHand:
         while self._bytes > self._most:
             self._drop(next(iter(self._users)))
 
+    def clear(self) -> None:
+        """Let go of everybody."""
+        self._users.clear()
+        self._bytes = 0
+
     def _drop(self, user: int) -> None:
         held = self._users.pop(user, None)
         self._bytes -= held[1].nbytes if held else 0
@@ -55,7 +60,7 @@ class Guard:
     """A store to read that never raises; ``failed`` says whose answers are degraded."""
 
     def __init__(self, store: Store, at_hand: AtHand, reopen: Callable[[], Store], on_failure: Callable[[], None]):
-        self.layout, self.durable = store.layout, store.durable
+        self.layout, self.durable, self.generation = store.layout, store.durable, store.generation
         self.store, self.at_hand = store, at_hand
         self._reopen, self._on_failure = reopen, on_failure
         self._holding, self._stats = store.holding(), store.stats()
@@ -134,7 +139,16 @@ class Guard:
             self.store = AsOf(self._reopen(), self._holding)
         self.broken = False
 
+    @property
+    def damaged(self) -> set[int]:
+        """Users whose bytes were found wrong."""
+        return self.store.damaged
+
     def append(self, rows: Rows, cut: int) -> None:
+        """Not here."""
+        raise ValueError("a server's store is read only")
+
+    def forget(self, users: U64) -> None:
         """Not here."""
         raise ValueError("a server's store is read only")
 

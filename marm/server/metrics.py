@@ -55,6 +55,11 @@ class Metrics:
         self.swaps = Counter("marm_swaps", "New cuts swapped in", registry=self.registry)
         self.failed_swaps = Counter("marm_failed_swaps", "New cuts that could not be opened", registry=self.registry)
         self.tail = Gauge("marm_tail_events", "Events since the cut", registry=self.registry)
+        self.damaged = Gauge(
+            "marm_memory_damaged_users",
+            "Users whose remembered rows are damaged and not read, of this cut",
+            registry=self.registry,
+        )
         for level in ("raw", "none"):
             self.degraded.labels(level)
 

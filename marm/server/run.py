@@ -4,15 +4,17 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from marm.config import RunConfig
-from marm.errors import SettingError
+from marm.errors import FolderError, SettingError
 from marm.server.app import make_app
 from marm.server.server import Server, check_servable, log_to_stderr, warm_up
+from marm.train.erase import finish
 
 _GRACE = 10
 """Seconds that requests have to end once the server is asked to stop."""
@@ -26,6 +28,8 @@ def serve(
     A token in MARM_TOKEN must come with every request. Errors: ``MarmError`` where the folder or address cannot be had.
     """
     check_servable(folder)
+    with suppress(FolderError):  # whoever trains in the folder carries it out
+        finish(folder)
     listening = _listen(host, port)
     log_to_stderr()
     server = Server(folder, run)

@@ -28,7 +28,9 @@ from marm.server.served import Served
 from marm.server.tail import Reader, Tails, Told
 from marm.server.times import Times
 from marm.server.worker import Worker
+from marm.store import generation_of
 from marm.train.cut import cut_numbers
+from marm.train.erase import erasures
 
 _log = logging.getLogger("marm.server")
 
@@ -57,7 +59,7 @@ class Server:
         self.metrics.cut.set(served.number)
         self.scoring: Worker[Question, Answer] = Worker("score", self._answer, run.serve.together, run.serve.queue)
         self.telling: Worker[list[EventIn], EventsAnswer] = Worker("tell", self.feedback.take, 64, run.serve.queue)
-        self._end = Event()
+        self._end, self._erased = Event(), erasures(folder)
         self._watcher = Thread(target=self._watch, name="watch", daemon=True)
         self._watcher.start()
 
@@ -91,19 +93,38 @@ class Server:
         while not self._end.wait(self.run.serve.look):
             try:
                 numbers = cut_numbers(self.folder)
-                if numbers and numbers[-1] > self.served.number:
+                erased = erasures(self.folder)
+                if erased != self._erased:
+                    self._renew()
+                    self._erased = erased
+                elif (numbers and numbers[-1] > self.served.number) or self._another_store():
                     self._swap()
                 self.metrics.tail.set(len(self.tails))
+                self.metrics.damaged.set(self.served.scorer.engine.memory.damaged_users)
             except (MarmError, OSError, ValueError) as error:
                 # The cut that answers stays; the next look tries again.
                 self.metrics.failed_swaps.inc()
                 _log.warning("cannot open the newest cut: %s", error)
 
+    def _another_store(self) -> bool:
+        """Whether another generation of the store has taken over: one that was rebuilt, say."""
+        return generation_of(self.run.memory.url, self.folder) != self.served.guard.generation
+
+    def _renew(self) -> None:
+        """After a user was erased: nothing in mind is older than that."""
+        self.log.reopen()
+        self.telling.wait_for(self.feedback.renew)
+        self._swap_to(self._open())
+        self._at_hand.clear()
+
     def _swap(self) -> None:
         new = self._open()
-        if new.number <= self.served.number:
+        if new.number == self.served.number and new.guard.generation == self.served.guard.generation:
             new.close()
             return
+        self._swap_to(new)
+
+    def _swap_to(self, new: Served) -> None:
         old = self.scoring.wait_for(lambda: self._take_over(new))
         old.close()
         self.tails.prune(new.since, new.learned)

@@ -121,6 +121,10 @@ class Tails:
             at -= 1
         self._users[told.user] = (*held[:at], told, *held[at:])[-self.most :]
 
+    def take_over(self, other: "Tails") -> None:
+        """Hold what another one holds."""
+        self._users, self._joined = other._users, other._joined
+
     def of_user(self, user: int) -> tuple[Told, ...]:
         """All that is kept of a user, oldest first."""
         return self._users.get(user, ())

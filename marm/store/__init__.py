@@ -3,7 +3,7 @@
 from marm.store.arena import ArenaStore
 from marm.store.base import Facts, Holding, Layout, Rows, Store, StoreStats
 from marm.store.lmdb import LmdbStore
-from marm.store.open import missing_store, open_store
+from marm.store.open import generation_of, missing_store, open_store
 
 __all__ = [
     "ArenaStore",
@@ -14,6 +14,7 @@ __all__ = [
     "Rows",
     "Store",
     "StoreStats",
+    "generation_of",
     "missing_store",
     "open_store",
 ]

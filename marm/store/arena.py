@@ -1,10 +1,10 @@
 """Rings in this process's memory: the reference store, gone with the process unless a cut carries a dump of it."""
 
 import json
-import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from marm.store.base import Facts, Holding, Layout, Rows, StoreStats
 from marm.store.pages import Pages, fitted, spans
 from marm.store.rings import Bounds, difference, starts, state_windows, stats_of
 from marm.store.slots import SlotMap
+from marm.store.sums import block_sums
 from marm.types import I64, U8, U64, Bool
 
 _NEXT, _FROM, _SEEN = range(3)
@@ -21,11 +22,11 @@ _NEXT, _FROM, _SEEN = range(3)
 class ArenaStore:
     """The contract of ``Store`` over pages in memory; one thread writes, none reads meanwhile."""
 
-    durable = False
+    durable, generation = False, ""
 
     def __init__(self, layout: Layout, budget: int = 0) -> None:
         """Room for ``budget`` bytes of states is set aside at once (pages of it cost nothing until used)."""
-        self.layout = layout
+        self.layout, self.damaged = layout, set[int]()
         self._start(budget)
 
     def _start(self, budget: int = 0) -> None:
@@ -67,7 +68,8 @@ class ArenaStore:
         """Append all rows or none; a cut number not above the last one applied is ignored (a replay)."""
         if cut <= self._cut:
             return
-        old = self._bounds(self._users.find(rows.users))
+        stay = np.where(np.isin(rows.users, rows.forgotten), -1, self._users.find(rows.users))
+        old = self._bounds(stay)
         new = old.after(rows, self.layout)
         upto = rows.first + rows.counts
         columns = (
@@ -79,6 +81,7 @@ class ArenaStore:
         for pages, _, _, floor in columns:
             pages.reserve(most, np.maximum(rows.first, floor), upto)
         # From here on nothing asks for much memory, so all is appended or none.
+        self.forget(rows.forgotten)
         slots = self._users.insert(rows.users)
         for pages, column, old_floor, floor in columns:
             low = np.maximum(rows.first, floor)
@@ -87,9 +90,22 @@ class ArenaStore:
         self._meta[slots] = np.stack([new.next, new.states_from, rows.seen], axis=1)
         self._cut = cut
 
+    def forget(self, users: U64) -> None:
+        """Forget users wholly, now; their bytes are overwritten."""
+        slots = self._users.remove(np.unique(users))
+        slots = slots[slots >= 0]
+        self._meta[slots] = 0
+        for pages in (self._facts, self._states):
+            pages.wipe(slots)
+        self.damaged -= set(users.tolist())
+
     def last_cut(self) -> int:
         """Number of the last append; -1 before the first."""
         return self._cut
+
+    def stamp(self, cut: int) -> None:
+        """Hold what a cut holds."""
+        self._cut = cut
 
     def holding(self) -> Holding:
         """Every user in the store."""
@@ -115,21 +131,27 @@ class ArenaStore:
         arrays: dict[str, Any] = {"users": users, "slots": slots, "meta": self._meta[: self._users.top]}
         for name, pages in (("facts", self._facts), ("states", self._states)):
             arrays |= {f"{name}_{key}": array for key, array in pages.arrays().items()}
-        about = json.dumps({"cut": self._cut, "layout": asdict(self.layout)})
+        for name, pages in (("facts", self._facts), ("states", self._states)):
+            arrays[f"{name}_sums"] = block_sums(arrays[f"{name}_data"], pages.page_bytes)
+        about = {"cut": self._cut, "layout": asdict(self.layout), "arrays": list(arrays), "sum": _sum_of(arrays)}
         try:
             with path.open("wb") as file:
-                np.savez(file, about=np.array(about), **arrays)
+                file.write(json.dumps(about).encode() + b"\n")
+                for array in arrays.values():
+                    np.save(file, array, allow_pickle=False)
         except OSError as error:
             raise DiskError(path, error) from None
 
     def load(self, path: Path) -> None:
-        """Hold what a dump holds; LayoutError for another layout's, FolderError for a file that is none or damaged."""
+        """Hold what a dump holds; users of pages whose bytes are wrong are forgotten, and named in ``damaged``.
+
+        LayoutError for another layout's, FolderError for a file that is none or damaged where it names its users.
+        """
         try:
-            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                arrays = dict(file)
-            about = json.loads(str(arrays["about"]))
+            with path.open("rb") as file:
+                about, arrays = _read_dump(file)
             held = Layout(**about["layout"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise FolderError(f"{path}: not a whole dump of an arena ({error}): resume from an older cut") from None
         differ = difference(held, self.layout)
         if differ:
@@ -138,6 +160,30 @@ class ArenaStore:
         order = arrays["slots"]
         self._users.insert(arrays["users"])
         self._meta = np.concatenate([arrays["meta"][order], np.zeros((1, 3), np.int64)])
+        wrong = [np.zeros(0, np.int64)]
         for name, pages in (("facts", self._facts), ("states", self._states)):
             pages.restore({key: arrays[f"{name}_{key}"] for key in pages.arrays()}, order)
+            sums = block_sums(arrays[f"{name}_data"], pages.page_bytes)
+            wrong.append(pages.slots_of(np.flatnonzero(sums != arrays[f"{name}_sums"])))
         self._cut = about["cut"]
+        users: U64 = arrays["users"][np.unique(np.concatenate(wrong))]
+        self.forget(users)
+        self.damaged.clear()
+        self.damaged.update(users.tolist())
+
+
+def _read_dump(file: IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
+    about = json.loads(file.readline())
+    arrays = {name: np.load(file, allow_pickle=False) for name in about["arrays"]}
+    if _sum_of(arrays) != about["sum"]:
+        raise ValueError("its tables are damaged")
+    return about, arrays
+
+
+def _sum_of(arrays: dict[str, Any]) -> int:
+    """Of all but the pages, which have sums of their own."""
+    total = 0
+    for name, array in arrays.items():
+        if not name.endswith("_data"):
+            total = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data, total)
+    return total

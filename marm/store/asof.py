@@ -15,7 +15,8 @@ class AsOf:
 
     def __init__(self, store: Store, holding: Holding) -> None:
         """``holding``: who was in the store at the cut, and up to where."""
-        self.layout, self.durable = store.layout, store.durable
+        self.layout, self.durable, self.damaged = store.layout, store.durable, store.damaged
+        self.generation = store.generation
         self._store, self._holding = store, holding
         self._map = SlotMap(len(holding.users))
         self._next = np.zeros(len(holding.users) + 1, np.int64)
@@ -46,6 +47,10 @@ class AsOf:
         return self._store.read_states(users, first, counts)
 
     def append(self, rows: Rows, cut: int) -> None:
+        """Not here."""
+        raise ValueError("a store as of a cut is read only")
+
+    def forget(self, users: U64) -> None:
         """Not here."""
         raise ValueError("a store as of a cut is read only")
 

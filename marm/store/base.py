@@ -7,11 +7,12 @@
 
 A user never seen has an empty ring (next = 0): an ordinary answer, not an error. Appending a position that is already
 there replaces it, so that a replay changes nothing. A store may forget states, or whole users; it never returns another
-user's row. It knows bytes and positions, no tensors and no model. The first eight bytes of a facts row are its time
-(int64, microseconds), not falling along positions: all that a store reads of a row.
+user's row, nor one whose bytes are not those that were appended: then its user is named in ``damaged``, and reads as one
+never seen. It knows bytes and positions, no tensors and no model. The first eight bytes of a facts row are its time (int64,
+microseconds), not falling along positions: all that a store reads of a row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -38,7 +39,7 @@ class Rows:
     users: U64
     """(B,), each user once."""
     first: I64
-    """(B,) position of the user's first row; never beyond the user's next position."""
+    """(B,) position of the user's first row; never beyond the next position, unless the rows fill a ring of facts."""
     counts: I64
     """(B,) rows of the user; 0 only changes ``states_from`` and ``seen``."""
     facts: U8
@@ -49,6 +50,14 @@ class Rows:
     """(B,) rows at positions below have no state; never falls."""
     seen: I64
     """(B,) number of the user's last event in the stream: the order of eviction."""
+    forgotten: U64 = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """(F,) users to forget wholly before the rows are appended."""
+
+    def of(self, which: Bool) -> "Rows":
+        """The rows of these users alone."""
+        row = np.repeat(which, self.counts)
+        columns = {name: getattr(self, name)[which] for name in ("users", "first", "counts", "states_from", "seen")}
+        return Rows(**columns, facts=self.facts[row], states=self.states[row], forgotten=self.forgotten)
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,14 @@ class Store(Protocol):
     durable: bool
     """False: gone with the process, so a cut must carry all of it."""
 
+    generation: str
+    """Changes when another store has taken the place of this one; empty where that cannot be."""
+
+    @property
+    def damaged(self) -> set[int]:
+        """Users whose bytes were found wrong since it was opened, and that were not forgotten since."""
+        ...
+
     def read_facts(self, users: U64, count: int, before: I64 | None = None) -> Facts:
         """The newest ``count`` facts of each user, strictly before its time ``before`` (B,) where given."""
         ...
@@ -106,6 +123,10 @@ class Store(Protocol):
 
     def append(self, rows: Rows, cut: int) -> None:
         """Append all rows or none; a cut number not above the last one applied is ignored (a replay)."""
+        ...
+
+    def forget(self, users: U64) -> None:
+        """Forget users wholly, now; those that are not there are no mistake."""
         ...
 
     def last_cut(self) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from marm.errors import SettingError
 from marm.store.arena import ArenaStore
 from marm.store.base import Layout, Store
+from marm.store.generations import serving
 from marm.store.lmdb import LmdbStore
 
 _KINDS: dict[str, Callable[[str, Layout, Path, bool], Store]] = {
@@ -24,6 +25,13 @@ def missing_store(url: str, base: Path) -> Path | None:
     """Where the store would lie that is not there; None where it is, or has no place and dies with its process."""
     _, place = _parsed(url)
     return base / place if place and not (base / place).exists() else None
+
+
+def generation_of(url: str, base: Path) -> str:
+    """Name of the generation that serves now; empty for a store that has none."""
+    kind, place = _parsed(url)
+    found = serving(base / place) if kind == "lmdb" else None
+    return found.name if found else ""
 
 
 def _parsed(url: str) -> tuple[str, str]:

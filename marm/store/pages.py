@@ -56,6 +56,15 @@ class Pages:
         pages = spans(slots, floor // self.rows, new_floor // self.rows, np.zeros_like(slots))
         _release(self.table, self.free, self.tally, pages)
 
+    def wipe(self, slots: I64) -> None:
+        """Take back all pages of slots, and overwrite them."""
+        entries = self.table[slots]
+        pages: I64 = entries[entries > 0].astype(np.int64) - 1
+        self._by_page()[pages] = 0
+        self.free[self.tally[1] : self.tally[1] + len(pages)] = pages
+        self.tally[1] += len(pages)
+        self.table[slots] = 0
+
     def write(self, where: Spans, rows: U8) -> None:
         """Copy runs of rows in; ``reserve`` comes first."""
         _lend(self.table, self.free, self.tally, where, self.rows)
@@ -75,9 +84,24 @@ class Pages:
         return self.rows, self.width
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that it holds, without a copy, for a dump."""
+        """All that it holds, without a copy, for a dump; what pages given back held does not go along."""
+        self._by_page()[self.free[: self.tally[1]]] = 0
         used = self.data[: self._bytes(int(self.tally[0]))]
         return {"table": self.table, "data": used, "free": self.free[: self.tally[1]], "tally": self.tally}
+
+    def _by_page(self) -> U8:
+        lent = int(self.tally[0])
+        return self.data[: self._bytes(lent)].reshape(lent, self._bytes(1))
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of a page."""
+        return self._bytes(1)
+
+    def slots_of(self, pages: I64) -> I64:
+        """Slots that hold any of these pages."""
+        slots: I64 = np.flatnonzero(np.isin(self.table, pages + 1).any(1))
+        return slots
 
     def restore(self, arrays: dict[str, np.ndarray], order: I64) -> None:
         """Take over a dump's arrays; slot i is what was slot ``order[i]``."""
@@ -109,7 +133,7 @@ def _memcpy(typing: Any, to: Any, to_at: Any, source: Any, source_at: Any, count
     return types.void(to, types.int64, source, types.int64, types.int64), code
 
 
-_copy_bytes: Any = intrinsic(_memcpy)
+copy_bytes: Any = intrinsic(_memcpy)
 
 
 @njit(cache=True, nogil=True)
@@ -155,9 +179,9 @@ def _copy(table: I32, data: U8, where: Spans, shape: tuple[int, int], flat: U8, 
             run = min(upto - position, rows - position % rows)
             page_at = _byte_of(table, where[i, 0], position, shape)
             if into_pages:
-                _copy_bytes(data, page_at, flat, at, run * width)
+                copy_bytes(data, page_at, flat, at, run * width)
             else:
-                _copy_bytes(flat, at, data, page_at, run * width)
+                copy_bytes(flat, at, data, page_at, run * width)
             position += run
             at += run * width
 

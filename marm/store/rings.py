@@ -27,8 +27,12 @@ class Bounds:
     def after(self, rows: Rows, layout: Layout) -> "Bounds":
         """The bounds once the rows are appended; ValueError for rows that break the contract."""
         _check_shapes(rows, layout)
-        _check(rows.first <= self.next, rows, "first row is beyond the user's next position")
-        upto = np.maximum(self.next, rows.first + rows.counts)
+        end = rows.first + rows.counts
+        # Rows that fill a whole ring of facts may begin anywhere: nothing before them is kept.
+        _check(
+            rows.first <= np.maximum(self.next, end - layout.facts_kept), rows, "first row is beyond the next position"
+        )
+        upto = np.maximum(self.next, end)
         _check(rows.states_from <= upto, rows, "states begin beyond the user's next position")
         return Bounds(upto, np.maximum(self.states_from, rows.states_from))
 

@@ -104,7 +104,8 @@ class Cut:
         """What memory gained since the cut before."""
         tensors = self.tensors("memory")
         read: dict[str, Any] = {
-            name: hashes(tensor) if name == "users" else tensor.numpy() for name, tensor in tensors.items()
+            name: hashes(tensor) if name in ("users", "forgotten") else tensor.numpy()
+            for name, tensor in tensors.items()
         }
         return Rows(**read)
 

@@ -1,4 +1,4 @@
-"""Small files of a run folder: lines that are appended and cut short on resume, texts that are replaced whole."""
+"""Lines of a run folder that are appended, and cut short on resume."""
 
 import json
 import os
@@ -35,17 +35,3 @@ class Lines:
         """Keep the first ``size`` bytes."""
         with self.path.open("r+b") as file:
             file.truncate(size)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write beside and rename: a reader sees the old text or the new one."""
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise DiskError(path, error) from None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from marm.config import RunConfig
 from marm.data.feedback import Feedback
@@ -19,9 +19,11 @@ from marm.data.grow import Grower
 from marm.data.growing import GrowingFolder
 from marm.data.inbox import START, Position, trim
 from marm.data.stream import EventLog
+from marm.files import write_text
 from marm.metrics.progressive import summarise
 from marm.train.cut import Cut, cut_numbers
-from marm.train.files import write_text
+from marm.train.erase import carry_out, pending
+from marm.train.folder import held
 from marm.train.results import memory_figures, peak_rss
 from marm.train.run import provenance, quiet, resume
 from marm.train.setup import build, check_store, set_threads
@@ -64,6 +66,14 @@ class Signals:
         self.asked = True
 
 
+class Since(NamedTuple):
+    """Where a process began to follow: what it tells at its end counts from there."""
+
+    began: float
+    position: int
+    scored: int
+
+
 def follow(
     out: Path,
     run: RunConfig,
@@ -78,6 +88,26 @@ def follow(
     that was interrupted in training is finished first. Errors: ``FolderError`` where another process follows it already.
     """
     resume(out, progress)
+    since: Since | None = None
+    while True:
+        with held(out):
+            carry_out(out)
+            since, result = _follow(out, run, log, since, until_idle, progress, stop)
+        if result is not None:
+            write_text(out / "follow.json", json.dumps(result, indent=1))
+            return result
+
+
+def _follow(
+    out: Path,
+    run: RunConfig,
+    log: str | None,
+    since: Since | None,
+    until_idle: float | None,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> tuple[Since, dict[str, Any] | None]:
+    """From the newest cut on; without a result if a user is to be erased first, which begins as after a restart."""
     check_store(run, out)
     with closing(Grower(out / "events")) as grower:
         stream, cut = EventLog(out / "events"), Cut(out)
@@ -85,28 +115,21 @@ def follow(
         threads = set_threads(run, cut.state["threads"])
         with closing(Trainer(run, out, stream, build(run, stream, out, threads), threads)) as trainer:
             trainer.load(cut)
-            return _followed(Following(trainer, source, grower), stop, until_idle, progress)
-
-
-def _followed(
-    following: "Following", stop: Callable[[], bool], until_idle: float | None, progress: Progress
-) -> dict[str, Any]:
-    following.run(stop, until_idle, progress)
-    result = following.result()
-    write_text(following.trainer.folder / "follow.json", json.dumps(result, indent=1))
-    return result
+            following = Following(trainer, source, grower, since)
+            following.run(lambda: stop() or pending(out), until_idle, progress)
+            return following.since, None if pending(out) and not stop() else following.result()
 
 
 class Following:
     """The loop: look, learn, cut."""
 
-    def __init__(self, trainer: Trainer, source: Source, grower: Grower) -> None:
+    def __init__(self, trainer: Trainer, source: Source, grower: Grower, since: Since | None = None) -> None:
         self.trainer, self.source, self._grower = trainer, source, grower
         self._cut_every = trainer.run.follow.cut_every
-        self._began = self._busy = self._last_cut = time.monotonic()
-        self._first, self._scored = trainer.position, len(trainer.spool)
+        began = self._busy = self._last_cut = time.monotonic()
+        self.since = since or Since(began, trainer.position, len(trainer.spool))
         elapsed = trainer.clock()
-        trainer.clock = lambda: elapsed + time.monotonic() - self._began
+        trainer.clock = lambda: elapsed + time.monotonic() - began
 
     def run(self, stop: Callable[[], bool], until_idle: float | None, progress: Progress) -> None:
         """Until asked to stop, or idle; then a cut."""
@@ -146,13 +169,13 @@ class Following:
 
     def result(self) -> dict[str, Any]:
         """What came and what was learned, since this began."""
-        trainer, seconds = self.trainer, time.monotonic() - self._began
-        events = trainer.position - self._first
+        trainer, seconds = self.trainer, time.monotonic() - self.since.began
+        events = trainer.position - self.since.position
         return {
             "events": events,
             "events_per_s": round(events / seconds, 1),
             "peak_rss_bytes": peak_rss(),
-            "tasks": summarise(trainer.spool, trainer.kinds, self._scored, len(trainer.spool)),
+            "tasks": summarise(trainer.spool, trainer.kinds, self.since.scored, len(trainer.spool)),
             "memory": memory_figures(trainer.parts, trainer.tally),
             "cut": trainer.cut_number,
             "position": trainer.position,

@@ -95,6 +95,7 @@ def memory_figures(parts: Parts, tally: Tally) -> dict[str, Any]:
         "hit_rate": [tally.found / tally.read if tally.read else None] * depths,
         "rows_lost": tally.lost,
         "users_dropped": parts.engine.memory.budget.dropped_users,
+        "users_damaged": parts.engine.memory.damaged_users,
     }
 
 

@@ -13,17 +13,20 @@ from typing import Any
 
 import torch
 
-from marm.config import RunConfig, load_run, to_toml
+from marm.config import RunConfig, to_toml
 from marm.data.parts import Manifest
 from marm.data.prepare import prepare
 from marm.data.stream import EventLog
 from marm.errors import DiskError, FolderError
+from marm.files import write_text
 from marm.metrics.spool import Spool
 from marm.report import write_report
 from marm.stages import MeasuredStages
 from marm.store import ArenaStore, LmdbStore, Store
 from marm.train.cut import Cut, cut_numbers, load_stages, load_weights
-from marm.train.files import write_text
+from marm.train.erase import finish
+from marm.train.folder import LOCK, held
+from marm.train.folder import run_of as run_of
 from marm.train.reading import CutReader
 from marm.train.results import (
     age_figures,
@@ -40,6 +43,8 @@ from marm.train.stepper import Stepper
 from marm.train.tally import SearchTally, Tally
 from marm.train.trainer import Progress, Trainer, flops_per_event, parameter_counts
 
+_NOTHING = {".run.toml.tmp", LOCK}
+"""What a training leaves that was stopped before it had begun."""
 Preparing = Callable[[str, float], None]
 
 
@@ -49,14 +54,15 @@ def quiet(_: dict[str, Any]) -> None:
 
 def train(run: RunConfig, out: Path, progress: Progress = quiet, preparing: Preparing | None = None) -> dict[str, Any]:
     """Train on a log from its beginning into a new folder; returns what ``result.json`` holds."""
-    if out.exists() and (not out.is_dir() or any(path.name != ".run.toml.tmp" for path in out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(path.name not in _NOTHING for path in out.iterdir())):
         raise FolderError(f"{out}: not empty; name a new folder, or `marm resume {out}`")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DiskError(out, error) from None
-    write_text(out / "run.toml", to_toml(run))
-    return _from_start(run, out, progress, preparing)
+    with held(out):
+        write_text(out / "run.toml", to_toml(run))
+        return _from_start(run, out, progress, preparing)
 
 
 def _from_start(run: RunConfig, out: Path, progress: Progress, preparing: Preparing | None) -> dict[str, Any]:
@@ -71,16 +77,22 @@ def _from_start(run: RunConfig, out: Path, progress: Progress, preparing: Prepar
 
 def resume(out: Path, progress: Progress = quiet, preparing: Preparing | None = None) -> dict[str, Any]:
     """Take up an interrupted training; before the first cut it starts over, after the end it gives the result again."""
+    finish(out)
     if (out / "result.json").exists():
         if not (out / "report.html").exists():
             write_report(out)
         return json.loads((out / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
     run = run_of(out)
-    if not cut_numbers(out):
-        for path in out.iterdir():
-            if path.name != "run.toml":
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        return _from_start(run, out, progress, preparing)
+    with held(out):
+        if not cut_numbers(out):
+            for path in out.iterdir():
+                if path.name not in ("run.toml", LOCK):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            return _from_start(run, out, progress, preparing)
+        return _from_cut(run, out, progress)
+
+
+def _from_cut(run: RunConfig, out: Path, progress: Progress) -> dict[str, Any]:
     check_store(run, out)
     began, cut = time.perf_counter(), Cut(out)
     threads = set_threads(run, cut.state["threads"])
@@ -88,13 +100,6 @@ def resume(out: Path, progress: Progress = quiet, preparing: Preparing | None = 
     with closing(Trainer(run, out, log, build(run, log, out, threads), threads)) as trainer:
         trainer.load(cut)
         return _to_end(trainer, began, cut.state["elapsed"], progress)
-
-
-def run_of(out: Path) -> RunConfig:
-    """The settings of a run folder."""
-    if not (out / "run.toml").exists():
-        raise FolderError(f"{out}: no run.toml in it; name a folder that `marm train` made")
-    return load_run(out / "run.toml")
 
 
 def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -> dict[str, Any]:
@@ -109,7 +114,7 @@ def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -
         "events_per_s": round(len(log) * run.train.passes / seconds, 1),
         "peak_rss_bytes": peak_rss(),
         **figures(run, trainer.spool),
-        "memory": memory_figures(parts, trainer.tally),
+        "memory": memory_figures(parts, trainer.tally) | {"rows_refreshed": trainer.stepper.refresher.made},
         "segments": {"counts": trainer.tally.segments.tolist()},
         "parameters": parameter_counts(parts),
         "flops_per_event": flops_per_event(run, min(run.memory.window, trainer.tally.rows_per_query())),

@@ -16,6 +16,7 @@ from marm.engine.batch import Batch
 from marm.engine.batches import Asked, Drawn, ask
 from marm.engine.engine import Attended, Engine
 from marm.engine.exposures import Exposures, from_events, join
+from marm.engine.refresh import Refresher
 from marm.memory.memory import MemoryFull
 from marm.metrics.spool import Spool
 from marm.model.outcomes import OutcomeCodes
@@ -28,6 +29,8 @@ from marm.train.steps import first_stop, next_events, step_size, tie_groups
 from marm.train.tally import Tally
 from marm.train.waiting import Waiting, beyond, first_of_user, may_enter
 from marm.types import F32, I64, U64, Bool
+
+Watch = Callable[[Exposures, Asked, Attended, Bool], None]
 
 
 class Stepper:
@@ -52,8 +55,11 @@ class Stepper:
         self.stages = stages
         self.codes = OutcomeCodes(run.tasks, run.model.outcomes)
         self.waiting = Waiting(run.train.segment, run.train.segment_after * 1e6)
+        self.watch: Watch | None = None
+        """Shown every pass that is measured, before anything is learned from it."""
         self.steps = 0
         """Completed ones: the version of the weights."""
+        self.refresher = Refresher(engine, run.memory.refresh if run.depths else 0)
         self._admissions = 0
         self._most = run.train.micro_batch
         # Learned in the pass that scores: only where nothing has to be waited for.
@@ -69,6 +75,8 @@ class Stepper:
         # Only where the stream is measured does it grow from nothing; without a learner the size moves no score.
         grows = self.learner is not None and spool is not None
         self._most = step_size(position, self.run.train) if grows else self.run.train.micro_batch
+        if self.learner:
+            self.engine.version = self.steps
         events = next_events(self.log, position, self._most, self._new_live, end)
         with steady_rows():
             if not self._at_once:
@@ -81,6 +89,8 @@ class Stepper:
                 self._score_and_learn(seen, spool)
             else:
                 self._score_and_wait(seen, spool)
+        if self.learner:
+            self.refresher.refresh(np.unique(seen.user), self.steps + 1)
         # Counted last: a cut that memory forces in the middle of a step is taken up at the step's beginning.
         self.steps += 1
         return position + len(events)
@@ -223,6 +233,8 @@ class Stepper:
     ) -> None:
         if spool is None:
             return
+        if self.watch:
+            self.watch(seen, asked, attended, which)
         scores = self.engine.model.predict(attended.logit_QT.float()).cpu().numpy()
         number = seen.number[asked.exposure]
         item = np.where(asked.drawn_from >= 0, asked.drawn_from, number)

@@ -1,5 +1,6 @@
 """The loop over the stream, from cut to cut."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from marm.model.outcomes import OutcomeCodes
 from marm.model.ranker import tower_inputs
 from marm.stages import Stages
 from marm.store.arena import ArenaStore
+from marm.train.applied import apply, catch_up
 from marm.train.cut import Cut, drop_old_cuts, load_stages, load_weights, rows_tensors, write_cut
 from marm.train.files import Lines
 from marm.train.learner import Learner
@@ -69,34 +71,19 @@ class Trainer:
         if self.stages:
             load_stages(self.stages, cut)
         self.stepper.steps, self.position, self.passes = state["steps"], state["position"], state["passes"]
+        self.stepper.refresher.saved, self.stepper.refresher.made = state["refresh"]
         self.cut_number, self._window = cut.number, (state["window"][0], state["window"][1])
         self.clock = lambda: state["elapsed"]
         self.tally.load(state["tally"])
         self.spool.truncate(state["scored"])
         self.windows.truncate(state["windows"])
         store = self.parts.store
-        if isinstance(store, ArenaStore):
-            store.load(cut.path / "store")
-        elif store.last_cut() < cut.number:
-            if store.last_cut() < cut.number - 1 and not state["cleared"]:
-                raise FolderError(
-                    f"{self.run.memory.url}: holds cut {store.last_cut()}, {self.folder} cut {cut.number}: what lies between "
-                    "is in no other place: put the store back, or train into a new folder"
-                )
-            self._apply(cut.number, cut.rows(), state["cleared"])
-        elif store.last_cut() > cut.number:
-            raise FolderError(
-                f"{self.run.memory.url}: is ahead of {self.folder}, so another run wrote to it: train into a new store"
-            )
+        catch_up(store, cut, self.run.memory.url)
         self.memory.budget.adopt(store.holding())
         self.memory.budget.dropped_users = state["dropped_users"]
+        self.memory.damaged_users = state["damaged_users"]
         waiting = (np.array(state[name]) for name in ("waiting", "waiting_remembered"))
         self.stepper.load_waiting(*(w.astype(kind) for w, kind in zip(waiting, (np.int64, bool), strict=True)))
-
-    def _apply(self, number: int, rows: Any, cleared: bool) -> None:
-        if cleared:
-            self.parts.store.clear()
-        self.parts.store.append(rows, number)
 
     def cut(self, cleared: bool = False) -> None:
         """Make everything up to here durable: files, then the rename that makes it visible, then the store."""
@@ -116,11 +103,11 @@ class Trainer:
             state["stages"], files = saved.numbers, saved.files
         if isinstance(store, ArenaStore):
             # It dies with the process, so the cut carries all of it, this delta included.
-            self._apply(number, rows, cleared)
+            apply(store, number, rows, cleared)
             write_cut(self.folder, number, parts, state, files, store.dump)
         else:
             write_cut(self.folder, number, parts, state, files)
-            self._apply(number, rows, cleared)
+            apply(store, number, rows, cleared)
         self.cut_number, self._since_cut = number, 0
         self.memory.saved()
         drop_old_cuts(self.folder)
@@ -131,6 +118,7 @@ class Trainer:
             "position": self.position,
             "passes": self.passes,
             "steps": self.stepper.steps,
+            "refresh": [self.stepper.refresher.saved, self.stepper.refresher.made],
             "learned": self.learner.adam.steps,
             "scored": len(self.spool),
             "windows": self.windows.flush(),
@@ -139,6 +127,7 @@ class Trainer:
             "waiting": waiting.held.number.tolist() if waiting.held else [],
             "waiting_remembered": waiting.remembered.tolist(),
             "dropped_users": self.memory.budget.dropped_users,
+            "damaged_users": self.memory.damaged_users,
             "tally": self.tally.state(),
             "threads": self.threads,
             "inbox": list(self.log.settled(self.position)),
@@ -160,6 +149,13 @@ class Trainer:
                 self.cut(cleared=True)
         self.cut()
 
+    def run_until(self, event: int, progress: Progress) -> None:
+        """Learn from the stream up to an event, or a little beyond, where a step ends."""
+        while self.position < event:
+            self._step(progress)
+        if event == len(self.log):
+            self.stepper.finish(self.cut)
+
     def go_on(self, progress: Progress) -> bool:
         """After the last pass: one step over what was appended since, if there is anything; whether there was."""
         assert self.passes == self.run.train.passes, "the log as it was prepared comes first"
@@ -180,6 +176,10 @@ class Trainer:
         end = self.log.step_end(before)
         self.position = self.stepper.step(before, end, self.spool if measured else None, self.cut)
         self._since_cut += self.position - before
+        every = self.run.train.window_events
+        if self.run.memory.ttl and before // every < self.position // every:
+            # By the stream's position, never by cuts, which memory may force at another place in a resumed run.
+            self.memory.drop_unseen(self._unseen_since())
         if measured and self.position - self._window[0] >= self.run.train.window_events:
             self._close_window(progress)
         if self._since_cut >= self.run.train.cut_every:
@@ -189,6 +189,12 @@ class Trainer:
         progress(
             {"events": self.position + self.passes * len(self.log), "total": len(self.log) * self.run.train.passes}
         )
+
+    def _unseen_since(self) -> int:
+        """The first event of those that are not older than ``memory.ttl``."""
+        read = self.log.read
+        oldest = int(read(self.position - 1, self.position).time[0]) - int(self.run.memory.ttl * 1e6)
+        return bisect_left(range(self.position), oldest, key=lambda at: int(read(at, at + 1).time[0]))
 
     def _close_window(self, progress: Progress) -> None:
         """Measure what was scored since the last window."""

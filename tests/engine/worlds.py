@@ -77,7 +77,7 @@ class NoStore:
     """A store that nobody was ever put into: here the hot arena holds all users."""
 
     def __init__(self, shape):
-        self.shape = shape
+        self.shape, self.damaged, self.generation = shape, set(), ""
 
     def holding(self):
         return Holding(np.zeros(0, np.uint64), *(np.zeros(0, np.int64) for _ in range(3)))

@@ -60,6 +60,10 @@ class PlainStore:
             ring.seen = seen
         self.cut = cut
 
+    def forget(self, users: list[int]) -> None:
+        for user in users:
+            self.rings.pop(user, None)
+
     def facts(self, user: int, count: int, before: int | None) -> tuple[int, int, int, list[bytes]]:
         ring = self.rings.get(user, Ring())
         size = len(ring.stamps)

@@ -5,7 +5,7 @@ import pytest
 
 from marm.errors import DiskError, FolderError, LayoutError
 from marm.store import ArenaStore, Layout
-from tests.store.rings import LAYOUT, PlainStore, assert_same, rows_of
+from tests.store.rings import LAYOUT, PlainStore, assert_same, facts_row, rows_of, state_row
 
 
 def filled() -> tuple[ArenaStore, PlainStore]:
@@ -43,7 +43,7 @@ def test_a_dump_of_another_layout_is_refused(tmp_path: Path) -> None:
         ArenaStore(Layout(**{**vars(LAYOUT), "facts_kept": 9})).load(tmp_path / "store")
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b[:5000] + b"!!!!" + b[5004:], lambda b: b""])
+@pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b.replace(b"NUMPY", b"NUMPI", 1), lambda b: b""])
 def test_a_damaged_dump_is_refused_and_changes_nothing(tmp_path: Path, damage) -> None:
     store, plain = filled()
     store.dump(tmp_path / "store")
@@ -51,6 +51,41 @@ def test_a_damaged_dump_is_refused_and_changes_nothing(tmp_path: Path, damage) -
     with pytest.raises(FolderError, match="not a whole dump of an arena"):
         store.load(tmp_path / "store")
     assert_same(store, plain, list(range(6)))
+
+
+def test_a_dump_whose_table_of_users_is_wrong_is_refused(tmp_path: Path) -> None:
+    store, _ = filled()
+    store.dump(tmp_path / "store")
+    whole = (tmp_path / "store").read_bytes()
+    users = store.holding().users.tobytes()
+    (tmp_path / "store").write_bytes(whole.replace(users, users[::-1], 1))
+    with pytest.raises(FolderError, match="its tables are damaged"):
+        store.load(tmp_path / "store")
+
+
+@pytest.mark.parametrize("row", [facts_row(3, 200, 0), state_row(3, 280, 5)])
+def test_a_user_whose_page_in_a_dump_is_wrong_is_named_and_forgotten(tmp_path: Path, row: bytes) -> None:
+    store, plain = filled()
+    store.dump(tmp_path / "store")
+    whole = (tmp_path / "store").read_bytes()
+    assert whole.count(row) == 1
+    (tmp_path / "store").write_bytes(whole.replace(row, bytes([row[0] ^ 64]) + row[1:]))
+    store.load(tmp_path / "store")
+    assert store.damaged == {3}
+    del plain.rings[3]
+    assert_same(store, plain, list(range(6)))
+
+
+def test_no_byte_of_who_was_forgotten_is_in_a_dump(tmp_path: Path) -> None:
+    store, _ = filled()
+    secret = 0xFEEDFACECAFEBEEF
+    for cut in range(12, 16):
+        store.append(rows_of([(secret, 30 * (cut - 12), [1] * 30, 0, 0)]), cut)
+    store.dump(tmp_path / "before")
+    store.forget(np.array([secret], np.uint64))
+    store.dump(tmp_path / "after")
+    mark = np.uint64(secret).tobytes()
+    assert mark in (tmp_path / "before").read_bytes() and mark not in (tmp_path / "after").read_bytes()
 
 
 def test_a_dump_that_cannot_be_written_is_a_disk_error(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What every store promises, asked of each."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marm.store import ArenaStore, LmdbStore, Store
+from marm.store import ArenaStore, LmdbStore, Store, generations
 from tests.store.rings import LAYOUT, PlainStore, assert_same, rows_of
 
 USERS = [0, 7, 2**63, 2**64 - 1]
@@ -141,9 +142,35 @@ def test_many_small_appends_of_many_users_never_mix_them(store: Store) -> None:
             first = max(0, size - int(random.integers(0, 3)))
             stamps = random.integers(0, 1000, int(random.integers(0, 45))).tolist()
             given_.append((user, first, stamps, max(0, size - int(random.integers(0, 60))), cut))
-        store.append(rows_of(given_), cut)
-        plain.append(given_, cut)
+        forgotten = random.choice(60, 2).tolist() if cut % 3 == 0 else []
+        if cut % 2:
+            store.append(rows_of(given_), cut)
+            store.forget(ids(*forgotten))
+            plain.append(given_, cut)
+            plain.forget(forgotten)
+        else:
+            # Those forgotten and appended to at once begin anew.
+            plain.forget(forgotten)
+            given_ = [(u, 0, s, 0, n) if u in forgotten else (u, f, s, b, n) for u, f, s, b, n in given_]
+            store.append(replace(rows_of(given_), forgotten=ids(*forgotten)), cut)
+            plain.append(given_, cut)
+        if cut == 20 and isinstance(store, LmdbStore):
+            fresh = LmdbStore(store.path, LAYOUT, generation=generations.beside(store.path))
+            store.copy_rows(fresh)
+            fresh.take_over(cut)
+            store.close()
+            store = fresh
     assert_same(store, plain, list(range(62)))
+    store.close()
+
+
+def test_rows_that_break_the_contract_forget_nobody(store: Store) -> None:
+    store.append(rows_of([(7, 0, [1, 2, 3], 0, 3)]), 0)
+    plain = PlainStore()
+    plain.append([(7, 0, [1, 2, 3], 0, 3)], 0)
+    with pytest.raises(ValueError, match="beyond"):
+        store.append(replace(rows_of([(7, 3, [5], 0, 0)]), forgotten=ids(7)), 1)
+    assert_same(store, plain, [7])
 
 
 APPENDS = st.lists(

@@ -11,7 +11,7 @@ def test_a_relative_place_lies_below_the_base_and_an_absolute_one_does_not(tmp_p
     for url, place in (("lmdb://memory", "run/memory"), (f"lmdb://{tmp_path}/else/where", "else/where")):
         store = open_store(url, LAYOUT, tmp_path / "run")
         assert isinstance(store, LmdbStore) and store.durable
-        assert (tmp_path / place / "data.mdb").is_file()
+        assert (tmp_path / place / "00000000" / "data.mdb").is_file()
         store.close()
 
 

@@ -56,7 +56,10 @@ RUNS: dict[str, dict[str, Any]] = {
         },
         "train": {"live": 3, "micro_batch": 8},
     },
-    "lmdb, learned at once": {"memory": {"url": "lmdb://memory", "budget": 3000}},
+    "lmdb, learned at once, states made anew and dropped by time": {
+        "memory": {"url": "lmdb://memory", "budget": 3000, "hot": 10 * 31 * 80, "refresh": 11, "ttl": 300.0},
+        "train": {"micro_batch": 8},
+    },
 }
 ROUNDS, SOAK_ROUNDS = 3, 30
 """For each kind of run; up to two ends in a round."""

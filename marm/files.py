@@ -1,4 +1,4 @@
-"""Who may write: a lock on a file, given back when its process ends in whatever way; and folders made durable."""
+"""Files that several processes share: who may write, folders made durable, texts replaced whole."""
 
 import fcntl
 import os
@@ -33,3 +33,17 @@ def sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write beside and rename: a reader sees the old text or the new one."""
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise DiskError(path, error) from None

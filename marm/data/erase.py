@@ -1,0 +1,161 @@
+"""A user's events made nobody's, and what was told of them overwritten: places in the stream and in files stay as they are.
+
+An erased event keeps its item, its time and the item's logged columns; user, outcomes, context and ids are gone, and it
+enters no history.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+
+from marm.data.ids import hash_text
+from marm.data.inbox import end_of, inbox_file
+from marm.data.parts import write_durable
+from marm.data.record import erased_line, is_erased
+from marm.data.rows import EVENT_ID, LABELS, USER_ID
+from marm.data.side import ID, side_file
+from marm.data.stream import EventLog
+from marm.types import U64, Bool
+
+
+def erase_events(folder: Path, log: EventLog, users: U64) -> tuple[int, set[str]]:
+    """Erase users from all parts of the stream, and from what else lies there; how many events, and the ids they had."""
+    count, ids = 0, set[str]()
+    for (lo, hi), path in zip(log.parts(), log.files(), strict=True):
+        mine = np.isin(log.read(lo, hi).user, users)
+        if mine.any():
+            frame = pl.read_ipc(path)
+            if EVENT_ID in frame.columns:
+                ids |= set(frame[EVENT_ID].filter(pl.Series(mine)).drop_nulls().to_list())
+            _replace(_anonymous(frame, mine), path)
+            count += int(mine.sum())
+    _drop_strays(folder, set(log.files()))
+    return count, ids
+
+
+def _drop_strays(folder: Path, named: set[Path]) -> None:
+    """Small parts that were merged stay for those who read them; here they would tell on."""
+    for path in folder.glob("events-*.arrow"):
+        if path not in named:
+            path.unlink()
+
+
+def erase_side(folder: Path, users: U64) -> None:
+    """Drop users from the user file beside the stream."""
+    path = side_file(folder, "users")
+    if path.exists():
+        frame = pl.read_ipc(path)
+        mine = np.isin(frame[ID].to_numpy(), users)
+        if mine.any():
+            _replace(_written_anew(frame.filter(pl.Series(~mine))), path)
+
+
+def _replace(frame: pl.DataFrame, path: Path) -> None:
+    beside = path.with_name(f".{path.name}.tmp")
+    write_durable(frame, beside)
+    beside.replace(path)
+
+
+def _anonymous(frame: pl.DataFrame, mine: Bool) -> pl.DataFrame:
+    columns = [_blank(frame, name, mine) for name in frame.columns]
+    return pl.DataFrame(columns)
+
+
+def _blank(frame: pl.DataFrame, name: str, mine: Bool) -> pl.Series:
+    column = frame[name]
+    if name in (USER_ID, EVENT_ID):
+        return _without(column, mine)
+    if name in ("user", "history"):
+        return pl.Series(name, np.where(mine, 0, column.to_numpy()), dtype=column.dtype)
+    if name == "known":
+        return pl.Series(name, np.where(mine, frame["time"].to_numpy(), column.to_numpy()))
+    if name == LABELS or name.partition(".")[0] in ("user", "context"):
+        return _missing(column, mine)
+    return _written_anew(frame.select(name))[name]
+
+
+def _missing(column: pl.Series, mine: Bool) -> pl.Series:
+    """The column with these rows as its kind says that nothing is known."""
+    if isinstance(column.dtype, pl.List):
+        lists = [[] if gone else value for gone, value in zip(mine.tolist(), column.to_list(), strict=True)]
+        return pl.Series(column.name, lists, dtype=column.dtype)
+    values = column.to_numpy().copy()
+    values[mine] = np.nan if column.name == LABELS or (values.ndim == 1 and values.dtype.kind == "f") else 0
+    return pl.Series(column.name, values, dtype=column.dtype)
+
+
+def _without(column: pl.Series, mine: Bool) -> pl.Series:
+    """The column with these rows null, and nothing of them left in its buffers, which a filter would share."""
+    values = [None if gone else value for gone, value in zip(mine.tolist(), column.to_list(), strict=True)]
+    return pl.Series(column.name, values, dtype=column.dtype)
+
+
+def _written_anew(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with texts in buffers of their own, which hold nothing else."""
+    texts = [
+        pl.Series(name, frame[name].to_list(), dtype=pl.String)
+        for name, kind in frame.schema.items()
+        if kind == pl.String
+    ]
+    return frame.with_columns(texts)
+
+
+def erase_inbox(folder: Path, users: U64, event_ids: set[str]) -> int:
+    """Write over lines of users' events, and of outcomes that followed them; how many. ``event_ids`` gains those found."""
+    if not folder.is_dir():
+        return 0
+    end, count = end_of(folder), 0
+    files = sorted(folder.glob("[0-9]*.ndjson"))
+    for path in files:
+        limit = end.offset if int(path.stem) == end.file else path.stat().st_size
+        count += _erase_lines(inbox_file(folder, int(path.stem)), limit, users, event_ids)
+    return count
+
+
+def erase_asides(folder: Path, users: U64, event_ids: set[str]) -> int:
+    """The same of what was put aside."""
+    paths = [path for name in ("late", "rejected") if (path := folder / f"{name}.ndjson").exists()]
+    return sum(_erase_lines(path, path.stat().st_size, users, event_ids) for path in paths)
+
+
+def _erase_lines(path: Path, limit: int, users: U64, event_ids: set[str]) -> int:
+    """Each line is written over by one call: who reads meanwhile sees it whole, before or after."""
+    with path.open("rb") as file:
+        lines = file.read(limit).splitlines(keepends=True)
+    told = [_record(line) for line in lines]
+    hashes = hash_text(pl.Series("user", [_text(one.get("user")) for one in told], dtype=pl.String))
+    mine = np.isin(hashes, users)
+    event_ids |= {str(told[at]["event_id"]) for at in np.flatnonzero(mine).tolist() if "event_id" in told[at]}
+    mine |= np.array([str(one.get("event_id")) in event_ids for one in told], np.bool_) if lines else mine
+    begins = np.cumsum([0, *map(len, lines)])
+    handle = os.open(path, os.O_RDWR)
+    try:
+        for at in np.flatnonzero(mine).tolist():
+            os.pwrite(handle, erased_line(len(lines[at]) - 1), int(begins[at]))
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return int(mine.sum())
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    """What a line tells; of a line that was put aside, what the record in it tells."""
+    if is_erased(line):
+        return {}
+    try:
+        told = orjson.loads(line)
+        inner = orjson.loads(told["record"]) if isinstance(told, dict) and "record" in told else told
+    except orjson.JSONDecodeError:
+        return {}
+    return inner if isinstance(inner, dict) else {}
+
+
+def _text(user: Any) -> str | None:
+    """A told id as ids compare."""
+    if isinstance(user, float) and user.is_integer():
+        user = int(user)
+    return str(user) if isinstance(user, (str, int, float)) and not isinstance(user, bool) else None

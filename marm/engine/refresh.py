@@ -1,0 +1,49 @@
+"""Old states made anew on a budget: a step's users are those whose rows are read, and the oldest states go first.
+
+A function of the stream alone: whom a step brings, the versions of their rows, and what is left of the budget.
+"""
+
+import numpy as np
+
+from marm.engine.engine import Engine
+from marm.engine.fresh import fresh_states, rows_needed
+from marm.nn.dense import steady_rows
+from marm.types import U64
+
+
+class Refresher:
+    """Spends ``rows`` a step; what a step leaves over is saved up to a whole ring, so that any user's turn comes."""
+
+    def __init__(self, engine: Engine, rows: int) -> None:
+        self._engine, self._rows = engine, rows
+        self.saved = 0
+        """Rows left over; it goes into the cut."""
+        self.made = 0
+
+    def refresh(self, users: U64, version: int) -> None:
+        """Make states of admitted users anew, by the weights at hand, which are of this version."""
+        if not self._rows:
+            return
+        memory = self._engine.memory
+        self.saved = min(self.saved + self._rows, max(self._rows, memory.shape.capacity))
+        rows, oldest = memory.oldest(users)
+        order = np.lexsort((users, oldest))
+        order = order[(rows[order] > 0) & (oldest[order] < version)]
+        chosen = order[np.cumsum(rows[order]) <= self.saved]
+        if not len(chosen):
+            return
+        facts = [memory.past(user, rows_needed(self._engine, count))
+                 for user, count in zip(users[chosen].tolist(), rows[chosen].tolist(), strict=True)]  # fmt: skip
+        whole = [at for at, past in enumerate(facts) if len(past) >= rows[chosen][at]]
+        if whole:
+            self._renew(users[chosen[whole]], rows[chosen[whole]], [facts[at] for at in whole], version)
+
+    def _renew(self, users: U64, rows: np.ndarray, facts: list[np.ndarray], version: int) -> None:
+        counts = np.array([len(past) for past in facts])
+        with steady_rows():
+            states = fresh_states(self._engine, counts, np.concatenate(facts))
+        ends = np.cumsum(counts)
+        newest = np.concatenate([np.arange(end - row, end) for end, row in zip(ends, rows, strict=True)])
+        self._engine.memory.renew(users, rows, states[newest.tolist()], version)
+        self.saved -= int(rows.sum())
+        self.made += int(rows.sum())

@@ -1,0 +1,124 @@
+"""All states of all users made anew with today's weights, into a store beside the one that serves, which then takes over.
+
+Progress is the number of ranges of users that the new store holds, written with the range itself: after a kill the next
+start goes on with the range after. A store in this process's memory (``arena://``) is rebuilt in one go.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marm.engine.engine import Engine
+from marm.engine.fresh import check_fresh, fresh_states, rows_needed
+from marm.files import write_text
+from marm.memory.budget import Budget
+from marm.memory.memory import rows_as_bytes
+from marm.nn.dense import steady_rows
+from marm.store import Holding, LmdbStore, Rows, Store
+from marm.train.cut import load_weights
+from marm.train.folder import run_of
+from marm.train.opened import Opened, ranges, to_change
+from marm.train.setup import build, set_threads
+from marm.types import U64, Bool
+
+_NOTE = "rebuild.json"
+
+
+def rebuild(folder: Path, progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Rebuild a run's memory; what it did. Errors: ``FolderError`` where another process trains in it, ``SettingError``."""
+    began = time.perf_counter()
+    check_fresh(run_of(folder))
+    with to_change(folder) as opened, closing(_begin(opened)) as fresh:
+        engine = _engine(opened)
+        held = _in_order(opened.store.holding())
+        keeps, made = _keeps(opened, held), 0
+        parts = ranges(held.next, opened.shape.facts_kept)
+        done = fresh.last_cut() + 1
+        for number in range(done, len(parts)):
+            part = parts[number]
+            rows = remade(engine, opened.store, held.users[part], held.seen[part], keeps[part])
+            made += int((rows.first + rows.counts - rows.states_from).sum())
+            fresh.append(rows, number)
+            progress({"events": number + 1, "total": len(parts)})
+        opened.take_over(fresh)
+        stats = fresh.stats()
+    seconds = time.perf_counter() - began
+    return {
+        "users": stats.users,
+        "rows": stats.rows,
+        "made": made,
+        "ranges_done_before": done,
+        "rows_per_s": round(made / seconds, 1),
+        "seconds": round(seconds, 2),
+        "steps": engine.version,
+    }
+
+
+def _begin(opened: Opened) -> Store:
+    """The new store, empty or as an interrupted rebuild of the same cut left it."""
+    note = json.dumps({"cut": opened.cut.number, "steps": opened.cut.state["steps"]})
+    fresh = opened.beside(keep=True)
+    if isinstance(fresh, LmdbStore):
+        path = fresh.path / fresh.generation / _NOTE
+        if not path.exists() or path.read_text(encoding="utf-8") != note:
+            fresh.close()
+            fresh = opened.beside()
+            write_text(path, note)
+    return fresh
+
+
+def _engine(opened: Opened) -> Engine:
+    threads = set_threads(opened.run, opened.cut.state["threads"])
+    # Of the run's parts only the engine is wanted; its own memory stays empty.
+    engine = build(opened.run, opened.log, opened.folder, threads, url="arena://").engine
+    load_weights(engine.model, engine.table, opened.cut)
+    engine.model.eval()
+    engine.version = opened.cut.state["steps"]
+    return engine
+
+
+def _in_order(held: Holding) -> Holding:
+    order = np.argsort(held.users)
+    return Holding(held.users[order], held.next[order], held.states_from[order], held.seen[order])
+
+
+def _keeps(opened: Opened, held: Holding) -> Bool:
+    """Whose states are within ``memory.budget``, were all of them there: the most recently active users'."""
+    shape = opened.shape
+    budget = Budget(opened.run.memory.budget, shape.state_bytes, shape.capacity)
+    budget.adopt(Holding(held.users, held.next, np.zeros_like(held.next), held.seen))
+    dropped: U64 = budget.drop()[0]
+    return ~np.isin(held.users, dropped)
+
+
+def remade(engine: Engine, store: Store, users: U64, seen: np.ndarray, keeps: Bool) -> Rows:
+    """All that a store holds of users, with states made by the engine's weights of those that shall have some."""
+    shape = engine.memory.shape
+    found = store.read_facts(users, shape.facts_kept)
+    here = found.next > 0  # damaged ones are left out
+    users, seen, keeps = users[here], seen[here], keeps[here]
+    counts, next_, first = found.counts[here], found.next[here], found.first[here]
+    facts = found.facts.view(shape.facts).reshape(-1).copy()
+    states = np.zeros((len(facts), shape.state_bytes), np.uint8)
+    kept = np.where(keeps, np.minimum(counts, shape.capacity), 0)
+    if kept.any() and shape.depths:
+        needed = np.where(keeps, np.minimum(counts, rows_needed(engine, shape.capacity)), 0)
+        at, inner = newest_of(counts, needed), newest_of(needed, kept)
+        with steady_rows():
+            made = fresh_states(engine, needed[needed > 0], facts[at])
+        states[at[inner]] = rows_as_bytes(made[inner].cpu().numpy())
+        facts["version"][at[inner]] = engine.version
+    return Rows(users, first, counts, facts.view(np.uint8).reshape(len(facts), -1), states, next_ - kept, seen)
+
+
+def newest_of(counts: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Places of the last ``wanted[b]`` of each user's ``counts[b]`` rows, flat."""
+    ends = np.cumsum(counts)
+    inner = np.cumsum(wanted) - wanted
+    places: np.ndarray = np.arange(int(wanted.sum())) + np.repeat(ends - wanted - inner, wanted)
+    return places

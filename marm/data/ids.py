@@ -77,6 +77,15 @@ def mix(x: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, nogil=True)
+def mix_all(ids: U64) -> U64:
+    """The same of an array (n,)."""
+    out = np.empty_like(ids)
+    for i in range(len(ids)):
+        out[i] = mix(ids[i])
+    return out
+
+
+@njit(cache=True, nogil=True)
 def _hash_spans(data: U8, ends: I64, missing: np.ndarray, salt: np.uint64) -> U64:
     out = np.zeros(len(ends), np.uint64)
     begin = 0

@@ -60,7 +60,7 @@ class Attended:
 
     logit_QT: Tensor
     state_QKD: Tensor
-    """Coded states of the depths that are remembered."""
+    """Of the depths that are remembered, as their codec gives them again."""
     shares: list[Share]
 
 
@@ -152,15 +152,16 @@ class Engine:
         return states_QKD[: len(batch)]
 
     def coded(self, states_QKD: Tensor) -> Tensor:
-        """States as rows of memory: (Q, K x D)."""
-        return states_QKD.flatten(1).to(self.memory.hot.states.dtype)
+        """States as rows of memory: (Q, K x C)."""
+        return self.memory.shape.coding.encode(states_QKD).flatten(1)
 
     def _recall(self, batch: Batch) -> Recalled:
-        """The window and the row before it for token shift; the whole ring where rows may be hidden at its newest end."""
+        """The window and the row before it for token shift; more where rows may be hidden at the ring's newest end."""
         if not self.run.model.layers:
             return self.memory.recall(batch.users, batch.since, 0)
-        count = self.memory.shape.capacity if self._hidden else self.run.memory.window + self._lead
-        return self.memory.recall(batch.users, batch.since, count, _begins(batch), self.version)
+        recall = self.memory.recall_shown if self._hidden else self.memory.recall
+        count = self.run.memory.window + self._lead
+        return recall(batch.users, batch.since, count, _begins(batch), self.version)
 
     def _pass(
         self, batch: Batch, layout: Layout, recalled: Recalled, items: Encoded, users: Encoded, contexts: Encoded
@@ -215,7 +216,7 @@ class Engine:
         return self._user_encoder.encode(batch.users, columns)
 
     def remember(self, made: Exposures, states: Tensor, version: int) -> None:
-        """Append exposures (in order of the stream) and their coded states (E, K, D) to their users' rings, once each."""
+        """Append exposures (in order of the stream) and their states (E, K, D) to their users' rings, once each."""
         keep = np.flatnonzero(made.history)
         if not len(keep):
             return
@@ -224,7 +225,7 @@ class Engine:
         facts = np.zeros(len(order), self.memory.shape.facts)
         facts["time"], facts["known"], facts["item"] = made.time[order], made.known[order], made.item[order]
         facts["outcome"], facts["version"], facts["columns"] = made.outcome[order], version, made.item_columns[order]
-        rows = self.coded(states[torch.from_numpy(order).to(states.device)])
+        rows = states[torch.from_numpy(order).to(states.device)]
         self.memory.remember(users, counts, facts, rows, made.number[order][np.cumsum(counts) - 1])
 
 

@@ -21,7 +21,7 @@ def rows_needed(engine: Engine, rows: int) -> int:
 
 
 def fresh_states(engine: Engine, counts: I64, facts: np.ndarray) -> Tensor:
-    """States of histories (R, K x D) as memory holds them: user b's facts are the next ``counts[b]``, oldest first.
+    """States of histories (R, K x C) as memory holds them: user b's facts are the next ``counts[b]``, oldest first.
 
     The first rows of a history that was cut off see less than they did: see ``rows_needed``.
     """

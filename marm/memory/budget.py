@@ -52,6 +52,12 @@ class Budget:
         self.rows -= int(self._rows(at).sum())
         self._next[at] = self._from[at] = self._seen[at] = 0
 
+    def of(self, users: U64) -> tuple[U64, I64, I64]:
+        """Those of the users that are known, as ``drop`` has them."""
+        at = self._map.find(users)
+        known = at >= 0
+        return users[known], self._next[at[known]], self._seen[at[known]]
+
     def unseen_since(self, number: int) -> tuple[U64, I64, I64]:
         """Users with states that were last active before an event of the stream, as ``drop`` has them."""
         users, at = self._map.entries()

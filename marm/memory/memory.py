@@ -14,6 +14,8 @@ from marm.memory.ages import Ages
 from marm.memory.budget import Budget
 from marm.memory.facts import facts_dtype
 from marm.memory.hot import HotArena, block_rows
+from marm.memory.shown import locate_shown
+from marm.nn.codec import CODECS, Codec
 from marm.store.base import Facts, Layout, Rows, Store
 from marm.types import I64, U8, U64, Bool
 
@@ -35,7 +37,7 @@ class Recalled:
     facts: np.ndarray
     """(R,) facts."""
     block: Tensor
-    """(any, K x D) coded states."""
+    """(any, K x C) coded states (`marm/nn/codec.py`)."""
     at: I64
     """(R,) row of the block."""
     there: Bool
@@ -61,9 +63,14 @@ class RingShape:
         return facts_dtype(list(self.item_columns))
 
     @property
+    def coding(self) -> Codec:
+        """The codec of that name."""
+        return CODECS[self.codec]
+
+    @property
     def state_bytes(self) -> int:
         """Bytes of one event's states."""
-        return self.depths * self.width * np.dtype(self.codec).itemsize
+        return self.depths * self.coding.bytes(self.width)
 
     def layout(self, family: str) -> Layout:
         """What a store is opened with; ``family`` names the model and its features."""
@@ -79,8 +86,7 @@ class Memory:
         self.store, self.shape = store, shape
         slot_bytes = shape.capacity * (shape.facts.itemsize + shape.state_bytes)
         slots = max(int(config.hot // slot_bytes), 1)
-        width = shape.depths * shape.width
-        self.hot = HotArena(slots, shape.capacity, shape.facts, width, shape.codec, device)
+        self.hot = HotArena(slots, shape.capacity, shape.facts, shape.state_bytes, shape.coding, device)
         self.budget = Budget(config.budget, shape.state_bytes, shape.capacity)
         self.budget.adopt(store.holding())
         self._pending: list[tuple[U64, I64, np.ndarray]] = []
@@ -120,7 +126,7 @@ class Memory:
 
     def _load(self, users: U64, at: I64) -> None:
         """Fill new slots from the store."""
-        found, states, there = self._read(users)
+        found, states, there = self._from_store(users)
         self._note_damage()
         known = found.next > 0
         if not known.any():
@@ -128,7 +134,7 @@ class Memory:
         # A writer may have let the oldest states go since the facts were read.
         gone = np.bincount(np.repeat(np.arange(len(users)), found.counts)[~there], minlength=len(users))
         states_from = np.where(gone > 0, np.maximum(found.states_from, found.first + gone), found.states_from)
-        coded = torch.from_numpy(states.view(self.shape.codec).reshape(len(states), -1))
+        coded = self.shape.coding.block(states)
         facts = found.facts.view(self.shape.facts).reshape(-1)
         self.hot.write(at, found.first, found.counts, facts, coded)
         self.hot.head[at] = self.hot.saved[at] = found.next
@@ -137,7 +143,7 @@ class Memory:
             slot = at[users == user]
             self.hot.states_from[slot] = np.maximum(self.hot.states_from[slot], self._dropped[user][0])
 
-    def _read(self, users: U64) -> tuple[Facts, U8, Bool]:
+    def _from_store(self, users: U64) -> tuple[Facts, U8, Bool]:
         """Facts of users, and states at the same positions; of users whose bytes are wrong, found by either, neither."""
         while True:
             damaged = len(self.store.damaged)
@@ -169,7 +175,19 @@ class Memory:
         ``now`` (B,): when their rows are read, and ``version``: by which weights, for states too old to be read.
         """
         at = self.hot.map.find(users)
-        first, counts, lost = self.hot.locate(at, before, count)
+        return self._recalled(at, self.hot.locate(at, before, count), now, version)
+
+    def recall_shown(
+        self, users: U64, before: I64, count: int, now: I64 | None = None, version: int | None = None
+    ) -> Recalled:
+        """The newest ``count`` rows that are known by a time, and all after them that lie before it, known or not."""
+        at, hot = self.hot.map.find(users), self.hot
+        facts = hot.facts
+        found = locate_shown(facts["time"], facts["known"], at, hot.head, before, count, self.shape.capacity)
+        return self._recalled(at, found, now, version)
+
+    def _recalled(self, at: I64, found: tuple[I64, I64, I64], now: I64 | None, version: int | None) -> Recalled:
+        first, counts, lost = found
         rows, there = block_rows(at, first, counts, self.hot.states_from, self.shape.capacity)
         facts = self.hot.facts.reshape(-1)[rows]
         if self.ages.limited and now is not None and version is not None:
@@ -177,11 +195,11 @@ class Memory:
         return Recalled(first, counts, facts, self.hot.states, rows, there, int(lost.sum()))
 
     def remember(self, users: U64, counts: I64, facts: np.ndarray, states: Tensor, seen: I64) -> None:
-        """Append each admitted user's rows: ``facts`` (R,) and coded ``states`` (R, K x D), once for each exposure."""
+        """Append each admitted user's rows: ``facts`` (R,) and ``states`` (R, K, D), once for each exposure."""
         at = self.hot.map.find(users)
         first = self.hot.head[at]
         self._expire(users, at, facts["time"][np.cumsum(counts) - counts])
-        self.hot.write(at, first, counts, facts, states)
+        self.hot.write(at, first, counts, facts, self.shape.coding.encode(states).flatten(1))
         self.hot.seen[at] = seen
         flat = np.repeat(np.arange(len(users)), counts)
         begin = np.cumsum(counts) - counts
@@ -220,7 +238,7 @@ class Memory:
         return rows, np.where(rows > 0, version, 0)
 
     def renew(self, users: U64, counts: I64, states: Tensor, version: int) -> None:
-        """Replace the coded states (R, K x D) of each admitted user's newest rows."""
+        """Replace the coded states (R, K x C) of each admitted user's newest rows."""
         at, capacity = self.hot.map.find(users), self.shape.capacity
         first = self.hot.head[at] - counts
         rows, _ = block_rows(at, first, counts, self.hot.states_from, capacity)
@@ -239,6 +257,12 @@ class Memory:
         gone = (self.hot.head[at] > 0) & (time - last > self.ages.ttl)
         self.hot.states_from[at[gone]] = self.hot.head[at[gone]]
         self.budget.begin_anew(users[gone], self.hot.head[at[gone]])
+
+    def drop_states(self, users: U64) -> None:
+        """Drop the states of these users."""
+        users, next_, seen = self.budget.of(users)
+        self.budget.begin_anew(users, next_)
+        self._drop(users, next_, seen)
 
     def drop_unseen(self, number: int) -> None:
         """Drop the states of users last active before this event of the stream: what nobody will read any more."""

@@ -12,6 +12,7 @@ from marm.config import ModelConfig
 from marm.model.inputs import Pass
 from marm.nn.attention import TargetAttention
 from marm.nn.blocks import FeedForward, Linear, row_norm
+from marm.nn.codec import CODECS
 from marm.nn.operands import Operands
 from marm.types import I64
 
@@ -74,7 +75,7 @@ class TargetAttentionStack(nn.Module):
         super().__init__()
         self.reads_memory = config.memory_reads
         self.shift, self.raw = config.token_shift, config.raw_rows
-        self.codec, self.width = getattr(torch, codec), config.width
+        self.codec, self.width = CODECS[codec], config.width
         row = config.layers - bool(top)
         self.layers = nn.ModuleList(Layer(config, outcomes, depth > 0) for depth in range(row))
         self.top = nn.ModuleList(Layer(config, outcomes, row > 0) for _ in range(top))
@@ -116,8 +117,11 @@ class TargetAttentionStack(nn.Module):
 
     def coded(self, state_QD: Tensor) -> Tensor:
         """What is remembered of a state: normed and rounded by the codec, which the gradient does not see."""
-        row = row_norm(state_QD)
-        return row + (row.detach().to(self.codec).to(row.dtype) - row.detach())
+        return self.codec.rounded(row_norm(state_QD))
+
+    def column(self, depth: int) -> int:
+        """First column in a block of the states of ``depth``, 1 or more."""
+        return (depth - 1) * self.codec.columns(self.width)
 
     def _rows(self, batch: Pass, depth: int, state_QD: Tensor, raw_UD: Tensor, spans: I64) -> tuple[Tensor, Operands]:
         """The rows that the layer at ``depth`` reads: live ones and where all lie."""
@@ -129,7 +133,7 @@ class TargetAttentionStack(nn.Module):
             live, at, column = raw_UD, -1 - batch.item_of_row, 0
         else:
             live, at = self._live(batch, depth, state_QD, raw_UD)
-            column = (depth - 1) * self.width
+            column = self.column(depth)
         return live, Operands(batch.work, batch.block, column, at, sides, spans)
 
     def _live(self, batch: Pass, depth: int, state_QD: Tensor, raw_UD: Tensor) -> tuple[Tensor, I64]:

@@ -25,7 +25,7 @@ from marm.train.stepper import Stepper
 from marm.train.tally import Tally
 
 Progress = Callable[[dict[str, Any]], None]
-"""Called after each step with events, total, and the last window's figures."""
+"""Called after each step with events, total, and the last window's figures; with ``trouble``, a line for people."""
 
 
 class Trainer:
@@ -149,6 +149,13 @@ class Trainer:
                 self.cut(cleared=True)
         self.cut()
 
+    def run_until(self, event: int, progress: Progress) -> None:
+        """Learn from the stream up to an event, or a little beyond, where a step ends."""
+        while self.position < event:
+            self._step(progress)
+        if event == len(self.log):
+            self.stepper.finish(self.cut)
+
     def go_on(self, progress: Progress) -> bool:
         """After the last pass: one step over what was appended since, if there is anything; whether there was."""
         assert self.passes == self.run.train.passes, "the log as it was prepared comes first"
@@ -177,6 +184,8 @@ class Trainer:
             self._close_window(progress)
         if self._since_cut >= self.run.train.cut_every:
             self.cut()
+        if trouble := self.tally.trouble(self.run.memory.slack):
+            progress({"trouble": trouble})
         progress(
             {"events": self.position + self.passes * len(self.log), "total": len(self.log) * self.run.train.passes}
         )

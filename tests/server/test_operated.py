@@ -1,6 +1,7 @@
 """A server whose run's memory is changed under it by hand takes over what serves now, and forgets who was erased."""
 
-import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,6 @@ import lmdb
 import numpy as np
 
 from marm.data.ids import hash_texts
-from marm.train import erase, rebuild
-from marm.train.run import quiet
 from tests.server.running import Running
 
 LATER = 1_600_100_000
@@ -24,17 +23,19 @@ def wait_for(done: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def marm(*words: str) -> None:
+    """In a process of its own: this one has the store open to read."""
+    subprocess.run([sys.executable, "-m", "marm", *words], check=True, stdout=subprocess.DEVNULL)
+
+
 def rank(server: Running, user: str) -> dict[str, Any]:
-    return server.post("/v1/rank", {"user": user, "items": [1, 2, 3], "at": LATER})
+    return server.post("/v1/rank", {"user": user, "candidates": [1, 2, 3], "at": LATER})
 
 
 def test_a_rebuilt_store_is_swapped_in(folder: Path, start: Callable[..., Running]) -> None:
     server = start(folder, "serve.look=0.05")
     before = rank(server, "u3")
-    # In a process of its own, a rebuild opens the store for writing, which this one has open to read.
-    copy = Path(shutil.copytree(folder, folder.parent / "copy"))
-    rebuild.rebuild(copy, quiet)
-    shutil.copytree(copy / "memory", folder / "memory", dirs_exist_ok=True)
+    marm("memory", "rebuild", str(folder))
     wait_for(lambda: server.server.served.guard.generation == "00000001")
     after = rank(server, "u3")
     assert after != before and "degraded" not in str(after.get("degraded") or "")
@@ -49,7 +50,7 @@ def test_an_erased_user_is_forgotten_by_a_server_that_runs(folder: Path, start: 
         {"event_id": f"a{n}", "user": name, "item": n, "at": LATER + n} for n, name in enumerate(("u3", "u4", "u3"))
     ]
     server = start(folder, "serve.look=0.05")
-    server.post("/v1/events", {"events": events})
+    server.post("/v1/events", {"events": events}, 202)
     for name in ("u3", "u4"):
         rank(server, name)
     inside = server.server
@@ -57,19 +58,7 @@ def test_an_erased_user_is_forgotten_by_a_server_that_runs(folder: Path, start: 
         inside.tails.of_user(user)
         and inside.served.scorer.engine.memory.hot.map.find(np.array([user], np.uint64))[0] >= 0
     )
-    # The folder as an erasure leaves it: done on a copy, since this process has the store open to read.
-    copy = Path(shutil.copytree(folder, folder.parent / "copy"))
-    (copy / "memory" / "00000000" / "lock.mdb").unlink()
-    erase.erase(copy, np.array([user], np.uint64), 0)
-    for path in sorted(copy.rglob("*")):
-        target = folder / path.relative_to(copy)
-        if path.is_file() and path.name not in ("lock", "erased.json") and "inbox" not in path.parts:
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, target.with_name(target.name + ".new"))
-            target.with_name(target.name + ".new").replace(target)
-    for path in (copy / "inbox").glob("*.ndjson"):
-        (folder / "inbox" / path.name).write_bytes(path.read_bytes())
-    shutil.copyfile(copy / "erased.json", folder / "erased.json")
+    marm("memory", "flush", str(folder), "u3")
     wait_for(lambda: inside._erased == 1)
     memory = inside.served.scorer.engine.memory
     assert not inside.tails.of_user(user) and inside.tails.of_user(other)
@@ -79,7 +68,7 @@ def test_an_erased_user_is_forgotten_by_a_server_that_runs(folder: Path, start: 
     assert set(inside.feedback._ids) == {"a1"}
     assert rank(server, "u3")["items"] != rank(server, "u4")["items"]
     # What comes anew of the user is taken as a newcomer's.
-    server.post("/v1/events", {"events": [{**events[0], "event_id": "b"}]})
+    server.post("/v1/events", {"events": [{**events[0], "event_id": "b"}]}, 202)
     assert len(inside.tails.of_user(user)) == 1
 
 

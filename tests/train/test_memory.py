@@ -9,6 +9,7 @@ import lmdb
 import numpy as np
 import pytest
 
+from marm.data.stream import EventLog
 from marm.errors import FolderError
 from marm.store import LmdbStore
 from marm.train import inspect, rebuild, transfer
@@ -166,6 +167,20 @@ def test_stats_count_what_the_store_holds(run: Path) -> None:
     assert told["user_bytes"]["max"] == sizes[-1] and told["user_bytes"]["p50"] == sizes[(len(sizes) - 1) // 2]
     assert sum(depth["bytes"] for depth in told["depths"]) == told["rows"] * layout.state_bytes
     assert told["growth"]["rows_a_day"] > 0 and told["damaged_users"] == 0
+
+
+def test_states_made_anew_in_the_stream_are_those_of_a_rebuild(world: Path, tmp_path: Path) -> None:
+    memory = {"url": "lmdb://memory", "codec": "float32", "refresh": 10_000}
+    told = commands.train(run_over(world, memory=memory), tmp_path / "run")
+    assert told["memory"]["rows_refreshed"] > 500
+    log = EventLog(tmp_path / "run" / "events")
+    user = int(log.read(len(log) - 1, len(log)).user[0])
+    before = {user: rows for user, rows, _ in states(tmp_path / "run")}
+    rebuild.rebuild(tmp_path / "run", quiet)
+    after = {user: rows for user, rows, _ in states(tmp_path / "run")}
+    np.testing.assert_allclose(before[user], after[user], rtol=1e-5, atol=1e-6)
+    others = [other for other in before if not np.allclose(before[other], after[other], atol=1e-6)]
+    assert others
 
 
 def test_a_run_folder_is_changed_by_one_at_a_time(run: Path) -> None:

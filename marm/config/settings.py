@@ -213,7 +213,8 @@ class MemoryConfig(Settings):
     """What is remembered of each exposure, and where."""
 
     url: str = "lmdb://memory"
-    """Where rings live: ``arena://`` (this process) or ``lmdb:///path`` (``lmdb://memory``: inside the run folder)."""
+    """Where rings live: ``arena://`` (this process), ``lmdb:///path`` (``lmdb://memory``: inside the run folder), or
+    ``redis://host:port/name`` (one server or a cluster; ``rediss://`` by TLS)."""
 
     window: PositiveInt = 100
     """Most recent events a target attends to (N)."""

@@ -186,17 +186,21 @@ def wait_for_change(path: Path, child: subprocess.Popen[bytes]) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.parametrize("where", ["lmdb", "redis"])
 def test_a_process_killed_at_any_moment_ends_like_the_unbroken_one(
-    tmp_path: Path, soak: Callable[[int, int], int]
+    where: str, tmp_path: Path, soak: Callable[[int, int], int]
 ) -> None:
     """One folder after the other, up to four kills in each; the first whole run is another process than this one too."""
     world = write_world(tmp_path / "world", log_frame(events=300))
-    run = run_over(world, memory={"url": "lmdb://memory"}, data={"feedback_delay": "delay"})
-    (tmp_path / "run.toml").write_text(to_toml(run), encoding="utf-8")
-    commands.train(run, tmp_path / "whole")
-    chance, left, folder = random.Random(7), soak(PROCESS_KILLS, SOAK_PROCESS_KILLS), 0
+    delayed = {"feedback_delay": "delay"}
+    commands.train(run_over(world, memory={"url": "lmdb://memory"}, data=delayed), tmp_path / "whole")
+    kills = soak(PROCESS_KILLS if where == "lmdb" else 1, SOAK_PROCESS_KILLS)
+    chance, left, folder = random.Random(7), kills, 0
     while left:
         out = tmp_path / f"broken{folder}"
+        url = "lmdb://memory" if where == "lmdb" else servers.single().url()
+        run = run_over(world, memory={"url": url}, data=delayed)
+        (tmp_path / "run.toml").write_text(to_toml(run), encoding="utf-8")
         folder += 1
         for _ in range(4):
             left -= kill_once(tmp_path / "run.toml", out, chance)

@@ -1,7 +1,7 @@
-"""Rings in Redis or Valkey, one server or a cluster: each user is one hash, in chunks of 64 rows.
+"""Rings in Redis or Valkey, one server or a cluster: each user is one hash, in chunks of 62 rows.
 
     NAME:{user}      "m"    -> next, states_from, seen, the cut that made it so, and the first three before that; and their sum
-                     "f12"  -> facts [64 * 12, 64 * 13), each row with its sum, as many as there are
+                     "f12"  -> facts [62 * 12, 62 * 13), each row with its sum, as many as there are
                      "s12"  -> states, likewise
     NAME:cut:{tag}          -> the last cut that is whole; in a cluster one for each 256 slots, written after all rows
     NAME:about              -> the layout as JSON
@@ -22,10 +22,9 @@ import numpy as np
 
 from marm.errors import FolderError, LayoutError, StoreError
 from marm.store.base import Facts, Holding, Layout, Rows, StoreStats
-from marm.store.chunks import CHUNK
 from marm.store.redis_link import SERVING, TRAINING, Link
 from marm.store.redis_plan import Plan
-from marm.store.redis_rows import CUT, FROM, NEXT, SEEN, WAS_NEXT, Pieces, dealt, lay_out, metas_of, slices_of
+from marm.store.redis_rows import CHUNK, CUT, FROM, NEXT, SEEN, WAS_NEXT, Pieces, dealt, lay_out, metas_of, slices_of
 from marm.store.redis_scripts import FACTS_SHA
 from marm.store.redis_talk import Command
 from marm.store.redis_url import Address

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from marm.store.base import Layout, Rows
-from marm.store.chunks import CHUNK
-from marm.store.redis_rows import FROM, NEXT, SEEN, Pieces, dealt, sealed_metas
+from marm.store.redis_rows import CHUNK, FROM, NEXT, SEEN, Pieces, dealt, sealed_metas
 from marm.store.redis_scripts import APPEND_SHA
 from marm.store.rings import Bounds, starts
 from marm.store.sums import seal

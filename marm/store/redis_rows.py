@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from marm.store.chunks import CHUNK, slices
+from marm.store.chunks import slices
 from marm.store.rings import starts
 from marm.store.sums import seal, sealed_width, unseal
 from marm.types import I64, U8, U64, Bool
+
+CHUNK = 62
+"""Rows of a field. Sums and Redis's own header make 64 rows of 2**k bytes a little more than 2**(k + 6), for which its
+allocator takes a quarter more."""
 
 _USERS = 2
 _META_BYTES = 7 * 8

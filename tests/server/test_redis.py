@@ -4,7 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Thread
+from threading import Semaphore, Thread
 
 import pytest
 
@@ -31,12 +31,14 @@ def test_a_server_answers_beside_a_trainer_and_degrades_while_redis_is_away(
 ) -> None:
     world = write_world(tmp_path / "world", log_frame(events=240))
     run = run_over(world, memory={"url": durable.url("beside")}, train={"cut_every": 30})
-    trainer = Thread(target=commands.train, args=(run, tmp_path / "run"))
+    gate = Semaphore(10)  # the trainer goes on as the server is asked
+    trainer = Thread(target=commands.train, args=(run, tmp_path / "run", lambda _: gate.acquire(timeout=30)))
     trainer.start()
     servers.wait_until(lambda: len(cut_numbers(tmp_path / "run")) > 1)
     server = start(tmp_path / "run", "serve.look=0.05")
     cuts = set()
     while trainer.is_alive():
+        gate.release()
         answer = server.post("/v1/rank", RANK)
         assert answer["degraded"] is False
         cuts.add(answer["trace"]["cut"])

@@ -13,6 +13,7 @@ PAGES = [
     "docs/own_data.md",
     "docs/own_model.md",
     "docs/serving.md",
+    "docs/cluster.md",
     "docs/follow.md",
     "docs/stages.md",
     "docs/log.md",

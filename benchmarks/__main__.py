@@ -24,6 +24,7 @@ SMALL = {
     "serve_latency": [],
     "recompute": [],
     "inbox": [],
+    "search": ["--repeats", "3"],
     "rebuild": [],
 }
 """Names, and how to ask each for its small size."""

@@ -77,6 +77,7 @@ def make(shape: Shape, codec: Codec = CODECS["float16"]) -> Layer:
         time.reshape(-1),
         random.integers(1, OUTCOMES, b * n).astype(np.int16),
         np.where(first, -1, np.arange(b * n) - 1),
+        np.arange(b * n),
         rows_at[segment],
         rows_at[segment + 1],
         time[segment, -1] + random.integers(1, 10**9, len(segment)),

@@ -2,6 +2,7 @@
 
 from marm.config.formula import Formula, order_by
 from marm.config.load import load_run, set_values, to_toml
+from marm.config.search import SearchConfig
 from marm.config.serving import ServeConfig
 from marm.config.settings import (
     DataConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "NegativesConfig",
     "RetrievalConfig",
     "RunConfig",
+    "SearchConfig",
     "ServeConfig",
     "SideFile",
     "StagesConfig",

@@ -14,6 +14,7 @@ from pydantic import (
 
 from marm.config.base import Settings
 from marm.config.formula import Formula
+from marm.config.search import SearchConfig
 from marm.config.serving import ServeConfig
 from marm.config.stages import StagesConfig, check_stages
 
@@ -249,6 +250,9 @@ class MemoryConfig(Settings):
     store_top: bool = False
     """Remember the last layer's states too, for other stages."""
 
+    search: SearchConfig | None = None
+    """Search the events before the window; absent: the window is all that a target sees."""
+
 
 class TrainConfig(Settings):
     """How the stream is learned from."""
@@ -355,6 +359,19 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _can_search(self) -> "RunConfig":
+        search = self.memory.search
+        if search and not self.model.layers:
+            raise ValueError("memory.search serves attention, model.layers = 0 has none: drop [memory.search]")
+        if search and self.memory.refresh:
+            raise ValueError("memory.refresh makes states anew without a search: drop it, or [memory.search]")
+        categories = [name for name, feature in self.features.item.items() if feature.kind == "category"]
+        if search and search.category and search.category not in categories:
+            has = ", ".join(categories) or "none"
+            raise ValueError(f"memory.search.category = {search.category!r}: no such item category; there is {has}")
+        return self
+
+    @model_validator(mode="after")
     def _stages_fit(self) -> "RunConfig":
         check_stages(self.stages, self.positive_task, self.tasks, self.model.outcomes, self.depths)
         return self
@@ -369,6 +386,15 @@ class RunConfig(Settings):
     def depths(self) -> int:
         """How many depths ranking remembers."""
         return remembered_depths(self.model, self.memory.store_top)
+
+    @property
+    def search_keys(self) -> int:
+        """Numbers of 64 bits by which a search knows a row: its category, or the signs of each depth that a layer reads."""
+        search = self.memory.search
+        if not search or search.rule == "dot":
+            return 0
+        depths = self.model.layers if self.model.memory_reads else 1
+        return 1 if search.rule == "category" else depths * search.bits // 64
 
     @model_validator(mode="after")
     def _can_be_served(self) -> "RunConfig":

@@ -41,6 +41,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.segment)
 
+    def begins(self) -> I64:
+        """Time of each segment's first query, live ones included: when its rows are read (B,)."""
+        begin = np.empty(len(self.users), np.int64)
+        begin[self.segment[::-1]] = self.time[::-1]
+        return begin
+
     def of_users(self, which: I64) -> tuple["Batch", I64]:
         """The batch of these users alone (places, rising), and which queries are theirs."""
         number = np.full(len(self.users), -1)
@@ -106,8 +112,8 @@ def lay_out(batch: Batch, recalled: Recalled, window: int, hidden_until_known: b
     live = live[np.argsort(batch.segment[live], kind="stable")]
     live_counts = np.bincount(batch.segment[live], minlength=len(batch.users))
     rows_at = np.concatenate([[0], np.cumsum(recalled.counts + live_counts)])
-    old = _places(rows_at[:-1], recalled.counts)
-    new = _places(rows_at[:-1] + recalled.counts, live_counts)
+    old = places_from(rows_at[:-1], recalled.counts)
+    new = places_from(rows_at[:-1] + recalled.counts, live_counts)
 
     def merge(remembered: np.ndarray, made: np.ndarray) -> np.ndarray:
         out = np.empty(rows_at[-1], made.dtype)
@@ -122,10 +128,11 @@ def lay_out(batch: Batch, recalled: Recalled, window: int, hidden_until_known: b
     begin, end = find_views(time, known, rows_at, batch.segment, batch.time, window, hidden_until_known)
     previous = np.arange(rows_at[-1]) - 1
     previous[rows_at[:-1][np.diff(rows_at) > 0]] = -1
-    views = Views(time, known, merge(facts["outcome"], batch.outcome[live]), previous, begin, end, batch.time)
+    place, outcome = places_from(recalled.first, np.diff(rows_at)), merge(facts["outcome"], batch.outcome[live])
+    views = Views(time, known, outcome, previous, place, begin, end, batch.time)
     state = merge(np.where(recalled.there, recalled.at, missing), -1 - live)
-    row_keys = merge(_keys(facts["item"], facts["columns"]), _keys(batch.item[live], batch.item_columns[live]))
-    keys, order = scan(row_keys, _keys(batch.item, batch.item_columns), rows_at, batch.segment)
+    row_keys = merge(item_keys(facts["item"], facts["columns"]), item_keys(batch.item[live], batch.item_columns[live]))
+    keys, order = scan(row_keys, item_keys(batch.item, batch.item_columns), rows_at, batch.segment)
     distinct = SlotMap(len(keys))
     number = np.empty(len(keys), np.int64)
     number[order] = distinct.insert(keys)
@@ -134,14 +141,14 @@ def lay_out(batch: Batch, recalled: Recalled, window: int, hidden_until_known: b
     return Layout(rows_at, views, state, number[: len(row_keys)], number[len(row_keys) :], sample)
 
 
-def _places(begin: I64, counts: I64) -> I64:
+def places_from(begin: I64, counts: I64) -> I64:
     """begin[b], begin[b] + 1, ... for each b, ``counts[b]`` of them."""
     first = np.cumsum(counts) - counts
     places: I64 = np.arange(int(counts.sum())) + np.repeat(begin - first, counts)
     return places
 
 
-def _keys(item: U64, columns: U64) -> U64:
+def item_keys(item: U64, columns: U64) -> U64:
     """One key for an item as it was logged: the same item in another category is another thing to embed."""
     key = np.ascontiguousarray(item)
     for c in range(columns.shape[1]):

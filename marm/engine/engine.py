@@ -1,7 +1,8 @@
 """The heart: score a batch with what is remembered of its users, and remember what was made of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,15 +13,18 @@ from marm.data.events import Column, Side
 from marm.data.lookup import Lookup
 from marm.engine.batch import Batch, Layout, deal, lay_out, split
 from marm.engine.exposures import Exposures
+from marm.engine.leaf import Leaf
+from marm.engine.search import Items, PassSearch
 from marm.memory.memory import Memory, Recalled, nothing
 from marm.model.features import Encoded, FeatureEncoder, take
 from marm.model.inputs import Pass
 from marm.model.ranker import Output, Ranker
+from marm.nn.blocks import row_norm
 from marm.nn.dense import ROWS, is_steady, padded
 from marm.nn.operands import plan_work
 from marm.nn.shares import side_by_side
+from marm.nn.signs import planes, signs
 from marm.nn.table import Bag, HashTable, place
-from marm.nn.views import Views
 from marm.types import F32, I64, U64
 
 WORTH = 2 * ROWS
@@ -35,9 +39,8 @@ class Share:
     """Which queries of the batch."""
     output: Output
     """One row for each of them, padding after; with the gradient's graph."""
-    embedded: Tensor
-    """(U + B + X, D), the leaf that takes the table's gradient."""
-    bags: list[Bag]
+    leaves: list[Leaf]
+    """Embeddings of the pass's items, users and contexts, then of what each layer's search picked."""
     recalled: Recalled
     batch: Batch
     """The share's own part of the batch."""
@@ -45,13 +48,8 @@ class Share:
     items: U64
     """(U,) ids of the distinct items."""
     layout: Layout
-
-    def asked(self) -> F32:
-        """How many queries use each embedded thing as their own: (U + B + X,)."""
-        p, real = self.passed, len(self.queries)
-        sides = [(p.item_of_query, p.items), (p.segment_of_query, p.users), (p.context_of_query, p.contexts)]
-        counts = [np.bincount(of_query[:real], minlength=side.count) for of_query, side in sides]
-        return np.concatenate(counts).astype(np.float32)
+    search: PassSearch | None
+    """What each layer picked, where there is a search."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +126,28 @@ class Engine:
         for side in (items, users, contexts):
             bags += [place(bag, before, total - before - side.count) for bag in side.bags]
             before += side.count
-        embedded = self.table.lookup(bags, total)
-        embedded.requires_grad_(torch.is_grad_enabled())
-        return Share(queries, self.model(embedded, passed), embedded, bags, recalled, batch, passed, ids, layout)
+        leaf = self._look_up(bags, _asked(passed, len(batch)))
+        search = self._search(batch, recalled, passed)
+        output = self.model(leaf.embedded, replace(passed, search=search) if search else passed)
+        return Share(
+            queries, output, [leaf, *(search.leaves if search else [])], recalled, batch, passed, ids, layout, search
+        )
+
+    def _look_up(self, bags: list[Bag], asked: F32) -> Leaf:
+        embedded = self.table.lookup(bags, len(asked))
+        return Leaf(embedded.requires_grad_(torch.is_grad_enabled()), bags, asked)
+
+    def _search(self, batch: Batch, recalled: Recalled, passed: Pass) -> PassSearch | None:
+        if not self.run.memory.search:
+            return None
+        items = Items(self._embed_picked, self.category)
+        return PassSearch(self.run, self.memory, items, batch, recalled, passed, self.version)
+
+    def _embed_picked(self, ids: U64, logged: U64) -> tuple[Leaf, Tensor]:
+        items = self._encode_items(ids, logged)
+        leaf = self._look_up(items.bags, np.zeros(items.count, np.float32))
+        item_VD: Tensor = self.model.dense["item"](leaf.embedded[:, : self.table.width], items.dense)
+        return leaf, item_VD
 
     def embed_items(self, ids: U64, logged: U64) -> Tensor:
         """What ranking's table and dense layers hold for items with these logged columns (N, C): (N, D), no gradient."""
@@ -161,7 +178,7 @@ class Engine:
             return self.memory.recall(batch.users, batch.since, 0)
         recall = self.memory.recall_shown if self._hidden else self.memory.recall
         count = self.run.memory.window + self._lead
-        return recall(batch.users, batch.since, count, _begins(batch), self.version)
+        return recall(batch.users, batch.since, count, batch.begins(), self.version)
 
     def _pass(
         self, batch: Batch, layout: Layout, recalled: Recalled, items: Encoded, users: Encoded, contexts: Encoded
@@ -170,7 +187,7 @@ class Engine:
         extra = padded(len(batch)) - len(batch)
         views = layout.views
         begin, end, asked = (_pad(column, extra) for column in (views.begin, views.end, views.asked))
-        views = Views(views.time, views.known, views.outcome, views.previous, begin, end, asked)
+        views = replace(views, begin=begin, end=end, asked=asked)
         segment = _pad(batch.segment, extra)
         work = plan_work(views, segment, layout.rows_at)
         return Pass(
@@ -189,11 +206,14 @@ class Engine:
 
     def _encode_items(self, ids: U64, logged: U64) -> Encoded:
         """Features of items: their id, the item file's columns, and what was logged with the exposure."""
+        return self._item_encoder.encode(ids, self._item_columns(ids, logged))
+
+    def _item_columns(self, ids: U64, logged: U64) -> dict[str, Column]:
         columns: dict[str, Column] = {name: np.ascontiguousarray(logged[:, c]) for c, name in enumerate(self._logged)}
         if self._items and self._item_rows:
             rows = self._item_rows.find(ids)
             columns |= {n: take(c, rows) for n, c in self._items.columns.items() if n not in columns}
-        return self._item_encoder.encode(ids, columns)
+        return columns
 
     def _shown(self, batch: Batch, recalled: Recalled, layout: Layout) -> tuple[U64, U64]:
         """Id and logged columns of each distinct item."""
@@ -215,8 +235,36 @@ class Engine:
             columns = columns | {n: take(c, rows) for n, c in self._users.columns.items() if n not in columns}
         return self._user_encoder.encode(batch.users, columns)
 
-    def remember(self, made: Exposures, states: Tensor, version: int) -> None:
-        """Append exposures (in order of the stream) and their states (E, K, D) to their users' rings, once each."""
+    def keys(self, attended: Attended) -> U64:
+        """What a search will know each query by, once it is remembered (Q, W): its category, or its states' signs."""
+        keys = np.zeros((len(attended.logit_QT), self.memory.shape.keys), np.uint64)
+        for share in attended.shares if self.memory.shape.keys else []:
+            keys[share.queries] = self._keys(share)
+        return keys
+
+    def _keys(self, share: Share) -> U64:
+        search = self.run.memory.search
+        assert search
+        if search.rule == "category":
+            return self.category(share.batch.item, share.batch.item_columns)[:, None]
+        item = torch.from_numpy(share.passed.item_of_query)
+        raw_QD = row_norm(share.output.item_UD.detach())[item.to(share.output.item_UD.device)]
+        depths = torch.cat([raw_QD[:, None], share.output.state_QKD.detach()], 1)[: len(share.queries)]
+        kept = self.memory.shape.keys * 64 // search.bits
+        flat = depths[:, :kept].reshape(-1, self.table.width).cpu().numpy()
+        return signs(flat, planes(self.table.width, search.bits)).reshape(len(share.queries), -1)
+
+    def category(self, ids: U64, logged: U64) -> U64:
+        """The category by which a search goes (N,); 0 where an item has none."""
+        search = self.run.memory.search
+        assert search and search.category
+        return cast(U64, self._item_columns(ids, logged)[search.category])
+
+    def remember(self, made: Exposures, states: Tensor, version: int, keys: U64 | None = None) -> None:
+        """Append exposures (in order of the stream) and their states (E, K, D) to their users' rings, once each.
+
+        ``keys`` (E, W): what a search will know them by, where there is one.
+        """
         keep = np.flatnonzero(made.history)
         if not len(keep):
             return
@@ -225,15 +273,19 @@ class Engine:
         facts = np.zeros(len(order), self.memory.shape.facts)
         facts["time"], facts["known"], facts["item"] = made.time[order], made.known[order], made.item[order]
         facts["outcome"], facts["version"], facts["columns"] = made.outcome[order], version, made.item_columns[order]
+        if self.memory.shape.keys:
+            assert keys is not None
+            facts["keys"] = keys[order]
         rows = states[torch.from_numpy(order).to(states.device)]
         self.memory.remember(users, counts, facts, rows, made.number[order][np.cumsum(counts) - 1])
 
 
-def _begins(batch: Batch) -> I64:
-    """Time of each segment's first query, live ones included: when its rows are read."""
-    begin = np.empty(len(batch.users), np.int64)
-    begin[batch.segment[::-1]] = batch.time[::-1]
-    return begin
+def _asked(passed: Pass, real: int) -> F32:
+    """How many queries use each embedded thing as their own: (U + B + X,)."""
+    p = passed
+    sides = [(p.item_of_query, p.items), (p.segment_of_query, p.users), (p.context_of_query, p.contexts)]
+    counts = [np.bincount(of_query[:real], minlength=side.count) for of_query, side in sides]
+    return np.concatenate(counts).astype(np.float32)
 
 
 def _pad(column: I64, extra: int) -> I64:

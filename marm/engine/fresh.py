@@ -9,15 +9,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marm.config import RunConfig
 from marm.engine.batch import Batch
 from marm.engine.engine import Engine
+from marm.errors import SettingError
 from marm.nn.shares import side_by_side
 from marm.types import I64
 
 
+def check_fresh(run: RunConfig) -> None:
+    """Refuse what a pass over whole histories cannot make. Errors: ``SettingError``."""
+    if run.memory.search:
+        raise SettingError(
+            "memory.search: states of a run that searches hang on what its searches found then, and are not made anew; "
+            "train it again instead"
+        )
+
+
 def rows_needed(engine: Engine, rows: int) -> int:
-    """Of how many newest facts ``rows`` states are made: a state reaches one window further back for each depth below."""
-    return rows + engine.memory.shape.depths * (engine.run.memory.window + 1)
+    """Of how many newest facts ``rows`` states are made: a state reaches one window further back for each depth below.
+
+    Where a filter hides rows until they are known, a window reaches as far as a ring does.
+    """
+    reach = engine.memory.shape.capacity if engine.run.data.history is not None else engine.run.memory.window + 1
+    return rows + engine.memory.shape.depths * reach
 
 
 def fresh_states(engine: Engine, counts: I64, facts: np.ndarray) -> Tensor:

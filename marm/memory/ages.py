@@ -32,15 +32,20 @@ class Ages:
         """Whether there is any limit."""
         return bool(self.steps or self.time or self.ttl)
 
-    def young(self, facts: np.ndarray, counts: I64, now: I64, version: int) -> Bool:
-        """Rows (R,) of users that are young enough, at these times (B,) and by these weights."""
+    def young(self, facts: np.ndarray, now: I64, last: I64, version: int) -> Bool:
+        """Rows (R,) that are young enough when read at ``now`` by these weights; ``last``: their user's newest row's time."""
         young = np.ones(len(facts), bool)
         if self.steps:
             young &= version - facts["version"].astype(np.int64) <= self.steps
         if self.time:
-            young &= np.repeat(now, counts) - facts["time"] <= self.time
+            young &= now - facts["time"] <= self.time
         if self.ttl:
-            last = np.zeros(len(counts), np.int64)
-            last[counts > 0] = facts["time"][(np.cumsum(counts) - 1)[counts > 0]]
-            young &= np.repeat(now - last <= self.ttl, counts)
+            young &= now - last <= self.ttl
         return young
+
+
+def newest(facts: np.ndarray, counts: I64) -> I64:
+    """Time of the last of each user's rows (B,); 0 where there is none."""
+    last = np.zeros(len(counts), np.int64)
+    last[counts > 0] = facts["time"][(np.cumsum(counts) - 1)[counts > 0]]
+    return last

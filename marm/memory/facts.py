@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 
 
-def facts_dtype(item_columns: list[str]) -> np.dtype[Any]:
-    """The row: times in microseconds, the item's hash and logged categories, outcome code, version of the weights."""
+def facts_dtype(item_columns: list[str], keys: int = 0) -> np.dtype[Any]:
+    """The row: times in microseconds, the item's hash and logged categories, outcome code, version of the weights.
+
+    ``keys``: numbers that a search knows it by, where there is one.
+    """
     fields: list[Any] = [
         ("time", "<i8"),
         ("known", "<i8"),
@@ -16,4 +19,4 @@ def facts_dtype(item_columns: list[str]) -> np.dtype[Any]:
         ("spare", "<i2"),
         ("columns", "<u8", (len(item_columns),)),
     ]
-    return np.dtype(fields)
+    return np.dtype(fields + [("keys", "<u8", (keys,))] * (keys > 0))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from marm.config import MemoryConfig
 from marm.errors import SettingError
-from marm.memory.ages import Ages
+from marm.memory.ages import Ages, newest
 from marm.memory.budget import Budget
 from marm.memory.facts import facts_dtype
 from marm.memory.hot import HotArena, block_rows
@@ -56,11 +56,15 @@ class RingShape:
     item_columns: tuple[str, ...]
     capacity: int
     facts_kept: int
+    searched: int = 0
+    """Rows of the capacity that only a search reads."""
+    keys: int = 0
+    """Numbers that a search knows a row by."""
 
     @property
     def facts(self) -> np.dtype[Any]:
         """The facts' row."""
-        return facts_dtype(list(self.item_columns))
+        return facts_dtype(list(self.item_columns), self.keys)
 
     @property
     def coding(self) -> Codec:
@@ -84,7 +88,7 @@ class Memory:
 
     def __init__(self, store: Store, shape: RingShape, config: MemoryConfig, device: torch.device) -> None:
         self.store, self.shape = store, shape
-        slot_bytes = shape.capacity * (shape.facts.itemsize + shape.state_bytes)
+        slot_bytes = shape.capacity * (shape.facts.itemsize + shape.state_bytes + 8 * shape.keys)
         slots = max(int(config.hot // slot_bytes), 1)
         self.hot = HotArena(slots, shape.capacity, shape.facts, shape.state_bytes, shape.coding, device)
         self.budget = Budget(config.budget, shape.state_bytes, shape.capacity)
@@ -191,7 +195,8 @@ class Memory:
         rows, there = block_rows(at, first, counts, self.hot.states_from, self.shape.capacity)
         facts = self.hot.facts.reshape(-1)[rows]
         if self.ages.limited and now is not None and version is not None:
-            there &= self.ages.young(facts, counts, now, version)
+            last = newest(facts, counts)
+            there &= self.ages.young(facts, np.repeat(now, counts), np.repeat(last, counts), version)
         return Recalled(first, counts, facts, self.hot.states, rows, there, int(lost.sum()))
 
     def remember(self, users: U64, counts: I64, facts: np.ndarray, states: Tensor, seen: I64) -> None:

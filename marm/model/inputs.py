@@ -1,6 +1,7 @@
 """What one pass of the model reads: queries, their views, and where each row of history lies."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
@@ -31,4 +32,25 @@ class Pass:
     state_of_row: I64
     """(R,) row of the block; -1 - q: live, made by query q; MISSING: there is none, the fall-back stands in."""
 
+    search: "Search | None" = None
+    """Finds rows before the windows, where there is a search."""
+
     MISSING = -(1 << 62)
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What one layer reads of a pass: for each query the rows that were picked, in order, then those of its window."""
+
+    passed: Pass
+    """Its items are the pass's own, then those picked."""
+    item_VD: Tensor
+    """Embeddings of the items picked, dense features included."""
+
+
+class Search(Protocol):
+    """What a layer asks for rows before the windows; lives as long as the pass."""
+
+    def pick(self, depth: int, query_QD: Tensor) -> Picked:
+        """The rows that a layer which reads ``depth`` attends to, by its folded queries; no gradient by the choice."""
+        ...

@@ -50,11 +50,6 @@ def _silence(attention: TargetAttention, config: ModelConfig) -> None:
         attention.outcome_rows.requires_grad_(False)
 
 
-def _spans(layer: nn.Module) -> I64:
-    assert isinstance(layer, Layer)
-    return layer.attention.spans
-
-
 @dataclass(frozen=True)
 class Made:
     """What the layers made of the queries of a pass."""
@@ -87,14 +82,12 @@ class TargetAttentionStack(nn.Module):
         state_QD = item_UD[torch.from_numpy(batch.item_of_query).to(item_UD.device)]
         made, heard = [], []
         for depth, layer in enumerate(self.layers):
-            live, ops = self._rows(batch, depth, state_QD, raw_UD, _spans(layer))
-            state_QD, outcomes = layer(state_QD, live, raw_UD, ops)
+            state_QD, outcomes = layer(state_QD, *self._rows(layer, batch, depth, state_QD, raw_UD))
             made.append(state_QD)
             heard.append(outcomes)
-        aside: list[Tensor] = []
-        for layer in self.top:
-            live, ops = self._rows(batch, len(self.layers), state_QD, raw_UD, _spans(layer))
-            aside.append(layer(state_QD, live, raw_UD, ops)[0])
+        aside = [
+            layer(state_QD, *self._rows(layer, batch, len(self.layers), state_QD, raw_UD))[0] for layer in self.top
+        ]
         return Made(made, aside, heard)
 
     @contextmanager
@@ -123,9 +116,17 @@ class TargetAttentionStack(nn.Module):
         """First column in a block of the states of ``depth``, 1 or more."""
         return (depth - 1) * self.codec.columns(self.width)
 
-    def _rows(self, batch: Pass, depth: int, state_QD: Tensor, raw_UD: Tensor, spans: I64) -> tuple[Tensor, Operands]:
-        """The rows that the layer at ``depth`` reads: live ones and where all lie."""
+    def _rows(
+        self, layer: nn.Module, batch: Pass, depth: int, state_QD: Tensor, raw_UD: Tensor
+    ) -> tuple[Tensor, Tensor, Operands]:
+        """What the layer at ``depth`` reads: live rows, embeddings of items, and where all rows lie."""
+        assert isinstance(layer, Layer)
         deep = depth > 0 and self.reads_memory
+        if batch.search:
+            with torch.no_grad():
+                query_QD = layer.attention.sought(row_norm(state_QD))
+            picked = batch.search.pick(depth * deep, query_QD)
+            batch, raw_UD = picked.passed, torch.cat([raw_UD, row_norm(picked.item_VD)])
         beside = [np.where(batch.views.previous < 0, -1, batch.item_of_row[batch.views.previous])] * self.shift
         beside += [batch.item_of_row] * (self.raw and deep)
         sides = np.stack(beside) if beside else np.zeros((0, len(batch.item_of_row)), np.int64)
@@ -134,7 +135,7 @@ class TargetAttentionStack(nn.Module):
         else:
             live, at = self._live(batch, depth, state_QD, raw_UD)
             column = self.column(depth)
-        return live, Operands(batch.work, batch.block, column, at, sides, spans)
+        return live, raw_UD, Operands(batch.work, batch.block, column, at, sides, layer.attention.spans)
 
     def _live(self, batch: Pass, depth: int, state_QD: Tensor, raw_UD: Tensor) -> tuple[Tensor, I64]:
         live, missing = self.coded(state_QD), batch.state_of_row == Pass.MISSING

@@ -76,6 +76,10 @@ class TargetAttention(nn.Module):
         """The weights that ``read`` sums by, adding up to 1: (Q, H, N + 1), oldest row of the view first, the null row last."""
         return weights(*self._folded_queries(target_QD, self._codes()), live, extra, ops)
 
+    def sought(self, target_QD: Tensor) -> Tensor:
+        """The query on the rows' side of the key projection, summed over heads: what a search compares states with, (Q, D)."""
+        return dense(target_QD, torch.einsum("hkd,hke->de", self.query, self.key) / self._root())
+
     def _folded_queries(self, target_QD: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Queries on the rows' side of the key projection, one for each stream of rows (Q, S, H, D), and what codes add."""
         # The product of two projections first: one matrix for each head, whatever the number of targets.
@@ -189,7 +193,7 @@ class TargetAttention(nn.Module):
             x = [codes[null0]]
             for j in range(int(views.begin[k]), int(views.end[k])):
                 gap = int((ops.work.edges <= views.asked[k] - views.time[j]).sum())
-                rank = int(ops.work.ranks[views.end[k] - j])
+                rank = int(ops.work.ranks[views.place[views.end[k] - 1] - views.place[j] + 1])
                 x_kj = rows[j] + codes[_outcome(ops, k, j)] + codes[gap0 + gap] + codes[rank0 + rank]
                 before = int(views.previous[j])
                 if prev0 >= 0 and before >= 0:

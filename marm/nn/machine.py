@@ -1,4 +1,4 @@
-"""What compiled loops say to the machine beside Python: keep loops apart so that they vectorize, widen a float16, turn rows."""
+"""What compiled loops say to the machine beside Python: keep loops apart so that they vectorize, widen, turn, count bits."""
 
 from typing import Any
 
@@ -25,6 +25,13 @@ def _widen(typing: Any, bits: Any) -> Any:
     return nb.types.float32(nb.types.uint16), code
 
 
+def _ones(typing: Any, bits: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return nb.types.uint64(nb.types.uint64), code
+
+
 apart: Any = intrinsic(_apart)
 """``apart()``: compile the function that says so by itself, its arrays never overlapping (they must not).
 
@@ -33,6 +40,9 @@ Built into a large caller, a loop has more arrays around it than the compiler te
 
 widen: Any = intrinsic(_widen)
 """``widen(bits)``: the float32 that a float16's 16 bits stand for, eight at a time where the machine can."""
+
+ones: Any = intrinsic(_ones)
+"""``ones(x)``: how many of a number's 64 bits are set."""
 
 LANES = 16
 """Numbers of a vector: rows are turned so many at a time."""

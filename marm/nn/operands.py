@@ -48,7 +48,7 @@ class Work:
         And (Q + 1,) first run of each query.
         """
         v = self.views
-        return gap_rank_runs(v.time, v.begin, v.end, v.asked, self.ranks, self.edges, self.pairs_at)
+        return gap_rank_runs(v.time, v.place, v.begin, v.end, v.asked, self.ranks, self.edges, self.pairs_at)
 
     @property
     def runs_at(self) -> I64:
@@ -62,7 +62,7 @@ def plan_work(views: Views, segment_of_query: I64, rows_at: I64) -> Work:
     order = np.argsort(segment_of_query, kind="stable")
     queries_at = np.searchsorted(segment_of_query[order], np.arange(segments + 1))
     pairs_at = np.concatenate([[0], np.cumsum(views.end - views.begin)])
-    return Work(views, rows_at, queries_at, order, pairs_at, rank_buckets(views.longest), gap_edges())
+    return Work(views, rows_at, queries_at, order, pairs_at, rank_buckets(views.farthest), gap_edges())
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ class Views:
     """(R,) outcome code, 1 or more."""
     previous: I64
     """(R,) the row before it of the same user; -1 where there is none."""
+    place: I64
+    """(R,) its number in the user's history, from any beginning: what ranks go by."""
     begin: I64
     """(Q,) first row seen."""
     end: I64
@@ -46,6 +48,13 @@ class Views:
     def longest(self) -> int:
         """Rows of the longest view."""
         return int((self.end - self.begin).max(initial=0))
+
+    @property
+    def farthest(self) -> int:
+        """The highest rank of any row seen: 1 is a view's newest row."""
+        seen = self.end > self.begin
+        reach = self.place[self.end[seen] - 1] - self.place[self.begin[seen]]
+        return int(reach.max(initial=-1)) + 1
 
     def shared(self, least: int) -> list[I64]:
         """Queries that see the same rows at the same time, such as a request's candidates: each group of ``least`` or more."""
@@ -60,9 +69,9 @@ class Views:
         return replace(self, begin=self.begin[queries], end=self.end[queries], asked=self.asked[queries])
 
 
-def rank_buckets(longest: int) -> I64:
-    """Bucket of each rank 0..longest (rank 1 is the newest row): (longest + 1,)."""
-    rank = np.arange(longest + 1)
+def rank_buckets(farthest: int) -> I64:
+    """Bucket of each rank 0..farthest (rank 1 is the newest row): (farthest + 1,)."""
+    rank = np.arange(farthest + 1)
     wide = 8 + np.floor(4 * np.log2(np.maximum(rank, 8) / 8)).astype(np.int64)
     return np.minimum(np.where(rank <= 8, np.maximum(rank, 1) - 1, wide), RANKS - 1).astype(np.int64)
 
@@ -86,7 +95,9 @@ def outcome_codes(known: I64, outcome: I16, previous: I64, begin: I64, end: I64,
 
 
 @nb.njit(cache=True, nogil=True)
-def gap_rank_runs(time: I64, begin: I64, end: I64, asked: I64, ranks: I64, edges: I64, pair: I64) -> tuple[I64, I64]:
+def gap_rank_runs(
+    time: I64, place: I64, begin: I64, end: I64, asked: I64, ranks: I64, edges: I64, pair: I64
+) -> tuple[I64, I64]:
     """Runs of pairs that share gap and rank bucket, oldest row first: (3, runs + 1) and the first of each query."""
     at = np.zeros(len(begin) + 1, np.int64)
     out = np.empty((3, min(pair[-1], len(begin) * (len(edges) + 1 + ranks.max() + 1)) + 1), np.int64)
@@ -96,7 +107,7 @@ def gap_rank_runs(time: I64, begin: I64, end: I64, asked: I64, ranks: I64, edges
         for j in range(begin[k], end[k]):
             while gap > 0 and asked[k] - time[j] < edges[gap - 1]:
                 gap -= 1
-            rank = ranks[end[k] - j]
+            rank = ranks[place[end[k] - 1] - place[j] + 1]
             if j == begin[k] or out[1, run - 1] != gap or out[2, run - 1] != rank:
                 out[0, run], out[1, run], out[2, run] = pair[k] + j - begin[k], gap, rank
                 run += 1

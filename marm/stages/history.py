@@ -3,7 +3,7 @@
 A stage attends with layers of ranking's kind, but chooses its own rows: the newest of all, or the newest positive ones.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -87,17 +87,15 @@ def positive(share: Share, queries: I64, window: int, reach: int, positive_codes
     good = positive_codes[views.outcome]
     before = np.concatenate([[0], np.cumsum(good)])
     rows = np.flatnonzero(good)
-    kept = Views(
-        views.time[rows], views.known[rows], views.outcome[rows], rows, before[begin], before[end], views.asked
-    )
+    rows_of = (views.time[rows], views.known[rows], views.outcome[rows])
+    kept = Views(*rows_of, rows, np.arange(len(rows)), before[begin], before[end], views.asked)
     kept = _plain(kept, np.maximum(kept.begin, kept.end - window), kept.end)
     return _history(share, queries, kept, rows, before[rows_at])
 
 
 def _plain(views: Views, begin: I64, end: I64) -> Views:
     """Without previous rows: stages have no token shift."""
-    previous = np.full(len(views.time), -1)
-    return Views(views.time, views.known, views.outcome, previous, begin, end, views.asked)
+    return replace(views, previous=np.full(len(views.time), -1), begin=begin, end=end)
 
 
 def _history(share: Share, queries: I64, views: Views, rows: I64, rows_at: I64) -> History:

@@ -18,13 +18,14 @@ import torch
 from marm.engine.batches import Asked
 from marm.engine.engine import Attended, Engine
 from marm.engine.exposures import Exposures
-from marm.engine.fresh import fresh_states, rows_needed
+from marm.engine.fresh import check_fresh, fresh_states, rows_needed
 from marm.files import write_text
 from marm.memory.memory import Memory
 from marm.metrics.ranking import auc, gauc
 from marm.nn.dense import steady_rows
 from marm.report.age import age_page
 from marm.store import ArenaStore
+from marm.train.folder import run_of
 from marm.train.replay import begun
 from marm.train.results import commit, config_hash, machine
 from marm.types import F32, F64, I64, U64
@@ -114,6 +115,7 @@ def memory_age(folder: Path, progress: Callable[[dict[str, Any]], None]) -> dict
 
     ``age.json`` and ``age.html``; the drift is in log odds, fresh minus remembered.
     """
+    check_fresh(run_of(folder))
     with TemporaryDirectory(prefix="marm-") as scratch, begun(folder, Path(scratch) / "trunk", progress) as trainer:
         names = [name for name, kind in trainer.kinds.items() if kind == "binary"]
         binary = np.array([list(trainer.kinds).index(name) for name in names])

@@ -74,6 +74,7 @@ def erase(folder: Path, users: U64, wait: float) -> dict[str, Any]:
 
     ``done`` false: it is written down, and that process or the next one to start does it.
     """
+    Cut(folder)  # a folder without a cut is trained from the log again, whatever was erased from it
     ask(folder, users)
     until = time.monotonic() + wait
     while pending(folder):
@@ -100,6 +101,9 @@ def carry_out(folder: Path) -> dict[str, Any] | None:
     if not pending(folder):
         return None
     users = np.array(_asked(folder), np.uint64)
+    if not cut_numbers(folder):
+        (folder / JOURNAL).unlink()
+        return None
     with hold_open(folder) as opened:
         done = _Erasing(opened, users).all()
     write_text(folder / COUNT, json.dumps({"number": erasures(folder) + 1}))

@@ -28,16 +28,20 @@ class Learner:
             [grad for grad in grads if grad is not None] for grads in zip(*(dense for dense, _ in slopes), strict=True)
         ]
         rise = self.adam.step([sum(grads[1:], grads[0]) if grads else None for grads in found])
-        shares = zip(attended.shares, slopes, strict=True)
-        parts = [Part(bag, sparse, share.asked()) for share, (_, sparse) in shares for bag in share.bags]
+        parts = [part for _, parts in slopes for part in parts]
         self.engine.table.learn(parts, self._table_rate * rise, self.engine.threads)
 
-    def _slope(self, share: Share, label_QT: Tensor) -> tuple[list[Tensor | None], Tensor]:
+    def _slope(self, share: Share, label_QT: Tensor) -> tuple[list[Tensor | None], list[Part]]:
         """Gradients of the mean loss by the dense weights, and of its sum by what the table gave."""
-        label = label_QT[torch.from_numpy(share.queries)].to(share.embedded.device)
+        label = label_QT[torch.from_numpy(share.queries)].to(share.output.logit_QT.device)
         loss = self.engine.model.loss(share.output.logit_QT[: len(label)].float(), label) / len(label_QT)
-        leaves = [*self.adam.parameters, share.embedded]
+        leaves = [*self.adam.parameters, *(leaf.embedded for leaf in share.leaves)]
         grads: Sequence[Tensor | None] = torch.autograd.grad(loss, leaves, allow_unused=True)
-        sparse = grads[-1]
-        assert sparse is not None
-        return list(grads[:-1]), sparse * len(label_QT)
+        dense, sparse = grads[: len(self.adam.parameters)], grads[len(self.adam.parameters) :]
+        parts = [
+            Part(bag, slope * len(label_QT), leaf.asked)
+            for leaf, slope in zip(share.leaves, sparse, strict=True)
+            if slope is not None
+            for bag in leaf.bags
+        ]
+        return list(dense), parts

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from marm.engine.engine import Engine
-from marm.engine.fresh import fresh_states, rows_needed
+from marm.engine.fresh import check_fresh, fresh_states, rows_needed
 from marm.files import write_text
 from marm.memory.budget import Budget
 from marm.memory.memory import rows_as_bytes
 from marm.nn.dense import steady_rows
 from marm.store import Holding, LmdbStore, Rows, Store
 from marm.train.cut import load_weights
+from marm.train.folder import run_of
 from marm.train.opened import Opened, ranges, to_change
 from marm.train.setup import build, set_threads
 from marm.types import U64, Bool
@@ -29,8 +30,9 @@ _NOTE = "rebuild.json"
 
 
 def rebuild(folder: Path, progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Rebuild a run's memory; what it did. Errors: ``FolderError`` where another process trains in the folder."""
+    """Rebuild a run's memory; what it did. Errors: ``FolderError`` where another process trains in it, ``SettingError``."""
     began = time.perf_counter()
+    check_fresh(run_of(folder))
     with to_change(folder) as opened, closing(_begin(opened)) as fresh:
         engine = _engine(opened)
         held = _in_order(opened.store.holding())

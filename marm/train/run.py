@@ -41,7 +41,7 @@ from marm.train.results import (
 )
 from marm.train.setup import Parts, Wrap, build, check_store, set_threads
 from marm.train.stepper import Stepper
-from marm.train.tally import Tally
+from marm.train.tally import SearchTally, Tally
 from marm.train.trainer import Progress, Trainer, flops_per_event, parameter_counts
 
 _NOTHING = {".run.toml.tmp", LOCK}
@@ -194,7 +194,7 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="marm-") as temporary:
         scratch = Path(temporary)
         prepare(run, scratch / "events")
-        log, tally = EventLog(scratch / "events"), Tally()
+        log, tally = EventLog(scratch / "events"), _tally(run)
         parts = open_run(out, scratch, log, run, copy=not frozen)
         stages = _measured_stages(out, run, parts, len(log)) if run.stages.any else None
         stepper = Stepper(run, log, parts.engine, None, tally, remembers=not frozen, stages=stages)
@@ -217,6 +217,7 @@ def evaluate(
             **figures(run, spool),
             "memory": memory_figures(parts, tally),
             **({"stages": stages.result()} if stages else {}),
+            **tally.figures(),
             **provenance(run, log),
         }
         spool.close()
@@ -230,6 +231,11 @@ def _measured_stages(out: Path, run: RunConfig, parts: Parts, events: int) -> Me
     load_stages(stages, Cut(out, parts.cut))
     stages.begin(events)
     return stages
+
+
+def _tally(run: RunConfig) -> Tally:
+    aside = len(run.tasks) - 1 if run.model.task_layers else 0
+    return SearchTally(run.model.layers + aside) if run.memory.search else Tally()
 
 
 def _make_room(parts: Parts) -> None:

@@ -46,15 +46,17 @@ def set_threads(run: RunConfig, recorded: int | None = None) -> int:
 
 
 def ring_shape(run: RunConfig, log: EventLog, outstanding: int | None = None) -> RingShape:
-    """Sizes of the rings: the window, the live tail, the row before for token shift, slack for ties, and what waits.
+    """Sizes of the rings: the window, what is searched, the live tail, a row for token shift, slack for ties, what waits.
 
     ``outstanding``: the most events of a user that wait for their outcomes; the log's own, if not given. An event that is
     learned late finds those after it remembered; where ``data.history`` filters, those before it may be hidden too.
     """
     memory, sides = run.memory, 1 + (run.data.history is not None)
-    least = memory.window + run.train.live * sides + 1 + memory.slack
+    searched = memory.search.history if memory.search else 0
+    least = memory.window + searched + run.train.live * sides + 1 + memory.slack
     columns = tuple(log.manifest.columns["item"])
-    shape = RingShape(run.depths, run.model.width, memory.codec, columns, least, max(memory.facts, least))
+    sizes = (least, max(memory.facts, least), searched, run.search_keys)
+    shape = RingShape(run.depths, run.model.width, memory.codec, columns, *sizes)
     waits = sides * (log.manifest.outstanding if outstanding is None else outstanding)
     # Bounded: the hot arena must hold the users of a step. What does not fit is counted and told (``rows_lost``).
     most = memory.hot // (shape.facts.itemsize + shape.state_bytes) // run.train.micro_batch
@@ -71,6 +73,8 @@ def family(run: RunConfig) -> str:
         "model": run.model.model_dump(),
         "history": run.data.history,
     }
+    if run.search_keys and run.memory.search:
+        told["search"] = run.memory.search.model_dump(include={"rule", "bits", "category"})
     return "features " + hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -131,6 +135,10 @@ def build(
     ``outstanding``: of the log that the run was trained on, where ``log`` is another one.
     """
     device = device_of(run)
+    if device.type != "cpu" and run.memory.search and run.memory.search.rule == "dot":
+        raise SettingError(
+            f'memory.search.rule = "dot" searches on a CPU, not on {device}: set "hash", or train.device'
+        )
     torch.manual_seed(run.train.seed)
     widths = dense_widths(run, log)
     model = Ranker(run.model, run.tasks, run.memory.codec, widths, run.memory.store_top).to(device)

@@ -195,7 +195,8 @@ class Stepper:
     def _remember(self, seen: Exposures, asked: Asked, attended: Attended, which: I64) -> None:
         query = torch.from_numpy(asked.query_of_exposure[which])
         states = attended.state_QKD[query.to(attended.state_QKD.device)]
-        self.engine.remember(seen.pick(which), states, self.steps)
+        keys = self.engine.keys(attended)[asked.query_of_exposure[which]]
+        self.engine.remember(seen.pick(which), states, self.steps, keys)
 
     def _drawn(self, seen: Exposures, which: Bool | None = None) -> Drawn:
         """Negatives of the exposures, the same in whatever pass they are drawn."""

@@ -12,6 +12,9 @@ LONGEST = 64
 
 _AGES = 2**16
 
+_SAMPLED = 20
+"""A search is held against the exact one in one pass of this many."""
+
 
 class Tally:
     """Sums since the start and since the last window; a function of the stream, so it goes into the cut."""
@@ -51,6 +54,10 @@ class Tally:
             counts = np.bincount(np.minimum(lengths[lengths > 0], LONGEST) - 1)
             self.segments[: len(counts)] += counts
 
+    def figures(self) -> dict[str, Any]:
+        """What only some tallies find, for the result."""
+        return {}
+
     def rows_per_query(self) -> float:
         """Remembered rows that a segment read, on average."""
         return self.read / max(self.segments_read, 1)
@@ -85,6 +92,25 @@ class Tally:
         for name, into in (("ages", self.ages), ("window_ages", self._window_ages)):
             into[:] = 0
             into[np.array(state[name][0], np.int64)] = state[name][1]
+
+
+class SearchTally(Tally):
+    """Counts too, on a sample of passes, what an exact search would have picked: for evaluations, since it takes long."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self._passes, self._recall = 0, np.zeros((layers, 2), np.int64)
+
+    def add(self, asked: Asked, attended: Attended, version: int, learned: bool) -> None:
+        """Count a pass, before anything of it is remembered."""
+        super().add(asked, attended, version, learned)
+        if self._passes % _SAMPLED == 0:
+            self._recall += sum(share.search.recall() for share in attended.shares if share.search)
+        self._passes += 1
+
+    def figures(self) -> dict[str, Any]:
+        """By layer, the share of the exact search's picks that were picked; None where nothing was to be found."""
+        return {"search": {"recall": [int(f) / int(w) if w else None for f, w in self._recall]}}
 
 
 def quantile(counts: np.ndarray, share: float) -> int | None:

@@ -222,8 +222,12 @@ class Trainer:
 
 
 def flops_per_event(run: RunConfig, window: float) -> int:
-    """Multiply-adds x 2 of scoring one target (forward), as counted from the shapes; learning costs about three times that."""
+    """Multiply-adds x 2 of scoring one target (forward), as counted from the shapes; learning costs about three times that.
+
+    Rows that a search picks count in full, its looking for them does not.
+    """
     model, d = run.model, run.model.width
+    window += run.memory.search.picked if run.memory.search else 0
     inner = round(d * model.ffn)
     codes = 65 + 16
     streams = 1 + model.token_shift + model.raw_rows

@@ -113,20 +113,16 @@ def _read_about(path: Path) -> dict[str, Any]:
 
 
 def _fill(opened: Opened, fresh: Store, path: Path, same: bool) -> dict[str, Any]:
-    store, number = opened.store, 0
-    held = store.holding()
-    if isinstance(store, LmdbStore) and isinstance(fresh, LmdbStore):
-        store.copy_rows(fresh)
+    """What the run's store holds, then the file's users that it does not."""
+    there = opened.store.holding().users
+    if isinstance(opened.store, LmdbStore) and isinstance(fresh, LmdbStore):
+        opened.store.copy_rows(fresh)
     else:
-        fresh.append(_all(opened, held), number)
-        number += 1
-    there, rows, new = held.users, pl.scan_parquet(path), set[int]()
-    total = rows.select(pl.len()).collect().item()
-    begins: dict[int, int] = {}
-    for at in range(0, total, _AT_ONCE):
+        fresh.append(_all(opened), 0)
+    rows, new, begins = pl.scan_parquet(path), set[int](), dict[int, int]()
+    for at in range(0, rows.select(pl.len()).collect().item(), _AT_ONCE):
         frame = rows.slice(at, _AT_ONCE).collect()
-        users = frame["user"].to_numpy()
-        frame = frame.filter(pl.Series(~np.isin(users, there)))
+        frame = frame.filter(pl.Series(~np.isin(frame["user"].to_numpy(), there)))
         if frame.height:
             fresh.append(_rows(opened, frame, same, begins), fresh.last_cut() + 1)
             new |= set(frame["user"].unique().to_list())
@@ -134,8 +130,9 @@ def _fill(opened: Opened, fresh: Store, path: Path, same: bool) -> dict[str, Any
     return {"users": len(new), "users_there_already": skipped}
 
 
-def _all(opened: Opened, held: Holding) -> Rows:
+def _all(opened: Opened) -> Rows:
     """Everything that a store in memory holds."""
+    held = opened.store.holding()
     found = opened.store.read_facts(held.users, opened.shape.facts_kept)
     states, _ = opened.store.read_states(held.users, found.first, found.counts)
     return Rows(held.users, found.first, found.counts, found.facts, states, held.states_from, held.seen)

@@ -12,6 +12,7 @@ PAGES = [
     "docs/paper.md",
     "docs/own_data.md",
     "docs/own_model.md",
+    "docs/search.md",
     "docs/serving.md",
     "docs/cluster.md",
     "docs/follow.md",

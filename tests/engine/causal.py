@@ -10,12 +10,15 @@ import torch
 from marm.model.features import FeatureEncoder
 from marm.model.ranker import LOUD
 from marm.nn.blocks import row_norm
+from marm.nn.signs import planes
 
 
-def embed(engine, ids, scope):
+def embed(engine, ids, scope, logged=None):
     """Embeddings, and a bias for each task."""
-    encoder = FeatureEncoder(scope, {}, True)
-    looked_up = engine.table.lookup(encoder.encode(ids, {}).bags, len(ids))
+    features = engine.run.features.item if scope == "item" else {}
+    encoder = FeatureEncoder(scope, features, True)
+    columns = {name: logged[:, c] for c, name in enumerate(features)}
+    looked_up = engine.table.lookup(encoder.encode(ids, columns).bags, len(ids))
     return looked_up.split([engine.table.width, len(engine.run.tasks)], 1)
 
 
@@ -24,7 +27,7 @@ class CausalPass:
 
     def __init__(self, engine, seen):
         self.model, self.run, self.seen = engine.model, engine.run, seen
-        self.item, self.item_bias = embed(engine, seen.item, "item")
+        self.item, self.item_bias = embed(engine, seen.item, "item", seen.item_columns)
         self.user, self.user_bias = embed(engine, seen.user, "user")
         self.engine = engine
         self.history = [j for j in range(len(seen)) if seen.history[j]]
@@ -41,14 +44,17 @@ class CausalPass:
         return enter
 
     def scores(self, drawn=None):
-        out = [self.score(k, self.item[k], self.item_bias[k]) for k in range(len(self.seen))]
+        shelf = self.seen.item_columns
+        out = [self.score(k, self.item[k], self.item_bias[k], shelf[k]) for k in range(len(self.seen))]
         if drawn is None:
             return torch.stack(out)
-        rows, bias = embed(self.engine, drawn.item, "item")
-        beside = [self.score(int(k), rows[i], bias[i], own=False) for i, k in enumerate(drawn.exposure)]
+        rows, bias = embed(self.engine, drawn.item, "item", drawn.item_columns)
+        shelf = drawn.item_columns
+        beside = [self.score(int(k), rows[i], bias[i], shelf[i], own=False) for i, k in enumerate(drawn.exposure)]
         return torch.stack(out), torch.stack(beside)
 
-    def score(self, k, item, bias, own=True):
+    def score(self, k, item, bias, shelf, own=True):
+        self.shelf, self.shared = shelf, None
         made, aside, heard = self.stack(k, item)
         if own:
             self.states[k] = made
@@ -96,6 +102,30 @@ class CausalPass:
             return row_norm(self.item[j])
         return row_norm(self.states[j][depth - 1])
 
+    def picked(self, attention, depth, state, every):
+        """The most relevant of the events before the window, oldest first; newest first among equals."""
+        search, window = self.run.memory.search, self.run.memory.window
+        if search is None:
+            return []
+        if search.shared and self.shared is not None:
+            return self.shared
+        before = every[:-window][-search.history :]
+        liking = {j: self.liking(attention, depth, state, j) for j in before}
+        liked = sorted(before, key=lambda j: (-liking[j], -every.index(j)))[: search.picked]
+        self.shared = sorted((j for j in liked if liking[j] > -math.inf), key=every.index)
+        return self.shared
+
+    def liking(self, attention, depth, state, j):
+        search = self.run.memory.search
+        if search.rule == "category":
+            return 0 if self.shelf[0] and self.seen.item_columns[j, 0] == self.shelf[0] else -math.inf
+        sought = torch.einsum("hkd,hke,d->e", attention.query, attention.key, row_norm(state))
+        sought = sought / math.sqrt(attention.query.shape[1])
+        if search.rule == "dot":
+            return float((self.row(j, depth) * sought).sum())
+        normals = torch.from_numpy(planes(len(sought), search.bits))
+        return -int(((self.row(j, depth) @ normals > 0) != (sought @ normals > 0)).sum())
+
     def outcome(self, attention, k, j):
         return self.parts(attention, k, j) @ attention.outcome_rows
 
@@ -111,10 +141,11 @@ class CausalPass:
         attention, seen = layer.attention, self.seen
         gaps, ranks, null = (int(s) - attention.outcomes for s in attention.spans[:3])
         every, view = self.view(k)
+        view = [*self.picked(attention, depth, state, every), *view]
         x = [attention.other_rows[null]]
         for j in view:
             gap = (int(seen.time[k]) - int(seen.time[j])) >> 20
-            rank = len(view) - view.index(j)
+            rank = len(every) - every.index(j)
             far = 8 + math.floor(4 * math.log2(max(rank, 8) / 8))
             row = self.row(j, depth) + self.outcome(attention, k, j)
             row = row + attention.other_rows[gaps + min(gap.bit_length(), 31)]

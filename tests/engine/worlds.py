@@ -56,7 +56,13 @@ def exposures(seed, events=60, users=4, items=12, delay=0, ties=0.3, filtered=Fa
     )
 
 
+def shelves(item):
+    """A logged category for each item: (N, 1); of some items none."""
+    return (item % 4)[:, None].astype(np.uint64)
+
+
 def build(run, seed=0):
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     model = Ranker(run.model, run.tasks, run.memory.codec, store_top=run.memory.store_top)
     # Larger than at the start of learning, so that a wrong row shows.
@@ -83,8 +89,10 @@ class NoStore:
 
 def memory_for(run):
     depths = remembered_depths(run.model, run.memory.store_top)
-    capacity = run.memory.window + run.train.live + run.memory.slack + 1
-    shape = RingShape(depths, run.model.width, run.memory.codec, (), capacity, 10_000)
+    searched = run.memory.search.history if run.memory.search else 0
+    capacity = run.memory.window + searched + run.train.live + run.memory.slack + 1
+    rest = tuple(run.features.item), capacity, 10_000, searched, run.search_keys
+    shape = RingShape(depths, run.model.width, run.memory.codec, *rest)
     return Memory(NoStore(shape), shape, run.memory, torch.device("cpu"))
 
 
@@ -101,14 +109,16 @@ def segment_through(engine, seen, cuts, drawn_for=None):
     exposed, beside = [], []
     for step, (low, high) in enumerate(itertools.pairwise(bounds)):
         part = seen.pick(np.arange(low, high))
-        drawn = drawn_for(part) if drawn_for else Drawn.none(0)
+        drawn = drawn_for(part) if drawn_for else Drawn.none(seen.item_columns.shape[1])
         asked = ask(part, drawn)
         with torch.no_grad():
             engine.memory.admit(asked.batch.users, step + 1)
             output = engine.attend(asked.batch)
         exposed.append(output.logit_QT[asked.query_of_exposure])
         beside.append(output.logit_QT[asked.query_of_drawn])
-        engine.remember(part, output.state_QKD[asked.query_of_exposure], step)
+        engine.remember(
+            part, output.state_QKD[asked.query_of_exposure], step, engine.keys(output)[asked.query_of_exposure]
+        )
     return torch.cat(exposed), torch.cat(beside)
 
 

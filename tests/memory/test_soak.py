@@ -92,6 +92,7 @@ def test_a_long_log_through_a_small_budget(tmp_path: Path, soak: Callable[[int, 
             cut(memory)
         if number == len(stream) // 2:
             half = anonymous()
+    assert anonymous() < 2 * 1024**3
     # Users are still coming in, at some hundred bytes each; rows are not among what grows.
     assert anonymous() < FLAT * half + 300 * users
     cut(memory)

@@ -12,7 +12,7 @@ def views(time, begin, end, asked):
     rows, queries = len(time), len(asked)
     none = np.zeros(rows, np.int64)
     return Views(
-        np.array(time, np.int64), none, none.astype(np.int16), none,
+        np.array(time, np.int64), none, none.astype(np.int16), none, none,
         np.full(queries, begin), np.full(queries, end), np.array(asked, np.int64),
     )  # fmt: skip
 

@@ -35,7 +35,7 @@ def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw
     previous = np.where(first, -1, np.arange(total) - 1)
     known = time + rng.integers(0, 10**12, total)
     outcome = rng.integers(1, OUTCOMES, total).astype(np.int16)
-    views = Views(time, known, outcome, previous, begins, ends, asked.astype(np.int64))
+    views = Views(time, known, outcome, previous, np.arange(total), begins, ends, asked.astype(np.int64))
     live = torch.randn(7, width, requires_grad=True)
     block = CODECS[codec].encode(torch.randn(50, 2, width)).flatten(1)
     extra = torch.randn(9, width, requires_grad=True)

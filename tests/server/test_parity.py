@@ -37,17 +37,25 @@ def told(row: dict[str, Any], number: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("model", [{}, {"token_shift": True, "raw_rows": True}])
+SEARCH = {"window": 6, "search": {"rule": "dot", "picked": 3, "history": 12}}
+LIMITS = {"max_age": 12, "max_age_seconds": 2500.0, "ttl": 1500.0}
+"""Some rows are too old by each of them."""
+
+
+@pytest.mark.parametrize(
+    ("model", "memory"), [({}, SEARCH), ({"token_shift": True, "raw_rows": True}, LIMITS), ({}, SEARCH | LIMITS)]
+)
 def test_the_server_answers_what_a_frozen_evaluation_scores(
-    tmp_path: Path, start: Callable[..., Running], model: dict[str, Any]
+    tmp_path: Path, start: Callable[..., Running], model: dict[str, Any], memory: dict[str, Any]
 ) -> None:
     world = write_world(tmp_path / "world", log_frame().with_columns(shelf=pl.lit("s1")))
-    run = run_over(world, memory={"url": "lmdb://memory", "codec": "float32"}, model=model)
+    run = run_over(world, memory={"url": "lmdb://memory", "codec": "float32", **memory}, model=model)
     commands.train(run, tmp_path / "run")
     frame = later(world, 1000)
     frame.write_parquet(world / "later.parquet")
     evaluated = load_run(tmp_path / "run" / "run.toml", ["data.log=later.parquet"])
-    commands.evaluate(tmp_path / "run", evaluated, frozen=True, predictions=tmp_path / "frozen.parquet")
+    told_ = commands.evaluate(tmp_path / "run", evaluated, frozen=True, predictions=tmp_path / "frozen.parquet")
+    assert told_["memory"]["hit_rate"][0] == 1.0 if memory is SEARCH else 0.05 < told_["memory"]["hit_rate"][0] < 0.95
     wanted = pl.read_parquet(tmp_path / "frozen.parquet").sort("row")
     server = start(tmp_path / "run")
     rows = frame.to_dicts()

@@ -1,6 +1,5 @@
 """A user's erasure is complete, survives a kill at any moment, and leaves everybody else as they were."""
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from marm.train import erase
 from marm.train import run as commands
 from marm.train.follow import follow
 from marm.train.run import quiet
+from tests.train.dying import Death, Dies
 from tests.train.feeding import counts, events_of, put, quick
 from tests.train.folders import predictions, remembered
 from tests.train.logs import log_frame, run_over, write_world
@@ -105,35 +105,19 @@ def test_nothing_is_left_of_an_erased_user_and_everybody_else_is_as_before(run: 
     assert log.read(len(log) - 1, len(log)).user.tolist() == [HASH]
 
 
-class Dies(BaseException):
-    """The end of the process."""
-
-
 def test_an_erasure_that_was_killed_is_done_at_the_next_start(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soak: Callable[[int, int], int]
 ) -> None:
-    users, calls, at = np.array([HASH], np.uint64), [0], [-1]
-
-    def watched(real: Callable[..., Any]) -> Callable[..., Any]:
-        def one(*args: Any, **named: Any) -> Any:
-            calls[0] += 1
-            if calls[0] == at[0]:
-                raise Dies
-            return real(*args, **named)
-
-        return one
-
-    for owner, name in ((os, "fsync"), (os, "pwrite"), (Path, "replace"), (Path, "unlink")):
-        monkeypatch.setattr(owner, name, watched(getattr(owner, name)))
+    users, death = np.array([HASH], np.uint64), Death(monkeypatch)
     whole = Path(shutil.copytree(run, tmp_path / "whole"))
     erase.erase(whole, users, 0)
-    total, wanted = calls[0], remembered(whole)
+    total, wanted = death.calls, remembered(whole)
     for number in np.unique(np.linspace(1, total, soak(4, 60)).astype(int)).tolist():
         broken = Path(shutil.copytree(run, tmp_path / f"broken{number}"))
-        calls[0], at[0] = 0, number
+        death.arm(number)
         with pytest.raises(Dies):
             erase.erase(broken, users, 0)
-        at[0] = -1
+        death.arm(-1)
         if not erase.pending(broken):  # the end came before it was written down, or after it was done
             erase.ask(broken, users)
         commands.resume(broken)

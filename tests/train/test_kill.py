@@ -48,6 +48,17 @@ RUNS: dict[str, dict[str, Any]] = {
         "memory": {"url": "lmdb://memory", "codec": "int8"},
         "stages": STAGES,
     },
+    "lmdb, a search by signs, delay, a hot arena for few": {
+        "data": {"feedback_delay": "delay"},
+        "memory": {
+            "url": "lmdb://memory",
+            "window": 3,
+            "hot": 10 * 31 * 140,
+            "budget": 2000,
+            "search": {"rule": "hash", "picked": 3, "history": 10},
+        },
+        "train": {"live": 3, "micro_batch": 8},
+    },
     "lmdb, learned at once, states made anew and dropped by time": {
         "memory": {"url": "lmdb://memory", "budget": 3000, "hot": 10 * 31 * 80, "refresh": 11, "ttl": 300.0},
         "train": {"micro_batch": 8},

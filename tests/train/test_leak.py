@@ -25,6 +25,17 @@ RUNS: dict[str, dict[str, Any]] = {
         "data": {"history": "click = 1", "feedback_delay": "delay"},
         "model": {"raw_rows": True, "task_layers": True},
     },
+    "a search by signs, delay, token shift": {
+        "data": {"feedback_delay": "delay"},
+        "model": {"token_shift": True},
+        "memory": {"window": 3, "search": {"rule": "hash", "picked": 3, "history": 6}},
+        "train": {"live": 3},
+    },
+    "an exact search, a filtered history": {
+        "data": {"history": "click = 1"},
+        "memory": {"window": 3, "search": {"rule": "dot", "picked": 2, "history": 9}},
+        "train": {"live": 3},
+    },
 }
 
 

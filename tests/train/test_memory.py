@@ -1,9 +1,10 @@
 """What is done to a run's memory by hand leaves it as good as it was, or better, and never half done."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -18,8 +19,9 @@ from marm.train import run as commands
 from marm.train.folder import held
 from marm.train.opened import to_change, to_read
 from marm.train.run import quiet
+from tests.train.dying import Death, Dies
 from tests.train.folders import remembered
-from tests.train.logs import run_over
+from tests.train.logs import log_frame, run_over, write_world
 
 FROZEN = {"learning_rate": 1e-30, "table_rate": 1e-30}
 """Too small to move a float32."""
@@ -72,6 +74,18 @@ def test_a_rebuilt_memory_of_weights_that_never_moved_is_the_streamed_one(run: P
         assert ring[:3] == facts[user][:3]
 
 
+def test_of_a_long_history_a_rebuild_goes_over_as_much_as_its_states_hang_on(tmp_path: Path) -> None:
+    world = write_world(tmp_path / "world", log_frame(events=500, users=5))
+    memory = {"url": "lmdb://memory", "codec": "float32", "slack": 2}
+    commands.train(run_over(world, memory=memory, train=FROZEN, model={"token_shift": True}), tmp_path / "run")
+    before = list(states(tmp_path / "run"))
+    assert all(len(there) > 2 * there.sum() for _, _, there in before)
+    rebuild.rebuild(tmp_path / "run", quiet)
+    for (_, old, was), (_, new, there) in zip(before, states(tmp_path / "run"), strict=True):
+        assert (was == there).all()
+        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-6)
+
+
 def test_a_rebuild_that_was_stopped_goes_on_and_the_store_serves_meanwhile(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +119,37 @@ def test_a_run_goes_on_from_a_rebuilt_and_a_compacted_memory(run: Path) -> None:
     assert remembered(run) == before and 0 < told["bytes_after"] <= told["bytes_before"]
     (run / "result.json").unlink()
     assert commands.resume(run)["memory"]["users"] == len(before)
+
+
+OPERATIONS: dict[str, Callable[[Path], Any]] = {
+    "compact": inspect.compact,
+    "rebuild": lambda run: rebuild.rebuild(run, quiet),
+    "import": lambda run: transfer.import_(run, run.parent / "all.parquet"),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_change_that_was_killed_has_changed_nothing_and_is_made_when_asked_for_again(
+    name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soak: Callable[[int, int], int]
+) -> None:
+    transfer.export(run, run.parent / "all.parquet")
+    with to_change(run) as opened:
+        opened.store.forget(opened.store.holding().users[:3])
+    before, change, death = remembered(run), OPERATIONS[name], Death(monkeypatch)
+    whole = Path(shutil.copytree(run, tmp_path / "whole"))
+    change(whole)
+    total, wanted = death.calls, remembered(whole)
+    assert (wanted == before) == (name == "compact")
+    for number in np.unique(np.linspace(1, total, soak(4, 60)).astype(int)).tolist():
+        broken = Path(shutil.copytree(run, tmp_path / f"broken{number}"))
+        death.arm(number)
+        with pytest.raises(Dies):
+            change(broken)
+        death.arm(-1)
+        assert remembered(broken) in (before, wanted), number
+        change(broken)
+        assert remembered(broken) == wanted, number
+        assert inspect.verify(broken, False, quiet)["damaged"] == []
 
 
 def damage(folder: Path, user: int) -> None:

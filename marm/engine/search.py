@@ -1,0 +1,204 @@
+"""The general search unit: for each layer the rows before the window that it attends to beside it (SIM; TWIN for ``dot``).
+
+    a user's history   o o o o o o o o o o o o | r r r r l l     o searched, r the window's remembered rows, l live ones
+    a layer reads            o     o o     o     r r r r l l     picked by rule, then the window, in one softmax
+
+A choice has no gradient; what was picked has what a row of the window has.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marm.config import RunConfig
+from marm.engine.batch import Batch, item_keys, places_from
+from marm.engine.beside import Rows, beside
+from marm.engine.leaf import Leaf
+from marm.memory.ages import newest
+from marm.memory.memory import Memory, Recalled
+from marm.memory.scores import Lines, exact_alone, exact_together
+from marm.memory.search import Found, Ranges, nearest, same
+from marm.model.inputs import Pass, Picked
+from marm.nn.blocks import row_norm
+from marm.nn.codec import codec_of
+from marm.nn.dense import is_steady
+from marm.nn.signs import planes, signs
+from marm.store.slots import SlotMap
+from marm.types import I64, U64, Bool
+
+_SHARED = 8
+"""Queries a segment from which on one product scores them all, where bits may hang on what else is asked."""
+
+
+class Items(NamedTuple):
+    """How an engine sees items: by ids (V,) and logged columns (V, C)."""
+
+    embed: Callable[[U64, U64], tuple[Leaf, Tensor]]
+    """What the table holds, and embeddings with dense features (V, D)."""
+    category: Callable[[U64, U64], U64]
+    """The category that the settings name (V,)."""
+
+
+class PassSearch:
+    """Searches for the layers of one share's pass, and notes what they found."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        memory: Memory,
+        items: Items,
+        batch: Batch,
+        recalled: Recalled,
+        passed: Pass,
+        version: int,
+    ) -> None:
+        """``version`` of the weights that search."""
+        assert run.memory.search
+        self.run, self.config, self.memory, self.items = run, run.memory.search, memory, items
+        self.batch, self.passed = batch, passed
+        self.found: list[Found] = []
+        """By layer, as they asked."""
+        self.asked: list[tuple[int, Tensor]] = []
+        """Of each layer the depth that it reads and its queries (Q, D)."""
+        self.leaves: list[Leaf] = []
+        """What was looked up for rows that were picked."""
+        self._slots = memory.hot.map.find(batch.users)
+        self._now, self._last, self._version = batch.begins(), newest(recalled.facts, recalled.counts), version
+        first = recalled.first - passed.work.rows_at[:-1]
+        high = passed.views.begin[: len(batch)] + first[batch.segment]
+        low = np.minimum(np.maximum(high - self.config.history, self._oldest(self._slots)[batch.segment]), high)
+        self.ranges = Ranges(self._slots[batch.segment], low, high)
+        self._lines: dict[bool, tuple[Lines, Tensor]] = {}
+
+    def pick(self, depth: int, query_QD: Tensor) -> Picked:
+        """As ``Search`` has it."""
+        again = self.config.shared and self.found
+        self.asked.append((depth, query_QD[: len(self.batch)]))
+        self.found.append(self.found[0] if again else self.find(*self.asked[-1]))
+        rows = self._rows(self.found[-1], depth > 0)
+        return Picked(beside(self.passed, self.found[-1].at, rows, self.run.model.token_shift), rows.item_VD)
+
+    def find(self, depth: int, query_QD: Tensor) -> Found:
+        """The rows that the rule picks for a layer which reads ``depth``."""
+        keys, most = self.memory.hot.keys, self.config.picked
+        if self.config.rule == "category":
+            wanted = self.items.category(self.batch.item, self.batch.item_columns)
+            return same(keys, wanted[:, None], self.ranges, most)
+        if self.config.rule == "dot":
+            return self.exact(depth, query_QD)
+        words, normals = self.config.bits // 64, planes(query_QD.shape[1], self.config.bits)
+        wanted = signs(query_QD.cpu().numpy(), normals)
+        return nearest(keys[depth * words : (depth + 1) * words], wanted, self.ranges, most)
+
+    def picked(self, query: int) -> list[I64]:
+        """Positions that each layer picked for a query."""
+        return [found.position[found.at[query] : found.at[query + 1]] for found in self.found]
+
+    def facts(self, query: int, position: I64) -> tuple[np.ndarray, Bool]:
+        """Facts at positions of a query's user, and whether each has a state."""
+        hot, slot = self.memory.hot, np.broadcast_to(self.ranges.slot[query], position.shape)
+        return hot.facts.reshape(-1)[self._where(slot, position)], position >= hot.states_from[slot]
+
+    def recall(self) -> I64:
+        """Of each layer, how many of the rows that the exact search finds were picked, and how many there are: (L, 2)."""
+        out = []
+        for found, (depth, query_QD) in zip(self.found, self.asked, strict=True):
+            one, other = (_numbers(each) for each in (found, self.exact(depth, query_QD)))
+            out.append([np.isin(other, one).sum(), len(other)])
+        return np.array(out, np.int64)
+
+    def exact(self, depth: int, query_QD: Tensor) -> Found:
+        """The rows whose states, folded query times state, score highest; those without a state are left out."""
+        lines, block = self._line_up(depth > 0)
+        column = max(depth - 1, 0) * codec_of(block).columns(query_QD.shape[1])
+        shared = len(query_QD) >= _SHARED * len(self.batch.users) and (np.diff(self.batch.segment) >= 0).all()
+        may = shared and not (is_steady() or torch.is_grad_enabled())
+        way = exact_together if may else exact_alone
+        return way(block, column, lines, query_QD, self.batch.segment, self.ranges, self.config.picked)
+
+    def _rows(self, found: Found, deep: bool) -> Rows:
+        """What was found, as rows of a pass; their items are looked up where a layer reads them."""
+        shift = self.run.model.token_shift
+        segment, position = np.repeat(self.batch.segment, np.diff(found.at)), found.position
+        slot = self._slots[segment]
+        previous = np.full(len(position), -1)
+        if shift:
+            before = position - 1
+            previous = np.concatenate(
+                [np.where(before < self._oldest(slot), -1, len(slot) + np.arange(len(slot))), previous]
+            )
+            segment, position = np.tile(segment, 2), np.concatenate([position, np.maximum(before, 0)])
+        rows = self._where(self._slots[segment], position)
+        state = np.where(self._there(segment, position, rows), rows, Pass.MISSING)
+        time, known, outcome = (self._fact(name, rows) for name in ("time", "known", "outcome"))
+        reads = not deep or shift or self.run.model.raw_rows or bool((state == Pass.MISSING).any())
+        number, ids, columns = self._distinct(rows if reads else rows[:0])
+        leaf, item_VD = self.items.embed(ids, columns)
+        self.leaves.append(leaf)
+        item = number if reads else np.zeros(len(rows), np.int64)
+        return Rows(time, known, outcome, position, state, previous, item, item_VD)
+
+    def _line_up(self, deep: bool) -> tuple[Lines, Tensor]:
+        """All rows that a segment's queries search, in order, and the block that their states (or embeddings) lie in."""
+        if deep not in self._lines:
+            first, counts = self._reach()
+            position = places_from(first, counts)
+            segment = np.repeat(np.arange(len(counts)), counts)
+            rows, block = self._where(self._slots[segment], position), self.memory.hot.states
+            if deep:
+                rows = np.where(self._there(segment, position, rows), rows, -1)
+            else:
+                number, ids, columns = self._distinct(rows)
+                with torch.no_grad():
+                    rows, block = number, row_norm(self.items.embed(ids, columns)[1])
+            self._lines[deep] = Lines(rows, np.concatenate([[0], np.cumsum(counts)]), first), block
+        return self._lines[deep]
+
+    def _there(self, segment: I64, position: I64, rows: I64) -> Bool:
+        """Which rows of segments' users have a state, one that is not too old to be read."""
+        there: Bool = position >= self.memory.hot.states_from[self._slots[segment]]
+        if self.memory.ages.limited:
+            facts = self.memory.hot.facts.reshape(-1)[rows]
+            there &= self.memory.ages.young(facts, self._now[segment], self._last[segment], self._version)
+        return there
+
+    def _reach(self) -> tuple[I64, I64]:
+        """First position and number of the rows that each segment's queries search together: (B,) each."""
+        users = len(self.batch.users)
+        first, end = np.full(users, np.iinfo(np.int64).max), np.zeros(users, np.int64)
+        np.minimum.at(first, self.batch.segment, self.ranges.low)
+        np.maximum.at(end, self.batch.segment, self.ranges.high)
+        return np.minimum(first, end), np.maximum(end - first, 0)
+
+    def _oldest(self, slot: I64) -> I64:
+        """First position that is still in the ring."""
+        oldest: I64 = np.maximum(self.memory.hot.head[slot] - self.memory.hot.capacity, 0)
+        return oldest
+
+    def _where(self, slot: I64, position: I64) -> I64:
+        """Row of the arena."""
+        capacity = self.memory.hot.capacity
+        rows: I64 = slot * capacity + position % capacity
+        return rows
+
+    def _fact(self, name: str, rows: I64) -> np.ndarray:
+        column = self.memory.hot.facts[name]
+        return column.reshape(column.shape[0] * column.shape[1], *column.shape[2:])[rows]
+
+    def _distinct(self, rows: I64) -> tuple[I64, U64, U64]:
+        """Numbers of the items of these rows (R,), and the ids and logged columns of each item."""
+        ids, columns = self._fact("item", rows), self._fact("columns", rows)
+        distinct = SlotMap(len(rows))
+        number = distinct.insert(item_keys(ids, columns))
+        sample = np.empty(len(distinct), np.int64)
+        sample[number[::-1]] = np.arange(len(rows))[::-1]
+        return number, ids[sample], columns[sample]
+
+
+def _numbers(found: Found) -> I64:
+    """One number for each query and position."""
+    numbers: I64 = (np.repeat(np.arange(len(found.at) - 1), np.diff(found.at)) << 40) + found.position
+    return numbers

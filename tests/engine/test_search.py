@@ -1,0 +1,87 @@
+"""With a search, remembering in any segmentation still equals one causal pass that searches plainly, and leaks nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from marm.engine.batches import Drawn, ask
+from marm.engine.heed import heed
+from tests.engine.causal import CausalPass
+from tests.engine.worlds import SECOND, build, exposures, run_config, segment_through, shelves, tie_groups, with_column
+
+RULES = {
+    "dot": ({"rule": "dot"}, {}),
+    "dot, delay": ({"rule": "dot"}, {"token_shift": True, "raw_rows": True}),
+    "dot, filtered": ({"rule": "dot"}, {"task_layers": True}),
+    "hash": ({"rule": "hash"}, {"task_layers": True}),
+    "hash of 128 bits, delay": ({"rule": "hash", "bits": 128}, {"token_shift": True}),
+    "hash, no memory": ({"rule": "hash"}, {"memory_reads": False}),
+    "category, delay, filtered": ({"rule": "category", "category": "shelf"}, {"token_shift": True}),
+    "one search for all layers": ({"rule": "dot", "shared": True}, {"raw_rows": True}),
+}
+"""Settings of the search and of the model; of the log by name."""
+
+
+def searching(rule, model, **sections):
+    search = {"picked": 3, "history": 9, **rule}
+    memory = {"window": 4, "search": search, **sections.pop("memory", {})}
+    features = {"item": {"shelf": "category"}}
+    return run_config(model=model, memory=memory, features=features, train={"live": 3, "micro_batch": 8}, **sections)
+
+
+def shelved(seed, **kind):
+    """No item twice at one time: what is equal but for rounding would be picked by chance."""
+    seen = exposures(seed, events=40, users=2, **kind)
+    at = np.repeat(tie_groups(seen)[:-1], np.diff(tie_groups(seen)))
+    item = (1 + (seen.item[at] + (np.arange(len(seen)) - at).astype(np.uint64)) % 15).astype(np.uint64)
+    return with_column(with_column(seen, "item", item), "item_columns", shelves(item))
+
+
+def drawer(seed):
+    def draw(part):
+        exposure = np.flatnonzero(part.number % 2)
+        item = (1 + (part.number[exposure] * 7 + seed) % 15).astype(np.uint64)
+        return Drawn(exposure, part.number[exposure], item, shelves(item))
+
+    return draw
+
+
+def cut_up(engine, seen, seed):
+    """Score a log in passes that end anywhere."""
+    groups = np.arange(1, len(tie_groups(seen)) - 1)
+    cuts = np.random.default_rng(seed).choice(groups, len(groups) // 2, replace=False)
+    return segment_through(engine, seen, np.sort(cuts), drawer(seed))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_remembering_in_any_segmentation_equals_one_causal_pass_that_searches(rule):
+    search, model = RULES[rule]
+    delay, filtered = 3 * ("delay" in rule), "filtered" in rule
+    run = searching(search, model, **({"data": {"history": "c = 1"}} if filtered else {}))
+    engine, seen = build(run), shelved(1, delay=delay, filtered=filtered)
+    exposed, beside = cut_up(engine, seen, 1)
+    with torch.no_grad():
+        wanted, wanted_beside = CausalPass(engine, seen).scores(drawer(1)(seen))
+    torch.testing.assert_close(exposed, wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(beside, wanted_beside, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_explained_names_what_each_layer_picked_and_how_it_weighs_it():
+    engine, seen = build(searching({"rule": "dot"}, {})), shelved(1)
+    segment_through(engine, seen, np.arange(1, len(tie_groups(seen)) - 1), drawer(1))
+    late = with_column(seen.pick(np.array([39])), "time", seen.time[-1:] + SECOND)
+    batch = ask(late, Drawn.none(1)).batch
+    engine.memory.admit(batch.users, 100)
+    with torch.no_grad():
+        told, logit = heed(engine, batch, 0), engine.attend(batch).logit_QT
+    assert torch.equal(told.logit_QT, logit)
+    theirs = np.flatnonzero(seen.user == late.user[0])
+    window, before = theirs[-4:], theirs[:-4]
+    assert (told.past.item[-4:] == seen.item[window]).all()
+    assert (
+        set(told.past.time[:-4].tolist()) <= set(seen.time[before[-9:]].tolist())
+        and (np.diff(told.past.time) >= 0).all()
+    )
+    for weight_HN in told.weight:
+        np.testing.assert_allclose(weight_HN.sum(1), 1, rtol=1e-5)
+        assert ((weight_HN[:, :-5] > 0).sum(1) == 3).all()

@@ -58,8 +58,12 @@ class Link:
         self._options = _options(address, patience)
         self._cluster: Any = None
         self._single: Any = None
-        self._open()
-        self.load_scripts()
+        try:
+            self._open()
+            self.load_scripts()
+        except BaseException:
+            self.close()
+            raise
         self.patience = patience
 
     def _open(self) -> None:

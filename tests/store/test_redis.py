@@ -216,7 +216,7 @@ def test_wrong_bytes_name_their_user_and_nobody_elses_rows_are_touched(url: str)
     store = opened(url)
     given = [(user, 0, [1] * 100, 0, 1) for user in range(4)]
     store.append(rows_of(given), 0)
-    for user, field, at in ((0, "s1", 30), (1, "f0", 2), (2, "m", 5)):
+    for user, field, at in ((0, "s1", 30), (1, "f0", 2), (2, "m", 17)):  # states, facts, when it was last seen
         (key,) = store._keys(np.array([user], np.uint64))
         value = bytearray(store._ask([("HGET", key, field)])[0])
         value[at] ^= 64
@@ -232,6 +232,19 @@ def test_wrong_bytes_name_their_user_and_nobody_elses_rows_are_touched(url: str)
     store.append(replace(rows_of(again), forgotten=keys[:3]), 1)
     plain.append(again, 1)
     assert_same(store, plain, [0, 1, 2, 3])
+    for key in store._keys(keys[:3]):  # nothing is left of what was forgotten
+        assert set(store._ask([("HKEYS", key)])[0]) == {b"m", b"f0", b"s0"}
+    store.close()
+
+
+def test_rows_that_are_no_longer_kept_leave_the_server(url: str) -> None:
+    store = opened(url)
+    for cut in range(12):
+        store.append(rows_of([(7, 50 * cut, [cut] * 50, 0, cut)]), cut)
+    store.append(rows_of([(7, 600, [], 600, 13)]), 13)
+    (key,) = store._keys(np.array([7], np.uint64))
+    fields = {b"m", b"f7", b"f8", b"f9", b"s9"}  # facts from 450 on; states begin at 600, in the field of 558 to 619
+    assert set(store._ask([("HKEYS", key)])[0]) == fields
     store.close()
 
 

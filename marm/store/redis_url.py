@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from marm.config.settings import NO_PASSWORD
 from marm.errors import SettingError
 
 KINDS = ("redis", "rediss", "valkey")
@@ -25,10 +26,7 @@ def address_of(kind: str, place: str) -> Address:
     """The parts of a URL. Errors: ``SettingError``, which never repeats a password."""
     hosts, _, name = place.partition("/")
     if "@" in hosts:
-        raise SettingError(
-            f"memory.url = {kind}://...@...: a run file is no place for a password: leave it out, and set "
-            "MARM_REDIS_USERNAME and MARM_REDIS_PASSWORD"
-        )
+        raise SettingError(f"memory.url = {kind}://...@...: {NO_PASSWORD}")
     url = f"{kind}://{place}"
     seeds = tuple(_seed(url, text) for text in hosts.split(","))
     if name and not _NAME.fullmatch(name):

@@ -1,10 +1,14 @@
 """What reading and appending rings costs, beside a plain copy of memory and beside one key for each state.
 
-python -m benchmarks.store_read [--users 2000] [--repeats 7] [--folder DIR] [--out results.jsonl]
+python -m benchmarks.store_read [--users 2000] [--repeats 7] [--folder DIR] [--redis] [--out results.jsonl]
+
+`--redis`: Redis on this machine too, one server and a cluster of three primaries and three replicas, by the tests' own means.
 """
 
 import argparse
+import csv
 import itertools
+import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +18,9 @@ import lmdb
 import numpy as np
 
 from benchmarks.common import median_seconds, print_table, write_result
-from marm.store import ArenaStore, Layout, LmdbStore, Rows, Store
+from marm.store import ArenaStore, Layout, LmdbStore, Rows, Store, open_store
 from marm.types import I64, U64
+from tests.store import servers
 
 WINDOW, DEPTHS, WIDTH = 1000, 4, 64
 ROW = DEPTHS * WIDTH * 2
@@ -55,8 +60,14 @@ def seconds_to_read(read: Callable[[U64], object], users: U64, batch: int, repea
     return median_seconds(one_pass, repeats) / len(users)
 
 
-def store_reader(store: Store) -> Callable[[U64], object]:
-    return lambda users: store.read_states(users, np.zeros(len(users), np.int64), np.full(len(users), WINDOW, np.int64))
+def store_reader(store: Store, window: int) -> Callable[[U64], object]:
+    """The newest ``window`` states."""
+
+    def read(users: U64) -> object:
+        first = np.full(len(users), WINDOW - window, np.int64)
+        return store.read_states(users, first, np.full(len(users), window, np.int64))
+
+    return read
 
 
 def copy_reader(users: int, batch: int) -> Callable[[U64], object]:
@@ -74,47 +85,95 @@ def copy_reader(users: int, batch: int) -> Callable[[U64], object]:
 class OneKeyEach:
     """The layout to avoid: one key for each user, position and depth."""
 
-    def __init__(self, folder: Path, users: int) -> None:
-        self._env = lmdb.open(str(folder), map_size=1 << 36, sync=False)
-        value = bytes(WIDTH * 2)
+    def __init__(self, users: int) -> None:
         for user in range(users):
-            with self._env.begin(write=True) as txn:
-                txn.cursor().putmulti([(key, value) for key in self._keys(user)])
+            self.put([(key, bytes(WIDTH * 2)) for key in self.keys(user)])
 
-    @staticmethod
-    def _keys(user: int) -> list[bytes]:
+    def keys(self, user: int) -> list[bytes]:
+        """Of all states of a user."""
         head = user.to_bytes(8, "big")
         return [
             head + position.to_bytes(4, "big") + bytes((depth,))
             for position, depth in itertools.product(range(WINDOW), range(DEPTHS))
         ]
 
+    def put(self, pairs: list[tuple[bytes, bytes]]) -> None:
+        """Store a user's."""
+        raise NotImplementedError
+
+    def get(self, keys: list[bytes]) -> list[bytes]:
+        """Values of a user's keys."""
+        raise NotImplementedError
+
     def read(self, users: U64) -> object:
+        """All states of users."""
+        found = [value for user in users.tolist() for value in self.get(self.keys(user))]
+        return np.frombuffer(b"".join(found), np.uint8)
+
+    def close(self) -> None:
+        """Give back what is open."""
+
+
+class LmdbKeys(OneKeyEach):
+    """In LMDB."""
+
+    def __init__(self, folder: Path, users: int) -> None:
+        self._env = lmdb.open(str(folder), map_size=1 << 36, sync=False)
+        super().__init__(users)
+
+    def put(self, pairs: list[tuple[bytes, bytes]]) -> None:
+        with self._env.begin(write=True) as txn:
+            txn.cursor().putmulti(pairs)
+
+    def get(self, keys: list[bytes]) -> list[bytes]:
         with self._env.begin(buffers=True) as txn:
-            found = (txn.get(key, b"") for user in users.tolist() for key in self._keys(user))
-            return np.frombuffer(b"".join(found), np.uint8)
+            return [bytes(txn.get(key, b"")) for key in keys]
 
     def close(self) -> None:
         self._env.close()
 
 
-def measure_reads(stores: dict[str, Store], naive: OneKeyEach, users: U64, args: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds, GB/s and share of the plain copy for each way, one user and many at a time."""
+class RedisKeys(OneKeyEach):
+    """In one Redis server: all of a user's by one MGET."""
+
+    def __init__(self, client: Any, users: int) -> None:
+        self._client = client
+        super().__init__(users)
+
+    def put(self, pairs: list[tuple[bytes, bytes]]) -> None:
+        self._client.mset(dict(pairs))
+
+    def get(self, keys: list[bytes]) -> list[bytes]:
+        return list(self._client.mget(keys))
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def measure_reads(
+    stores: dict[str, Store], naive: dict[str, OneKeyEach], users: U64, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Milliseconds, users/s, GB/s and share of the plain copy for each way, one user and many at a time."""
     figures: dict[str, Any] = {}
     rows: list[list[object]] = []
-    for batch in (1, BATCH):
-        ways = {"plain copy": copy_reader(len(users), batch)} | {k: store_reader(s) for k, s in stores.items()}
+    for batch, window in ((1, WINDOW), (BATCH, WINDOW), (1, WINDOW // 10), (BATCH, WINDOW // 10)):
+        ways = {"plain copy": copy_reader(len(users), batch)} if window == WINDOW else {}
+        ways |= {name: store_reader(store, window) for name, store in stores.items()}
         seconds = {way: seconds_to_read(read, users, batch, args.repeats) for way, read in ways.items()}
-        if batch == 1:
+        if batch == 1 and window == WINDOW:
             few = users[: args.naive_users]
-            seconds["lmdb, a key for each state"] = seconds_to_read(naive.read, few, 1, min(args.repeats, 3))
+            for name, keys in naive.items():
+                seconds[f"{name}, a key for each state"] = seconds_to_read(keys.read, few, 1, min(args.repeats, 3))
         for way, took in seconds.items():
-            share = seconds["plain copy"] / took
-            rows.append([way, batch, took * 1e3, BLOCK / took / 1e9, f"{share:.1%}"])
-            figures[f"{way}, {batch} at a time"] = {"ms": took * 1e3, "gb_s": BLOCK / took / 1e9, "share": share}
-    head = ["read of one user's states", "users a call", "ms a user", "GB/s", "of plain copy"]
+            size = window * ROW
+            share = seconds["plain copy"] / took if "plain copy" in seconds else None
+            told = "" if share is None else f"{share:.1%}"
+            rows.append([way, window, batch, took * 1e3, 1 / took, size / took / 1e9, told])
+            figure = {"ms": took * 1e3, "users_s": 1 / took, "gb_s": size / took / 1e9, "share": share}
+            figures[f"{way}, {batch} at a time" + ("" if window == WINDOW else f", n={window}")] = figure
+    head = ["read of one user's states", "n", "users a call", "ms a user", "users/s", "GB/s", "of plain copy"]
     size = f"{len(users) * BLOCK / 1e9:.2f} GB"
-    print_table(f"n={WINDOW}, L={DEPTHS}, d={WIDTH}, float16: {BLOCK >> 10} KiB a user, {size} in all", head, rows)
+    print_table(f"L={DEPTHS}, d={WIDTH}, float16: {BLOCK >> 10} KiB a user at n={WINDOW}, {size} in all", head, rows)
     return figures
 
 
@@ -159,31 +218,66 @@ def measure_appends(stores: dict[str, Store], users: U64, args: argparse.Namespa
     return figures
 
 
+def redis_bytes(store: Store, users: int) -> dict[str, float]:
+    """What a server spends on a user with a full window, beside what its rows are."""
+    with servers.single().client() as client:
+        about, some = client.info("memory"), client.scan(match="store.*:{*}", count=1000)[1][:50]
+        spent = [client.memory_usage(key, samples=0) for key in some]
+    figures = {
+        "bytes_a_user": float(np.mean(spent)),
+        "rows_bytes_a_user": store.stats().bytes / users,
+        "fragmentation": float(about["mem_fragmentation_ratio"]),
+    }
+    print_table("bytes in Redis", list(figures), [list(figures.values())])
+    return figures
+
+
+def redis_benchmark(repeats: int) -> dict[str, float]:
+    """What Redis's own benchmark reads with values of one chunk, 16 at a time: the limit of this machine."""
+    chunk = 62 * (ROW + 4)
+    words = ["redis-benchmark", "-p", str(servers.single().port), "-n", str(1000 * repeats), "-c", "1", "-P", "16"]
+    done = subprocess.run(
+        [*words, "-d", str(chunk), "-t", "set,get", "--csv"], capture_output=True, text=True, check=True
+    )
+    rates = {row[0]: float(row[1]) for row in csv.reader(done.stdout.splitlines()) if row and row[0] in ("SET", "GET")}
+    figures = {f"{name.lower()}_gb_s": rate * chunk / 1e9 for name, rate in rates.items()}
+    print_table(f"redis-benchmark, values of {chunk} bytes, 16 in a pipeline", list(figures), [list(figures.values())])
+    return figures
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=2000)
     parser.add_argument("--naive-users", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--folder", type=Path, help="where the databases are made (default: the system's for such)")
+    parser.add_argument("--redis", action="store_true", help="measure Redis too; wants Debian's package redis-server")
     parser.add_argument("--out", type=Path, help="JSON lines to append the result to")
     args = parser.parse_args()
     users = np.arange(args.users, dtype=np.uint64)
+    few = min(args.naive_users, args.users)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         stores: dict[str, Store] = {
             "arena": ArenaStore(LAYOUT, args.users * LAYOUT.states_kept * ROW),
             "lmdb": LmdbStore(Path(folder) / "rings", LAYOUT),
         }
+        naive: dict[str, OneKeyEach] = {"lmdb": LmdbKeys(Path(folder) / "naive", few)}
+        if args.redis:
+            stores["redis"] = open_store(servers.single().url(), LAYOUT, Path(folder))
+            stores["redis cluster"] = open_store(servers.cluster().url(), LAYOUT, Path(folder))
+            naive["redis"] = RedisKeys(servers.single().client(), few)
         for store in stores.values():
             fill(store, users)
-        naive = OneKeyEach(Path(folder) / "naive", min(args.naive_users, args.users))
         figures = {
             "read": measure_reads(stores, naive, users, args),
             "facts": measure_facts(stores, users, args),
             "append": measure_appends(stores, users, args),
         }
-        naive.close()
-        for store in stores.values():
-            store.close()
+        if args.redis:
+            figures["redis_bytes"] = redis_bytes(stores["redis"], len(users))
+            figures["redis_benchmark"] = redis_benchmark(args.repeats)
+        for opened in (*naive.values(), *stores.values()):
+            opened.close()
     config = {"users": args.users, "window": WINDOW, "depths": DEPTHS, "width": WIDTH, "repeats": args.repeats}
     write_result("store_read", config, figures, args.out)
 

@@ -34,3 +34,7 @@ class DiskError(MarmError):
             f"{path}: cannot write ({cause.strerror or cause}): free space or choose a writable folder; "
             "what was there before is untouched"
         )
+
+
+class StoreError(MarmError):
+    """A store on another machine that does not answer, or refuses; a run goes on from its last cut once it does."""

@@ -210,11 +210,15 @@ def remembered_depths(config: ModelConfig, store_top: bool) -> int:
     return max(config.layers - 1, 0) + (store_top and config.layers > 0) if config.memory_reads else 0
 
 
+NO_PASSWORD = "a run file is no place for a password: leave it out, and set MARM_REDIS_USERNAME and MARM_REDIS_PASSWORD"
+
+
 class MemoryConfig(Settings):
     """What is remembered of each exposure, and where."""
 
     url: str = "lmdb://memory"
-    """Where rings live: ``arena://`` (this process) or ``lmdb:///path`` (``lmdb://memory``: inside the run folder)."""
+    """Where rings live: ``arena://`` (this process), ``lmdb:///path`` (``lmdb://memory``: inside the run folder), or
+    ``redis://host:port/name`` (one server or a cluster; ``rediss://`` by TLS)."""
 
     window: PositiveInt = 100
     """Most recent events a target attends to (N)."""
@@ -251,6 +255,15 @@ class MemoryConfig(Settings):
 
     search: SearchConfig | None = None
     """Search the events before the window; absent: the window is all that a target sees."""
+
+    @field_validator("url")
+    @classmethod
+    def _no_password(cls, url: str) -> str:
+        kind, mark, place = url.partition("://")
+        if mark and kind in ("redis", "rediss", "valkey") and "@" in place:
+            # The message does not repeat it, and no run file was written yet.
+            raise ValueError(f"{kind}://...@...: {NO_PASSWORD}")
+        return url
 
 
 class TrainConfig(Settings):

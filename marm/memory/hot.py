@@ -8,6 +8,8 @@
 The states lie on the model's device, coded; everything else on the host. Bookkeeping knows no tensor but that block.
 """
 
+import math
+import mmap
 from typing import Any
 
 import numba as nb
@@ -28,11 +30,10 @@ class HotArena:
         """``state_bytes`` of one row's states, all depths of it."""
         self.capacity, self.slots, self.device = capacity, slots, device
         self.map = SlotMap(slots)
-        self.facts = np.zeros((slots, capacity), facts)
+        self.facts = untouched((slots, capacity), facts)
         keys = self.facts["keys"].shape[2] if "keys" in (facts.names or ()) else 0
-        self.keys = np.zeros((keys, slots, capacity), np.uint64)
-        # numpy's zeros are pages that the system gives when they are first written; torch would write them all now.
-        self.states = codec.block(np.zeros((slots * capacity, state_bytes), np.uint8)).to(device)
+        self.keys = untouched((keys, slots, capacity), np.dtype(np.uint64))
+        self.states = codec.block(untouched((slots * capacity, state_bytes), np.dtype(np.uint8))).to(device)
         self.head, self.states_from, self.saved, self.used, self.seen = (np.zeros(slots, np.int64) for _ in range(5))
         self.users = np.zeros(slots, np.uint64)
 
@@ -68,6 +69,18 @@ class HotArena:
     def locate(self, at: I64, before: I64, count: int) -> tuple[I64, I64, I64]:
         """The newest ``count`` rows strictly before a time, by binary search: first position, rows, rows lost to the ring."""
         return _locate(self.facts["time"], at, self.head, before, count, self.capacity)
+
+
+def untouched(shape: tuple[int, ...], kind: np.dtype[Any]) -> np.ndarray:
+    """Zeros in pages of their own, given by the system when first written and taken back with the array.
+
+    From an allocator that keeps what was freed, as commands have it, they would be written over at once, all of them.
+    """
+    size = math.prod(shape) * kind.itemsize
+    if not size:
+        return np.zeros(shape, kind)
+    pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, kind).reshape(shape)
 
 
 @nb.njit(cache=True, nogil=True)

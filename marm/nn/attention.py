@@ -8,8 +8,8 @@ Everything about a pair is a code with a learned row; nothing nonlinear follows,
 """
 
 import math
+from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,7 +20,6 @@ from marm.nn.one_view import attend_one_view
 from marm.nn.operands import Operands, code_spans
 from marm.nn.plain import folded, projected, rows_of, weights
 from marm.nn.views import GAPS, RANKS
-from marm.types import I64
 
 
 class TargetAttention(nn.Module):
@@ -57,10 +56,8 @@ class TargetAttention(nn.Module):
         if way == "auto":
             way = choose(target_QD.device, self.width, self.heads, len(target_QD), len(ops.work.rows_at) - 1)
             # Where bits must not hang on what else is asked, or a gradient is wanted, every query goes alone.
-            if way == "fused" and not (is_steady() or torch.is_grad_enabled()):
-                groups = ops.views.shared(self.width)
-                if groups:
-                    return self._by_view(target_QD, live, extra, ops, groups)
+            if way == "fused" and not (is_steady() or torch.is_grad_enabled()) and ops.work.parts[0]:
+                return self._by_view(target_QD, live, extra, ops)
         codes = self._codes()
         q_QSHD, tab = self._folded_queries(target_QD, codes)
         unfold = torch.einsum("hkd,hke->hde", self.value, self.out)
@@ -88,20 +85,20 @@ class TargetAttention(nn.Module):
         beside = [_each(q_QHD, side) for side in self.beside]
         return torch.stack([q_QHD, *beside], 1), self._tab(q_QHD, beside, codes)
 
-    def _by_view(
-        self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands, groups: list[I64]
-    ) -> tuple[Tensor, Tensor]:
+    def _by_view(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
         """Groups of queries that share a view attend to it projected once; the others as ever. No gradient."""
+        groups, (rest, others) = ops.work.parts
         rows_RD, codes = self._rows(rows_of(ops, live, extra)), self._codes()
+        if len(groups[0][0]) == len(target_QD):
+            return self._one_view(target_QD, rows_RD, replace(ops, work=groups[0][1]), codes)
         value_QD = target_QD.new_empty(target_QD.shape)
         heard = target_QD.new_empty(len(target_QD), self.heads, self.outcome_parts.shape[1] + 1)
-        for group in groups:
+        for group, one in groups:
             at = torch.from_numpy(group)
-            value_QD[at], heard[at] = self._one_view(target_QD[at], rows_RD, ops.of(group[:1]), codes)
-        rest = np.setdiff1d(np.arange(len(target_QD)), np.concatenate(groups))
+            value_QD[at], heard[at] = self._one_view(target_QD[at], rows_RD, replace(ops, work=one), codes)
         if len(rest):
             at = torch.from_numpy(rest)
-            value_QD[at], heard[at] = self.read(target_QD[at], live, extra, ops.of(rest), "fused")
+            value_QD[at], heard[at] = self.read(target_QD[at], live, extra, replace(ops, work=others), "fused")
         return value_QD, heard
 
     def _one_view(self, target_GD: Tensor, rows_RD: Tensor, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,6 +55,19 @@ class Work:
         """(Q + 1,) first run of each query."""
         return self.runs_and_firsts[1]
 
+    @cached_property
+    def parts(self) -> tuple[list[tuple[I64, "Work"]], tuple[I64, "Work"]]:
+        """Groups of queries that share a view, each with the work of its first alone; and the other queries with theirs."""
+        groups = self.views.shared()
+        rest = np.setdiff1d(np.arange(len(self.order)), np.concatenate([np.zeros(0, np.int64), *groups]))
+        return [(group, self.of(group[:1])) for group in groups], (rest, self.of(rest))
+
+    def of(self, queries: I64) -> "Work":
+        """The work of these queries alone."""
+        segment = np.empty_like(self.order)
+        segment[self.order] = np.repeat(np.arange(len(self.rows_at) - 1), np.diff(self.queries_at))
+        return plan_work(self.views.of(queries), segment[queries], self.rows_at)
+
 
 def plan_work(views: Views, segment_of_query: I64, rows_at: I64) -> Work:
     """Group queries by segment."""
@@ -108,9 +121,7 @@ class Operands:
 
     def of(self, queries: I64) -> "Operands":
         """The same rows as these queries see them."""
-        segment = np.empty_like(self.work.order)
-        segment[self.work.order] = np.repeat(np.arange(len(self.work.rows_at) - 1), np.diff(self.work.queries_at))
-        return replace(self, work=plan_work(self.views.of(queries), segment[queries], self.work.rows_at))
+        return replace(self, work=self.work.of(queries))
 
 
 def code_spans(outcomes: int, shift: bool) -> I64:

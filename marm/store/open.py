@@ -1,6 +1,7 @@
 """Stores by URL: a new kind is one file, and one line here."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from marm.errors import SettingError
@@ -8,10 +9,27 @@ from marm.store.arena import ArenaStore
 from marm.store.base import Layout, Store
 from marm.store.generations import serving
 from marm.store.lmdb import LmdbStore
+from marm.store.redis_url import KINDS as REMOTE
+from marm.store.redis_url import address_of
+
+
+def _redis(kind: str, place: str, layout: Layout, base: Path, readonly: bool) -> Store:
+    address = address_of(kind, place)
+    try:
+        from marm.store.redis import RedisStore
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        raise SettingError(
+            f'memory.url = "{address.url}": needs redis-py: `pip install "marm-recsys[redis]"`'
+        ) from None
+    return RedisStore(address, layout, readonly)
+
 
 _KINDS: dict[str, Callable[[str, Layout, Path, bool], Store]] = {
     "arena": lambda place, layout, base, readonly: ArenaStore(layout),
     "lmdb": lambda place, layout, base, readonly: LmdbStore(base / place, layout, readonly),
+    **{kind: partial(_redis, kind) for kind in REMOTE},
 }
 
 
@@ -22,9 +40,9 @@ def open_store(url: str, layout: Layout, base: Path, readonly: bool = False) -> 
 
 
 def missing_store(url: str, base: Path) -> Path | None:
-    """Where the store would lie that is not there; None where it is, or has no place and dies with its process."""
-    _, place = _parsed(url)
-    return base / place if place and not (base / place).exists() else None
+    """Where the store would lie that is not there; None where it is, or is no folder."""
+    kind, place = _parsed(url)
+    return base / place if kind == "lmdb" and not (base / place).exists() else None
 
 
 def generation_of(url: str, base: Path) -> str:
@@ -40,6 +58,8 @@ def _parsed(url: str) -> tuple[str, str]:
         known = ", ".join(f"{name}://" for name in _KINDS)
         raise SettingError(f'memory.url = "{url}": no such store; known are {known}')
     if bool(place) == (kind == "arena"):
-        wanted = "arena://" if kind == "arena" else f"{kind}://folder or {kind}:///absolute/folder"
+        wanted = {"arena": "arena://", "lmdb": "lmdb://folder or lmdb:///absolute/folder"}.get(
+            kind, f"{kind}://host:port"
+        )
         raise SettingError(f'memory.url = "{url}": give {wanted}')
     return kind, place

@@ -2,7 +2,7 @@
 
 from marm.errors import FolderError
 from marm.store import ArenaStore, Rows, Store
-from marm.train.cut import Cut
+from marm.train.cut import Cut, cut_numbers
 
 
 def apply(store: Store, number: int, rows: Rows, cleared: bool) -> None:
@@ -17,16 +17,20 @@ def catch_up(store: Store, cut: Cut, url: str) -> None:
     if isinstance(store, ArenaStore):
         store.load(cut.path / "store")
         return
-    last, cleared = store.last_cut(), cut.state["cleared"]
+    last = store.last_cut()
     if last > cut.number:
         raise FolderError(f"{url}: is ahead of {_run(cut)}, so another run wrote to it: train into a new store")
-    if last < cut.number - 1 and not cleared:
+    # Servers may have lost more than one cut that they had acknowledged: what the folder keeps is applied again.
+    folder = cut.path.parent.parent
+    missed = [Cut(folder, number) for number in cut_numbers(folder) if last < number <= cut.number]
+    begin = max((i for i, one in enumerate(missed) if one.state["cleared"]), default=0)
+    if missed and missed[begin].number > last + 1 and not missed[begin].state["cleared"]:
         raise FolderError(
             f"{url}: holds cut {last}, {_run(cut)} cut {cut.number}: what lies between is in no other place: "
             "put the store back, or train into a new folder"
         )
-    if last < cut.number:
-        apply(store, cut.number, cut.rows(), cleared)
+    for one in missed[begin:]:
+        apply(store, one.number, one.rows(), one.state["cleared"])
 
 
 def _run(cut: Cut) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from marm.config import RunConfig
 from marm.data.stream import EventLog
+from marm.errors import FolderError
 from marm.memory.memory import RingShape
 from marm.store import ArenaStore, LmdbStore, Store, generations, open_store
 from marm.train.applied import catch_up
@@ -34,10 +35,17 @@ class Opened:
     store: Store
 
     def beside(self, keep: bool = False) -> Store:
-        """An empty store of the same kind that may take over; ``keep``: with what an earlier try put into it."""
+        """An empty store of the same kind that may take over; ``keep``: with what an earlier try put into it.
+
+        Errors: ``FolderError`` for a store that has no generations.
+        """
         layout = self.store.layout
         if isinstance(self.store, LmdbStore):
             return LmdbStore(self.store.path, layout, generation=generations.beside(self.store.path, keep))
+        if not isinstance(self.store, ArenaStore):
+            raise FolderError(
+                f"{self.run.memory.url}: memory on other machines is not made anew beside itself: train into a new store"
+            )
         return ArenaStore(layout)
 
     def take_over(self, fresh: Store) -> None:

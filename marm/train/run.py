@@ -25,6 +25,7 @@ from marm.metrics.spool import Spool
 from marm.report import write_report
 from marm.stages import MeasuredStages
 from marm.store import ArenaStore, LmdbStore, Store
+from marm.store.above import Above
 from marm.train.cut import Cut, cut_numbers, load_stages, load_weights
 from marm.train.erase import finish
 from marm.train.folder import LOCK, held
@@ -165,14 +166,15 @@ def open_run(
     )
     if run.memory.url.startswith("arena:"):
         parts = make(scratch, wrap=partial(_filled, cut, wrap))
-    elif copy:
+    elif copy and run.memory.url.startswith("lmdb:"):
         original = make(out, readonly=True).store
         assert isinstance(original, LmdbStore)
         original.copy(scratch / "memory")
         original.close()
         parts = make(scratch, url="lmdb://memory")
     else:
-        reader = CutReader(out, wrap)
+        # A store on other machines is not copied: who is appended to is, and lies in the scratch folder from then on.
+        reader = CutReader(out, partial(_above, scratch) if copy else wrap)
         parts = make(out, readonly=True, wrap=reader)
         cut = reader.cut or cut
     load_weights(parts.engine.model, parts.engine.table, cut)
@@ -185,6 +187,10 @@ def open_run(
     parts.engine.memory.budget.adopt(parts.store.holding())
     parts.engine.version = cut.state["steps"]
     return replace(parts, cut=cut.number)
+
+
+def _above(scratch: Path, store: Store) -> Store:
+    return Above(store, LmdbStore(scratch / "memory", store.layout))
 
 
 def _filled(cut: Cut, wrap: Wrap | None, store: Store) -> Store:

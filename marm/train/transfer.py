@@ -62,6 +62,7 @@ def _frame(opened: Opened, held: Holding, part: slice, states: bool) -> pl.DataF
         "seen": np.repeat(held.seen[part], found.counts),
         **{name: pl.Series(np.ascontiguousarray(facts[name]), dtype=kind) for name, kind in _PLAIN.items()},
         **{name: np.ascontiguousarray(facts["columns"][:, c]) for c, name in enumerate(_logged(opened))},
+        **{name: np.ascontiguousarray(facts["keys"][:, c]) for c, name in enumerate(_keys(opened))},
     }
     frame = pl.DataFrame(columns)
     if states:
@@ -72,6 +73,11 @@ def _frame(opened: Opened, held: Holding, part: slice, states: bool) -> pl.DataF
 
 def _logged(opened: Opened) -> list[str]:
     return [f"column_{name}" for name in opened.shape.item_columns]
+
+
+def _keys(opened: Opened) -> list[str]:
+    """What a search knows rows by."""
+    return [f"key_{number}" for number in range(opened.shape.keys)]
 
 
 def _binary(coded: np.ndarray, there: np.ndarray) -> pl.Series:
@@ -95,6 +101,10 @@ def import_(folder: Path, path: Path) -> dict[str, Any]:
         if lacking:
             raise DataError(f"{path}: has no column_{lacking[0]}, which this run's items are logged with")
         same = about["model"] == opened.store.layout.model
+        if opened.shape.keys and not same:
+            raise DataError(
+                f"{path}: another model's rows, which this run's memory.search could not find: export from its own"
+            )
         fresh = opened.beside()
         try:
             counts = _fill(opened, fresh, path, same)
@@ -151,6 +161,8 @@ def _rows(opened: Opened, frame: pl.DataFrame, same: bool, begins: dict[int, int
         facts[name] = frame[name].to_numpy()
     for c, name in enumerate(_logged(opened)):
         facts["columns"][:, c] = frame[name].to_numpy()
+    for c, name in enumerate(_keys(opened)):
+        facts["keys"][:, c] = frame[name].to_numpy()
     states, states_from = _states(frame, shape.state_bytes, same, first, counts)
     seen = np.minimum(frame["seen"].to_numpy()[first], opened.cut.state["position"])
     begun = position[first] - begin

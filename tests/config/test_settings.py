@@ -53,6 +53,7 @@ def test_a_resolved_run_reads_back_to_the_same_settings(write):
         ("[model]\nwindow = 3", "no setting model.window; did you mean memory.window?"),
         ("[memory]\nwindow = -3", "memory.window = -3: input should be greater than 0"),
         ("[model]\nwidth = 10\nheads = 4", "heads = 4 does not divide width = 10"),
+        ('[memory]\nurl = "redis://u:secret@h"', "memory.url: redis://...@...: a run file is no place for a password"),
         ("[train]\nlive = 200", "train.live = 200 is above memory.window = 100"),
         ("[tasks.buy]\nevery_row = true", "tasks.buy.every_row needs negatives: set negatives.per_event = 4, say"),
         ("[tasks.x]\nweight = 1", "name its column, or set every_row = true"),

@@ -14,6 +14,7 @@ PAGES = [
     "docs/own_model.md",
     "docs/search.md",
     "docs/serving.md",
+    "docs/cluster.md",
     "docs/follow.md",
     "docs/stages.md",
     "docs/log.md",

@@ -1,5 +1,6 @@
 """Every command and every snippet of the documentation runs, in order, from an empty folder for each page."""
 
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import torch
 from marm.config import RunConfig
 from marm.config.load import check_run
 from tests.docs.commands import run
-from tests.docs.pages import PAGES, Block, blocks
+from tests.docs.pages import PAGES, Block, blocks, text_of
+from tests.store import servers
 
 LANGUAGES = {"sh", "python", "toml", "json", "text", "floors"}
 BASE = {"data": {"log": "log", "user": "user", "item": "item", "time": "time"}, "tasks": {"click": {"column": "click"}}}
@@ -26,14 +28,22 @@ def threads_as_before() -> Any:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_and_snippet_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    if "redis-server" in text_of(page):
+        servers.binary()
     names: dict[str, Any] = {"__name__": "snippet"}
-    for block in blocks(page):
-        if block.language == "sh":
-            for line in block.text.splitlines():
-                run(line)
-        if block.language == "python":
-            # Line numbers of a failure are those of the page.
-            exec(compile("\n" * (block.line - 1) + block.text, page, "exec"), names)
+    try:
+        for block in blocks(page):
+            if block.language == "sh":
+                for line in block.text.splitlines():
+                    run(line)
+            if block.language == "python":
+                # Line numbers of a failure are those of the page.
+                exec(compile("\n" * (block.line - 1) + block.text, page, "exec"), names)
+    finally:
+        # A page ends its own server, unless it failed before.
+        if isinstance(server := names.get("server"), subprocess.Popen):
+            server.kill()
+            server.communicate()
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -81,7 +81,7 @@ def test_queries_that_share_a_view_attend_together_as_each_alone(shift, raw, cod
     attention, target, live, extra, ops = random_pass(5, 2, 30, 40, width=8, codec=codec, shift=shift, raw=raw)
     many = np.concatenate([np.arange(40), np.full(20, 3), np.full(15, 7)])
     ops, target = ops.of(many), torch.randn(len(many), 8)
-    assert sorted(map(len, ops.views.shared(8))) == [16, 21]
+    assert sorted(map(len, ops.views.shared())) == [16, 21]
     with torch.no_grad():
         alone, together = (attention.read(target, live, extra, ops, way) for way in ("fused", "auto"))
         torch.testing.assert_close(together[0], attention(target, live, extra, ops, "reference"), rtol=1e-5, atol=2e-6)

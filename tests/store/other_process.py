@@ -1,11 +1,11 @@
-"""What another process does to a store in the tests: ``python -m tests.store.other_process write|read FOLDER``."""
+"""What another process does to a store in the tests: ``python -m tests.store.other_process write|read URL``."""
 
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from marm.store import LmdbStore
+from marm.store import Store, open_store
 from tests.store.rings import LAYOUT, Given, PlainStore, assert_same_states, facts_row, rows_of
 
 USERS = list(range(20))
@@ -26,14 +26,14 @@ def plain_at(cut: int) -> PlainStore:
     return plain
 
 
-def write(store: LmdbStore) -> None:
+def write(store: Store) -> None:
     while True:
         cut = store.last_cut() + 1
         store.append(rows_of(given_at(cut)), cut)
         print(cut, flush=True)
 
 
-def read(store: LmdbStore) -> None:
+def read(store: Store) -> None:
     """Until the last cut is there, every read sees one cut of all users, and rows that are their own."""
     print("ready", flush=True)
     seen: set[int] = set()
@@ -53,7 +53,7 @@ def read(store: LmdbStore) -> None:
     print(len(seen), flush=True)
 
 
-def check_whole(store: LmdbStore, cut: int) -> None:
+def check_whole(store: Store, cut: int) -> None:
     """The store holds exactly what this cut made."""
     plain = plain_at(cut)
     assert store.last_cut() == cut
@@ -62,4 +62,4 @@ def check_whole(store: LmdbStore, cut: int) -> None:
 
 
 if __name__ == "__main__":
-    {"write": write, "read": read}[sys.argv[1]](LmdbStore(Path(sys.argv[2]), LAYOUT, readonly=sys.argv[1] == "read"))
+    {"write": write, "read": read}[sys.argv[1]](open_store(sys.argv[2], LAYOUT, Path(), sys.argv[1] == "read"))

@@ -10,13 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marm.store import ArenaStore, LmdbStore, Store, generations
+from marm.store import ArenaStore, LmdbStore, Store, generations, open_store
+from tests.store import servers
 from tests.store.rings import LAYOUT, PlainStore, assert_same, rows_of
 
 USERS = [0, 7, 2**63, 2**64 - 1]
 KINDS: dict[str, Callable[[Path], Store]] = {
     "arena": lambda folder: ArenaStore(LAYOUT),
     "lmdb": lambda folder: LmdbStore(folder / "memory", LAYOUT),
+    "redis": lambda folder: open_store(servers.single().url(f"contract.{folder.name}"), LAYOUT, folder),
+    "redis cluster": lambda folder: open_store(servers.cluster().url(f"contract.{folder.name}"), LAYOUT, folder),
 }
 
 
@@ -189,10 +192,24 @@ APPENDS = st.lists(
 )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+CUTS, REOPEN = st.lists(st.integers(-1, 2), min_size=7, max_size=7), st.integers(0, 7)
+
+
+@pytest.mark.parametrize("kind", ["arena", "lmdb"])
 @settings(max_examples=40, deadline=None)
-@given(appends=APPENDS, cuts=st.lists(st.integers(-1, 2), min_size=7, max_size=7), reopen=st.integers(0, 7))
+@given(appends=APPENDS, cuts=CUTS, reopen=REOPEN)
 def test_any_appends_read_as_lists_that_grow(kind: str, appends: list, cuts: list[int], reopen: int) -> None:
+    check_any_appends(kind, appends, cuts, reopen)
+
+
+@pytest.mark.parametrize("kind", ["redis", "redis cluster"])
+@settings(max_examples=6, deadline=None)
+@given(appends=APPENDS, cuts=CUTS, reopen=REOPEN)
+def test_any_appends_read_so_from_servers_too(kind: str, appends: list, cuts: list[int], reopen: int) -> None:
+    check_any_appends(kind, appends, cuts, reopen)
+
+
+def check_any_appends(kind: str, appends: list, cuts: list[int], reopen: int) -> None:
     with TemporaryDirectory() as folder:
         store, plain = KINDS[kind](Path(folder)), PlainStore()
         for step, (rows, rise) in enumerate(zip(appends, cuts, strict=False)):

@@ -20,7 +20,7 @@ from tests.store.rings import LAYOUT, PlainStore, assert_same, rows_of
 
 
 def other(verb: str, folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.store.other_process", verb, str(folder)]
+    command = [sys.executable, "-m", "tests.store.other_process", verb, f"lmdb://{folder}"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 

@@ -25,7 +25,10 @@ def test_arena_is_in_this_process(tmp_path: Path) -> None:
 def test_an_unknown_kind_names_the_setting_and_the_known_ones(url: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as raised:
         open_store(url, LAYOUT, tmp_path)
-    assert str(raised.value) == f'memory.url = "{url}": no such store; known are arena://, lmdb://'
+    assert (
+        str(raised.value)
+        == f'memory.url = "{url}": no such store; known are arena://, lmdb://, redis://, rediss://, valkey://'
+    )
 
 
 @pytest.mark.parametrize(

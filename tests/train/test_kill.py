@@ -16,11 +16,14 @@ import pytest
 from marm.config import RunConfig, to_toml
 from marm.metrics.spool import Spool
 from marm.store import ArenaStore, LmdbStore
+from marm.store.redis import RedisStore
+from marm.store.redis_link import Link
 from marm.train import cut
 from marm.train import run as commands
 from marm.train.files import Lines
 from marm.train.learner import Learner
 from marm.train.stepper import Stepper
+from tests.store import servers
 from tests.train.folders import assert_same_run
 from tests.train.logs import STAGES, log_frame, run_over, write_world
 
@@ -83,6 +86,9 @@ class Reaper:
         (ArenaStore, "append"),
         (LmdbStore, "append"),
         (LmdbStore, "clear"),
+        (RedisStore, "append"),
+        (RedisStore, "clear"),
+        (Link, "ask"),
         (Stepper, "step"),
         (Learner, "learn"),
         (Spool, "_write"),
@@ -122,12 +128,32 @@ def test_a_run_ended_at_any_call_ends_like_the_unbroken_one(
 ) -> None:
     world = write_world(tmp_path / "world", log_frame(events=120))
     run = run_over(world, **RUNS[kind])
-    reaper = Reaper(monkeypatch)
-    commands.train(run, tmp_path / "whole")
-    calls, chance = reaper.calls, random.Random(kind)
-    rounds = soak(ROUNDS, SOAK_ROUNDS)
+    check_ends(tmp_path, run, lambda: run, Reaper(monkeypatch), soak(ROUNDS, SOAK_ROUNDS), kind)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_run_in_redis_ended_at_any_call_ends_like_the_unbroken_one_in_lmdb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soak: Callable[[int, int], int]
+) -> None:
+    world = write_world(tmp_path / "world", log_frame(events=120))
+    shape: dict[str, Any] = {"data": {"feedback_delay": "delay"}, "train": {"passes": 2, "cut_every": 70}}
+    rings: dict[str, Any] = {"budget": 2000, "hot": 10 * 31 * 80}
+    whole = run_over(world, memory={"url": "lmdb://memory", **rings}, **shape)
+
+    def in_redis() -> RunConfig:
+        return run_over(world, memory={"url": servers.cluster().url(), **rings}, **shape)
+
+    check_ends(tmp_path, whole, in_redis, Reaper(monkeypatch), soak(ROUNDS, SOAK_ROUNDS), "redis")
+
+
+def check_ends(
+    folder: Path, whole: RunConfig, run_for: Callable[[], RunConfig], reaper: "Reaper", rounds: int, seed: str
+) -> None:
+    commands.train(whole, folder / "whole")
+    calls, chance = reaper.calls, random.Random(seed)
     for number in range(rounds):
-        out = tmp_path / f"broken{number}"
+        out = folder / f"broken{number}"
+        run = run_for()
         # Somewhere in each part of the run; then where a cut is visible and the store does not have it yet.
         first = int((number + chance.random()) * calls / rounds)
         ends = [(first, chance.random() < 0.5, ""), (chance.randrange(2), True, "append")]
@@ -138,7 +164,7 @@ def test_a_run_ended_at_any_call_ends_like_the_unbroken_one(
         reaper.arm(-1, True)
         take_up(run, out)
         try:
-            assert_same_run(tmp_path / "whole", out)
+            assert_same_run(folder / "whole", out)
         except AssertionError as error:
             raise AssertionError(f"ended at calls {ends} of {calls}") from error
 
@@ -171,17 +197,21 @@ def wait_for_change(path: Path, child: subprocess.Popen[bytes]) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.parametrize("where", ["lmdb", "redis"])
 def test_a_process_killed_at_any_moment_ends_like_the_unbroken_one(
-    tmp_path: Path, soak: Callable[[int, int], int]
+    where: str, tmp_path: Path, soak: Callable[[int, int], int]
 ) -> None:
     """One folder after the other, up to four kills in each; the first whole run is another process than this one too."""
     world = write_world(tmp_path / "world", log_frame(events=300))
-    run = run_over(world, memory={"url": "lmdb://memory"}, data={"feedback_delay": "delay"})
-    (tmp_path / "run.toml").write_text(to_toml(run), encoding="utf-8")
-    commands.train(run, tmp_path / "whole")
-    chance, left, folder = random.Random(7), soak(PROCESS_KILLS, SOAK_PROCESS_KILLS), 0
+    delayed = {"feedback_delay": "delay"}
+    commands.train(run_over(world, memory={"url": "lmdb://memory"}, data=delayed), tmp_path / "whole")
+    kills = soak(PROCESS_KILLS if where == "lmdb" else 1, SOAK_PROCESS_KILLS)
+    chance, left, folder = random.Random(7), kills, 0
     while left:
         out = tmp_path / f"broken{folder}"
+        url = "lmdb://memory" if where == "lmdb" else servers.single().url()
+        run = run_over(world, memory={"url": url}, data=delayed)
+        (tmp_path / "run.toml").write_text(to_toml(run), encoding="utf-8")
         folder += 1
         for _ in range(4):
             left -= kill_once(tmp_path / "run.toml", out, chance)

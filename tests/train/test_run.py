@@ -12,6 +12,7 @@ from marm.config import RunConfig
 from marm.errors import FolderError, LayoutError
 from marm.train import run as commands
 from marm.train.score import Scorer, predict_pairs
+from tests.store import servers
 from tests.train.folders import (
     assert_same_run,
     digest,
@@ -247,18 +248,20 @@ def evaluated(trained: Path, log: Path, frozen: bool, out: Path) -> pl.DataFrame
     return made
 
 
-@pytest.mark.parametrize("url", ["arena://", "lmdb://memory"])
+@pytest.mark.parametrize("url", ["arena://", "lmdb://memory", "redis://"])
 def test_an_evaluation_learns_nothing_and_leaves_the_folder_as_it_was(
     world: Path, trained: Path, tmp_path: Path, url: str, no_report: None
 ) -> None:
-    if url == "arena://":
-        trained = tmp_path / "run"
-        commands.train(run_over(world), trained)
+    in_lmdb = trained
+    if url != "lmdb://memory":
+        trained, url = tmp_path / "run", servers.single().url() if url == "redis://" else url
+        commands.train(run_over(world, memory={"url": url}), trained)
     later_log(9).write_parquet(tmp_path / "later.parquet")
-    before = digest(trained)
+    before, rings = digest(trained), remembered(trained)
     first = evaluated(trained, tmp_path / "later.parquet", False, tmp_path / "a.parquet")
     second = evaluated(trained, tmp_path / "later.parquet", False, tmp_path / "b.parquet")
-    assert first.equals(second) and digest(trained) == before
+    assert first.equals(second) and digest(trained) == before and remembered(trained) == rings
+    assert first.equals(evaluated(in_lmdb, tmp_path / "later.parquet", False, tmp_path / "d.parquet"))
     frozen = evaluated(trained, tmp_path / "later.parquet", True, tmp_path / "c.parquet")
     assert digest(trained) == before
     # A frozen run carries the newest six events live: the same as remembering them, until there are more.

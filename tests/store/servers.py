@@ -1,0 +1,156 @@
+"""Redis servers of the tests, on this machine only: one alone, and a cluster of six; each started once and asked by many."""
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from functools import cache
+from itertools import count
+from pathlib import Path
+
+import pytest
+import redis
+
+_HOST = "127.0.0.1"
+_NODES = 6
+_PATIENCE = 60.0
+_names = count()
+
+
+def binary() -> str:
+    """Debian's redis-server, installed first where that may be done; else the test is skipped, saying why."""
+    found = shutil.which("redis-server")
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        # Its own service is not wanted: nothing is started on installing.
+        policy = Path("/usr/sbin/policy-rc.d")
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "timeout": 600}
+        made = not policy.exists()
+        if made:
+            policy.write_text("#!/bin/sh\nexit 101\n")
+            policy.chmod(0o755)
+        subprocess.run(["apt-get", "update"], check=False, **quiet)
+        subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", "redis-server"], check=False, **quiet)
+        if made:
+            policy.unlink()
+        found = shutil.which("redis-server")
+    if found is None:
+        pytest.skip("no Redis: install Debian's package redis-server")
+    return found
+
+
+class Server:
+    """A server process in a folder of its own, that can be killed and started again."""
+
+    def __init__(self, *options: str, port: int | None = None) -> None:
+        self.binary, self.options, self.port = binary(), options, port or free_port()
+        self.folder = tempfile.mkdtemp(prefix="marm-redis-")
+        self.process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.end)
+        self.start()
+
+    @property
+    def place(self) -> str:
+        """Host and port."""
+        return f"{_HOST}:{self.port}"
+
+    def url(self, name: str = "") -> str:
+        """URL of a store of this name, or of one that nobody else has."""
+        return f"redis://{self.place}/{name or fresh_name()}"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers or has ended."""
+        own = ("--port", str(self.port)) if "--tls-port" not in self.options else ()
+        words = [self.binary, *own, "--bind", _HOST, "--save", "", "--dir", self.folder, *self.options]
+        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(self._listens)
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((_HOST, self.port)) == 0
+
+    def kill(self) -> None:
+        """End it at once, as a machine does that loses power."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def end(self) -> None:
+        """End it and delete its folder."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def client(self) -> redis.Redis:
+        """A client of redis-py."""
+        return redis.Redis(host=_HOST, port=self.port, protocol=2)
+
+
+class Cluster:
+    """Three primaries and three replicas."""
+
+    def __init__(self) -> None:
+        # The nodes' bus is 10,000 ports above.
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0")
+        self.nodes = [Server(*options) for _ in range(_NODES)]
+        places = [node.place for node in self.nodes]
+        words = ["redis-cli", "--cluster", "create", *places, "--cluster-replicas", "1", "--cluster-yes"]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, timeout=_PATIENCE)
+        wait_until(self.is_whole)
+
+    def is_whole(self) -> bool:
+        """Every node says so, and every replica follows its primary."""
+        for node in self.nodes:
+            with node.client() as client:
+                about, role = client.cluster("info"), client.info("replication")
+                if about["cluster_state"] != "ok" or role.get("master_link_status", "up") != "up":
+                    return False
+                if role["role"] == "master" and role["connected_slaves"] < 1:
+                    return False
+        return True
+
+    def url(self, name: str = "") -> str:
+        """URL of a store of this name, or of one that nobody else has."""
+        return f"redis://{','.join(node.place for node in self.nodes[:2])}/{name or fresh_name()}"
+
+    def end(self) -> None:
+        """End all nodes."""
+        for node in self.nodes:
+            node.end()
+
+
+@cache
+def single() -> Server:
+    """The server alone."""
+    return Server("--enable-debug-command", "yes")
+
+
+@cache
+def cluster() -> Cluster:
+    """The cluster."""
+    return Cluster()
+
+
+def fresh_name() -> str:
+    """A name that no other store of this process has."""
+    return f"store.{os.getpid()}.{next(_names)}"
+
+
+def free_port() -> int:
+    """A port that nobody listens on, with room above for the bus of a cluster."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((_HOST, 0))
+            port = int(probe.getsockname()[1])
+        if port < 55000:
+            return port
+
+
+def wait_until(holds: object) -> None:
+    """Ask until it is so; an error after a minute."""
+    deadline = time.monotonic() + _PATIENCE
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < deadline, f"still waiting for {holds}"
+        time.sleep(0.02)

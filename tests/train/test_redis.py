@@ -1,0 +1,68 @@
+"""Servers that acknowledged cuts and came back without them: what the folder keeps is written again, and not more."""
+
+from pathlib import Path
+
+import pytest
+
+from marm.errors import FolderError, StoreError
+from marm.store import Rows, Store, redis
+from marm.store.redis_link import Patience
+from marm.train import applied, trainer
+from marm.train import run as commands
+from marm.train.cut import Cut
+from marm.train.opened import to_change
+from tests.store import servers
+from tests.train.folders import assert_same_run, remembered
+from tests.train.logs import log_frame, run_over, write_world
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_cuts_that_servers_lost_are_written_again_from_the_folder(
+    lost: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_report: None
+) -> None:
+    world = write_world(tmp_path / "world", log_frame(events=150))
+    often = {"cut_every": 20}
+    commands.train(run_over(world, memory={"url": "lmdb://memory"}, train=often), tmp_path / "whole")
+    kept = Cut(tmp_path / "whole").number - lost
+
+    def losing(store: Store, number: int, rows: Rows, cleared: bool) -> None:
+        if number <= kept:
+            applied.apply(store, number, rows, cleared)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "apply", losing)
+        commands.train(run_over(world, memory={"url": servers.single().url()}, train=often), tmp_path / "run")
+    if lost > 2:
+        with pytest.raises(FolderError, match="what lies between is in no other place"), to_change(tmp_path / "run"):
+            pass
+        return
+    with to_change(tmp_path / "run") as opened:
+        assert opened.store.last_cut() == kept + lost
+    assert remembered(tmp_path / "run") == remembered(tmp_path / "whole")
+
+
+def test_a_run_whose_server_dies_stops_in_one_line_and_goes_on_once_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_report: None
+) -> None:
+    world = write_world(tmp_path / "world", log_frame(events=150))
+    often = {"cut_every": 40}
+    commands.train(run_over(world, memory={"url": "lmdb://memory"}, train=often), tmp_path / "whole")
+    monkeypatch.setattr(redis, "TRAINING", Patience(timeout=2.0, seconds=0.3))
+    server = servers.Server("--appendonly", "yes", "--appendfsync", "always")
+    try:
+        run = run_over(world, memory={"url": server.url()}, train=often)
+        with pytest.raises(StoreError, match=r"does not answer .*`marm resume` goes on from there"):
+            commands.train(run, tmp_path / "run", lambda told: server.kill() if told.get("events", 0) > 70 else None)
+        with pytest.raises(StoreError, match="does not answer"):
+            commands.resume(tmp_path / "run")
+        server.start()
+        commands.resume(tmp_path / "run")
+        assert_same_run(tmp_path / "whole", tmp_path / "run")
+    finally:
+        server.end()
+
+
+def test_memory_on_servers_is_not_made_anew_beside_itself(world: Path, tmp_path: Path, no_report: None) -> None:
+    commands.train(run_over(world, memory={"url": servers.single().url()}), tmp_path / "run")
+    with to_change(tmp_path / "run") as opened, pytest.raises(FolderError, match="train into a new store"):
+        opened.beside()

@@ -30,6 +30,37 @@ Column = U64 | F32 | Tags
 """category: (n,) uint64, 0 missing; number: (n,) float32, NaN missing; vector: (n, W) float32; tags: ``Tags``."""
 
 
+def take(column: Column, rows: I64) -> Column:
+    """Entries of a column at ``rows``; -1 gives a missing one."""
+    if isinstance(column, Tags):
+        return column.take(rows)
+    if not len(column):
+        return np.zeros((len(rows), *column.shape[1:]), column.dtype)
+    found = column[np.maximum(rows, 0)]
+    found[rows < 0] = np.nan if column.dtype == np.float32 and column.ndim == 1 else 0
+    return found
+
+
+def join_column(first: Column, second: Column) -> Column:
+    """One column after the other."""
+    if isinstance(first, Tags) and isinstance(second, Tags):
+        offsets = np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]])
+        return Tags(np.concatenate([first.values, second.values]), offsets)
+    return np.concatenate([first, second])
+
+
+def absent(kind: str, rows: int, width: int) -> Column:
+    """A column of a kind that is missing on every row."""
+    match kind:
+        case "tags":
+            return Tags(np.zeros(0, np.uint64), np.zeros(rows + 1, np.int64))
+        case "number":
+            return np.full(rows, np.nan, np.float32)
+        case "vector":
+            return np.zeros((rows, width), np.float32)
+    return np.zeros(rows, np.uint64)
+
+
 @dataclass(frozen=True)
 class Events:
     """Consecutive events of the stream, ordered by time, then by user within a time, then by row of the log."""

@@ -19,6 +19,7 @@ from marm.data.aside import Aside
 from marm.data.grow import Grower
 from marm.data.inbox import Position
 from marm.data.joining import Held, Joining
+from marm.data.journal import ItemJournal
 from marm.data.known import known_in_order
 from marm.data.live import LiveLog, Row
 from marm.data.order import ordered
@@ -52,6 +53,7 @@ class Feedback:
         growth = log.manifest.growth
         self.counts = dict(growth.counts)
         self._live, self._seen = LiveLog(run, folder / "events"), LastSeen(log)
+        self._items = ItemJournal(folder, log)
         self._aside, self._in_order = Aside(folder, growth.sides), known_in_order(run, log)
         until = max(growth.until, log.manifest.last_time)
         config = run.follow
@@ -182,7 +184,8 @@ class Feedback:
             self._aside.rejected(reason, {"event_id": rows[row].event_id})
 
         manifest = self._grower.manifest
-        block, dropped = self._block(rows, refuse) if rows else (pl.DataFrame(), 0)
+        items = self._items.end()
+        block, dropped = self._block(rows, items, refuse) if rows else (pl.DataFrame(), 0)
         self._count("events", block.height)
         settled = self._joining.settled(self._read)
         try:
@@ -190,13 +193,15 @@ class Feedback:
         except OSError as error:
             raise DiskError(self._grower.folder, error) from None
         growth = {"read": self._read, "settled": settled, "until": self._joining.until,
-                  "counts": dict(self.counts), "sides": sides}  # fmt: skip
+                  "counts": dict(self.counts), "items": items, "sides": sides}  # fmt: skip
         blocks = [block] if block.height else []
         self._grower.append(blocks, growth, log_rows=manifest.log_rows + len(rows), dropped=manifest.dropped + dropped)
         self._written = self._read
         self._log.refresh()
 
-    def _block(self, rows: list[Row], refuse: Any) -> tuple[pl.DataFrame, int]:
+    def _block(self, rows: list[Row], items: int, refuse: Any) -> tuple[pl.DataFrame, int]:
         frame, dropped = self._live.convert(self._live.served(rows, refuse), self._grower.manifest.log_rows, refuse)
-        block = ordered(self._seen.fill(frame).sort("time", maintain_order=True)) if frame.height else frame
+        if frame.height:
+            frame = self._seen.fill(frame, self._items.at(items).logged)
+        block = ordered(frame.sort("time", maintain_order=True)) if frame.height else frame
         return (self._in_order(block) if self._in_order and block.height else block), dropped

@@ -38,18 +38,19 @@ class Grower:
     def append(self, blocks: Iterable[pl.DataFrame], growth: dict[str, Any], **changes: Any) -> None:
         """Append blocks in the stream's order, a part each, all or none, with what changes in the manifest by it.
 
-        ``growth``: fields of ``Growth``, ``settled`` and ``read`` among them. Errors: ``DiskError``; then the log is as it was.
+        ``growth``: fields of ``Growth`` that change. Errors: ``DiskError``; then the log is as it was.
         """
         old = self.manifest
         rows, last_time, data_hash, parts = old.rows, old.last_time, old.data_hash, list(old.growth.parts)
+        grown = replace(old.growth, **growth)
         try:
             for block in blocks:
                 path = appended_file(self.folder, rows, rows + block.height)
                 write_durable(block, path)
                 data_hash = _chained(data_hash, path)
                 rows, last_time = rows + block.height, int(block["time"][-1])
-                parts.append(Appended(rows, growth["settled"], growth["read"]))
-            grown = replace(old.growth, parts=tuple(parts), **growth)
+                parts.append(Appended(rows, grown.settled, grown.read, grown.items))
+            grown = replace(grown, parts=tuple(parts))
             self._replace(replace(old, rows=rows, last_time=last_time, data_hash=data_hash, growth=grown, **changes))
         except OSError as error:
             raise DiskError(self.folder, error) from None

@@ -8,6 +8,7 @@ import polars as pl
 from marm.config import RunConfig
 from marm.data.aside import Aside
 from marm.data.grow import Grower
+from marm.data.journal import ItemJournal
 from marm.data.known import known_in_order
 from marm.data.live import LiveLog
 from marm.data.order import ordered
@@ -32,7 +33,7 @@ class GrowingFolder:
         self.counts = dict(growth.counts)
         self.unread: dict[str, str] = {}
         """Files that could not be read so far, and why."""
-        self._live = LiveLog(run, folder / "events")
+        self._live, self._items = LiveLog(run, folder / "events"), ItemJournal(folder, log)
         self._aside, self._in_order = Aside(folder, growth.sides), known_in_order(run, log)
 
     def __len__(self) -> int:
@@ -111,7 +112,8 @@ class GrowingFolder:
             raise DiskError(self._grower.folder, error) from None
         until = max(manifest.growth.until, int(block["time"][-1]) if block.height else 0)
         old = manifest.growth
-        growth = {"settled": old.settled, "read": old.read, "until": until, "counts": dict(self.counts), "sides": sides}
+        growth = {"settled": old.settled, "read": old.read, "until": until,
+                  "counts": dict(self.counts), "items": self._items.end(), "sides": sides}  # fmt: skip
         self._grower.append(
             [block] if block.height else [],
             growth,

@@ -33,6 +33,8 @@ class Appended(NamedTuple):
     """Everything of the inbox before it is in the stream up to here, or never will be."""
     read: Position
     """No event up to here came later in the inbox."""
+    items: int = 0
+    """Bytes of the journal of items that were there before it."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,16 @@ class Growth:
     """Microseconds: everything up to this time was taken, so what is older comes too late."""
     counts: dict[str, int] = field(default_factory=dict)
     """Records that came, by what became of them."""
+    items: int = 0
+    """Bytes of the journal of items that were there when this was written."""
     sides: dict[str, int] = field(default_factory=dict)
     """Bytes of the files beside that hold what was not learned."""
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> "Growth":
         """From JSON."""
-        parts = tuple(Appended(end, Position(*settled), Position(*read)) for end, settled, read in raw["parts"])
+        parts = tuple(Appended(end, Position(*settled), Position(*read), *items)
+                      for end, settled, read, *items in raw["parts"])  # fmt: skip
         return cls(**{**raw, "parts": parts, "read": Position(*raw["read"]), "settled": Position(*raw["settled"])})
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 
 from marm.data.stream import EventLog
+from marm.data.told import Logged
 from marm.types import I64, U64
 
 _CHUNK = 2**20
@@ -34,12 +35,13 @@ class LastSeen:
             out[last >= 0] = self._log.item_columns(last[last >= 0])
         return out
 
-    def fill(self, block: pl.DataFrame) -> pl.DataFrame:
-        """Rows of the stream, with logged categories of items that they do not say as last seen."""
+    def fill(self, block: pl.DataFrame, told: Logged) -> pl.DataFrame:
+        """Rows of the stream, with logged categories of items that they do not say as told, or as last seen."""
         names = [f"item.{name}" for name in self._log.manifest.columns["item"]]
         if not names:
             return block
-        last = self.columns(block["item"].to_numpy())
+        items = block["item"].to_numpy()
+        last = told.over(items, self.columns(items))
         said = [block[name].to_numpy() for name in names]
         return block.with_columns(
             pl.Series(name, np.where(own == 0, last[:, c], own))

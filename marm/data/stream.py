@@ -30,7 +30,7 @@ class EventLog:
     def __init__(self, folder: Path) -> None:
         self.items: Side | None = open_side(folder, "items")
         self.users: Side | None = open_side(folder, "users")
-        self._folder = folder
+        self.folder = folder
         self._part = lru_cache(_PARTS_KEPT)(_map_part)
         self._original = lru_cache(_ORIGINALS_KEPT)(_read_originals)
         self.refresh()
@@ -40,7 +40,7 @@ class EventLog:
 
     def refresh(self) -> None:
         """See what was appended since this was opened."""
-        self.manifest = manifest = Manifest.read(self._folder)
+        self.manifest = manifest = Manifest.read(self.folder)
         begins = np.arange(0, manifest.prepared, manifest.part_rows)
         self._ends = np.array([*begins[1:], manifest.prepared, *(part.end for part in manifest.growth.parts)])
         self._begins = np.concatenate([[0], self._ends[:-1]])
@@ -71,6 +71,12 @@ class EventLog:
         if position == len(self):
             return growth.settled
         return max((part.settled for part in growth.parts if part.end <= position), default=Position())
+
+    def items_told(self, position: int) -> int:
+        """Bytes of the journal of items that count in the part which ends at event ``position`` or goes beyond it."""
+        prepared = self._prepared_parts - 1
+        at = int(np.searchsorted(self._ends[prepared:], position, side="left"))
+        return self.manifest.growth.parts[at - 1].items if at else 0
 
     def read(self, lo: int, hi: int) -> Events:
         """Events ``lo`` to ``hi`` of the stream: views of the mapped file where they lie in one part."""
@@ -120,10 +126,12 @@ class EventLog:
         return self._gathered("item", numbers)
 
     def item_columns(self, numbers: I64) -> U64:
-        """Logged item categories of events (n, C), in the manifest's order."""
-        names = self.manifest.columns["item"]
-        columns = [self._gathered(f"item.{name}", numbers) for name in names]
-        return np.stack(columns, 1) if columns else np.zeros((len(numbers), 0), np.uint64)
+        """Logged item categories of events (n, C), in the manifest's order; zeros for a number below 0, which is no event."""
+        names, here = self.manifest.columns["item"], numbers >= 0
+        out = np.zeros((len(numbers), len(names)), np.uint64)
+        for c, name in enumerate(names):
+            out[here, c] = self._gathered(f"item.{name}", numbers[here])
+        return out
 
     def _gathered(self, name: str, numbers: I64) -> U64:
         """One hashed column at any events (n,)."""
@@ -148,8 +156,8 @@ class EventLog:
 
     def _path(self, number: int) -> Path:
         if number < self._prepared_parts:
-            return part_file(self._folder, number)
-        return appended_file(self._folder, int(self._begins[number]), int(self._ends[number]))
+            return part_file(self.folder, number)
+        return appended_file(self.folder, int(self._begins[number]), int(self._ends[number]))
 
     def _spans(self, lo: int, hi: int) -> list[tuple[int, int, int]]:
         """Parts that hold a range, and begin and end within each; one empty span for an empty range."""

@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 import numba as nb
 import numpy as np
 
-from marm.data.events import Column
+from marm.data.events import Column, take
 from marm.memory.memory import Recalled
-from marm.model.features import take
 from marm.nn.views import Views
 from marm.store.slots import SlotMap
 from marm.types import I16, I64, U64, Bool

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from marm.data.events import take
 from marm.engine.batch import Batch
 from marm.engine.exposures import Exposures
-from marm.model.features import take
 from marm.store.slots import SlotMap
 from marm.types import I64, U64
 

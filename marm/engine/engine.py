@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from marm.config import RunConfig
-from marm.data.events import Column, Side
+from marm.data.events import Column, Side, take
 from marm.data.lookup import Lookup
+from marm.data.told import Told, nothing_told
 from marm.engine.batch import Batch, Layout, deal, lay_out, split
 from marm.engine.exposures import Exposures
 from marm.engine.leaf import Leaf
 from marm.engine.search import Items, PassSearch
 from marm.memory.memory import Memory, Recalled, nothing
-from marm.model.features import Encoded, FeatureEncoder, take
+from marm.model.features import Encoded, FeatureEncoder
 from marm.model.inputs import Pass
 from marm.model.ranker import Output, Ranker
 from marm.nn.blocks import row_norm
@@ -85,15 +86,18 @@ class Engine:
         self._item_encoder = FeatureEncoder("item", features.item, True)
         self._user_encoder = FeatureEncoder("user", features.user, run.model.user_id)
         self._context_encoder = FeatureEncoder("context", features.context, False)
+        self.told = nothing_told(sides[0], len(self._logged))
         self._lead = int(run.model.token_shift)
         # By settings, not by a batch's length, which hangs on what comes after its first events.
         worth = table.weight.device.type == "cpu" and run.train.micro_batch >= 2 * ROWS
         self.threads = threads if worth else 1
         self._hidden = run.data.history is not None
 
-    def show_items(self, items: Side) -> None:
-        """Take these features of items from now on; columns as in the item file."""
-        self._items, self._item_rows = items, Lookup(items.ids)
+    def show_items(self, told: Told) -> None:
+        """Take items as they are known from now on."""
+        if told.side is not None and told.side is not self._items:
+            self._items, self._item_rows = told.side, Lookup(told.side.ids)
+        self.told = told
 
     def attend(self, batch: Batch) -> Attended:
         """Score a batch whose users are admitted, in shares side by side; one logit and state for each query."""
@@ -150,8 +154,11 @@ class Engine:
         return leaf, item_VD
 
     def embed_items(self, ids: U64, logged: U64) -> Tensor:
-        """What ranking's table and dense layers hold for items with these logged columns (N, C): (N, D), no gradient."""
-        items = self._encode_items(ids, logged)
+        """What ranking's table and dense layers hold for items as they are known: (N, D), no gradient.
+
+        ``logged`` (N, C): categories as the log last said them.
+        """
+        items = self._encode_items(ids, self.told.logged.over(ids, logged))
         with torch.no_grad():
             vectors = self.table.lookup(items.bags, items.count)[:, : self.table.width]
             embedded: Tensor = self.model.dense["item"](vectors, items.dense)

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marm.data.events import Column, Events, Tags
-from marm.model.features import take
+from marm.data.events import Column, Events, join_column, take
 from marm.types import F32, I16, I64, U64, Bool
 
 
@@ -70,11 +69,3 @@ def join(first: Exposures, second: Exposures) -> Exposures:
         },
         context={name: join_column(column, second.context[name]) for name, column in first.context.items()},
     )
-
-
-def join_column(first: Column, second: Column) -> Column:
-    """One column after the other."""
-    if isinstance(first, Tags) and isinstance(second, Tags):
-        offsets = np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]])
-        return Tags(np.concatenate([first.values, second.values]), offsets)
-    return np.concatenate([first, second])

@@ -5,10 +5,9 @@ from dataclasses import replace
 import numba as nb
 import numpy as np
 
-from marm.data.events import Column
+from marm.data.events import Column, join_column, take
 from marm.engine.batch import Batch
-from marm.engine.exposures import Exposures, join_column
-from marm.model.features import take
+from marm.engine.exposures import Exposures
 from marm.types import I64, U64, Bool
 
 

@@ -13,7 +13,7 @@ from marm.config import FeatureConfig
 from marm.data.events import Column, Tags
 from marm.nn.blocks import Linear
 from marm.nn.table import Bag, mean, single
-from marm.types import F32, I64, U64
+from marm.types import F32, U64
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,3 @@ class DenseFeatures(nn.Module):
         for name, layer in zip(self.names, self.layers, strict=True):
             embedded_ND = embedded_ND + layer(torch.from_numpy(dense[name]).to(embedded_ND.device))
         return embedded_ND
-
-
-def take(column: Column, rows: I64) -> Column:
-    """Entries of a column at ``rows``; -1 gives a missing one."""
-    if isinstance(column, Tags):
-        return column.take(rows)
-    if not len(column):
-        return np.zeros((len(rows), *column.shape[1:]), column.dtype)
-    found = column[np.maximum(rows, 0)]
-    found[rows < 0] = np.nan if column.dtype == np.float32 and column.ndim == 1 else 0
-    return found

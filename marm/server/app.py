@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
 from marm import errors
+from marm.data.values import hashes_of
 from marm.server.asking import Question
 from marm.server.http import App, Gate
 from marm.server.inspector_app import add_inspector
@@ -29,7 +30,6 @@ from marm.server.messages import (
 )
 from marm.server.pipeline import Answer
 from marm.server.server import Server
-from marm.server.values import hashes_of
 from marm.server.worker import Busy
 
 _FAULTS: dict[int | str, dict[str, Any]] = {

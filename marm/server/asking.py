@@ -7,19 +7,17 @@ from typing import Any
 import numpy as np
 
 from marm.config import RunConfig
-from marm.data.events import Column
+from marm.data.events import Column, absent, join_column, take
 from marm.data.seen import LastSeen
 from marm.data.stream import EventLog
+from marm.data.values import Converter
 from marm.engine.batch import Batch
-from marm.engine.exposures import Exposures, join, join_column
+from marm.engine.exposures import Exposures, join
 from marm.engine.live import with_tails
 from marm.errors import DataError
-from marm.model.features import take
 from marm.server.catalogue import Catalogue
 from marm.server.served import Served
 from marm.server.tail import Tails
-from marm.server.values import Converter
-from marm.train.asked import absent
 from marm.types import I64, U64
 
 
@@ -84,9 +82,7 @@ class Asker:
 
     def item_columns(self, item: U64) -> U64:
         """Logged categories of items (n, C): as told, or as last logged."""
-        columns = self._seen.columns(item)
-        self._catalogue.overlay(item, columns)
-        return columns
+        return self._catalogue.told.logged.over(item, self._seen.columns(item))
 
     def batch(
         self, questions: Sequence[Question], items: Sequence[U64], tails: Sequence[Exposures | None]

@@ -16,6 +16,7 @@ from marm.data.inbox import InboxWriter, Position
 from marm.data.live import LiveLog, Row
 from marm.data.record import is_erased
 from marm.data.trouble import near_match
+from marm.data.values import text_of
 from marm.engine.exposures import Exposures
 from marm.errors import DataError, DiskError
 from marm.server.messages import EventIn, EventsAnswer
@@ -23,7 +24,6 @@ from marm.server.popular import Popular
 from marm.server.served import Served
 from marm.server.tail import Reader, Tails, Told, row_of
 from marm.server.times import Times
-from marm.server.values import text_of
 from marm.types import I64, Bool
 
 _AT_ONCE = 4096

@@ -13,6 +13,7 @@ import numpy as np
 
 from marm.data.lookup import Lookup
 from marm.data.stream import EventLog
+from marm.data.values import hashes_of
 from marm.engine.exposures import Exposures
 from marm.engine.heed import LIVE, Heeded, Past
 from marm.model.outcomes import OutcomeCodes
@@ -21,7 +22,6 @@ from marm.server.asking import Question
 from marm.server.naming import ItemFeatures, ItemNames, UserNames, plain
 from marm.server.served import Served
 from marm.server.server import Server
-from marm.server.values import hashes_of
 from marm.server.worker import Busy
 from marm.store.base import Facts
 from marm.types import F32, I64, Bool

@@ -1,6 +1,7 @@
 """What hashes stand for: ids of users and items as the log has them, and what the item file says of an item."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from marm.data.ids import as_text, hash_text
 from marm.data.seen import LastSeen
 from marm.data.source import scan
 from marm.data.stream import EventLog
+from marm.data.values import text_of
 from marm.errors import MarmError
-from marm.server.values import text_of
 from marm.types import I64, U64
 
 _KEPT = 200_000
@@ -34,9 +35,12 @@ class IndexNames:
     def __init__(self) -> None:
         self._names: dict[int, Any] = {}
 
-    def learn(self, log: EventLog, items: U64, events: I64) -> None:
-        """Names of items (n,), each read from one of its events."""
+    def learn(self, log: EventLog, items: U64, events: I64, told: Mapping[int, Any]) -> None:
+        """Names of items (n,), each read from one of its events; of one that has none, as it was told."""
         new = np.array([at for at, key in enumerate(items.tolist()) if key not in self._names], np.int64)
+        unseen = items[new[events[new] < 0]].tolist()
+        self._names.update((key, told[key]) for key in unseen)
+        new = new[events[new] >= 0]
         if len(new):
             originals = log.item_originals(events[new]).to_list()
             self._names.update(zip(items[new].tolist(), originals, strict=True))

@@ -150,13 +150,13 @@ class StagesFirst:
 
     def _with_added(self, ready: Ready, question: Question, found: Narrowed) -> Narrowed:
         """Items told of that the index does not hold yet: the newest of them go to ranking as they are."""
-        entries = self._catalogue.entries
-        newest = np.array(list(entries)[-self._run.serve.popular :], np.uint64)
+        known = self._catalogue.told.names
+        newest = np.array(list(known)[-self._run.serve.popular :], np.uint64)
         added = newest[~np.isin(newest, np.concatenate([ready.items, found.candidates, question.exclude]))]
         if question.allow is not None:
             added = added[np.isin(added, question.allow)]
         added = added[self._catalogue.available(added, question.at)]
-        names = [*found.names, *(entries[key].item for key in added.tolist())]
+        names = [*found.names, *(known[key] for key in added.tolist())]
         ranks = found.found
         if ranks is not None:
             ranks = np.concatenate([ranks, np.full(len(added), ranks.max(initial=0) + 1)])

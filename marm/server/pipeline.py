@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from marm.config import RunConfig, order_by
+from marm.data.events import take
 from marm.engine.exposures import Exposures
-from marm.model.features import take
 from marm.server.asking import Asker, Question
 from marm.server.catalogue import Catalogue
 from marm.server.narrow import Narrow, Narrowed, Stage, ms_since
@@ -113,6 +113,6 @@ class Pipeline:
     def _category(self, name: str, items: U64) -> U64:
         if name in self.asker.logged:
             return self.asker.item_columns(items)[:, self.asker.logged.index(name)]
-        side = self.catalogue.side
+        side = self.catalogue.told.side
         assert side is not None
         return take(side.columns[name], side.find(items))  # type: ignore[return-value]

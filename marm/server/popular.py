@@ -38,13 +38,13 @@ class Popular:
         """The most popular items, then those added: at most ``serve.popular`` of each (n,)."""
         if self._stale and time.monotonic() > self._counted + _ANEW:
             self._count()
-        added = [key for key in list(self._catalogue.entries)[-self._most :] if key not in self._named_in_log]
+        added = [key for key in list(self._catalogue.told.names)[-self._most :] if key not in self._named_in_log]
         return np.concatenate([self._top, np.setdiff1d(np.array(added, np.uint64), self._top)])
 
     def names(self, items: U64) -> list[Any]:
         """Ids of items as the log or whoever told of them has them."""
-        entries = self._catalogue.entries
-        return [self._named.get(key) if key in self._named else entries[key].item for key in items.tolist()]
+        told = self._catalogue.told.names
+        return [self._named.get(key) if key in self._named else told[key] for key in items.tolist()]
 
     def _count(self) -> None:
         self._stale, self._counted = False, time.monotonic()

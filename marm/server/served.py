@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from marm.config import RunConfig
-from marm.data.events import Side
 from marm.data.inbox import Position
+from marm.data.told import Told
 from marm.engine.batch import Batch
 from marm.engine.engine import Attended
 from marm.engine.exposures import Exposures, from_events, join
@@ -28,15 +28,21 @@ class Served:
     """Opened beside the one before, and swapped in whole."""
 
     def __init__(
-        self, folder: Path, run: RunConfig, at_hand: AtHand, on_failure: Callable[[], None], names: IndexNames
+        self,
+        folder: Path,
+        run: RunConfig,
+        at_hand: AtHand,
+        on_failure: Callable[[], None],
+        names: IndexNames,
+        told: Told,
     ) -> None:
-        """Errors: ``MarmError`` where the folder's newest cut cannot be opened."""
+        """``told``: items as they are known. Errors: ``MarmError`` where the folder's newest cut cannot be opened."""
         wrap = partial(_guarded, folder, run, at_hand, on_failure)
-        self.scorer = Scorer(folder, _with_room(run), wrap)
+        self.scorer = Scorer(folder, _with_room(run), wrap, told)
         guard = self.scorer.parts.store
         assert isinstance(guard, Guard)
         self.guard = guard
-        self.number, self._shown = self.scorer.cut, self.scorer.log.items
+        self.number, self._shown = self.scorer.cut, told
         state, log = Cut(folder, self.number).state, self.scorer.log
         self.since = Position(*state.get("inbox", (1, 0)))
         """Of the inbox, everything before it is in this cut."""
@@ -49,7 +55,7 @@ class Served:
         """The stages before ranking, where they were trained."""
         self.names = names
         if self.ready and self.ready.retrieval:
-            names.learn(log, self.ready.items, self.ready.retrieval.items.event)
+            names.learn(log, self.ready.items, self.ready.retrieval.items.event, told.names)
 
     def _open_stages(self, folder: Path) -> Ready:
         try:
@@ -58,11 +64,11 @@ class Served:
             self.scorer.close()
             raise
 
-    def show_items(self, items: Side | None) -> None:
-        """Take these features of items from now on; what it shows already costs nothing."""
-        if items is not None and items is not self._shown:
-            self.scorer.engine.show_items(items)
-            self._shown = items
+    def show_items(self, told: Told) -> None:
+        """Take items as they are known now; what it shows already costs nothing."""
+        if told is not self._shown:
+            self.scorer.engine.show_items(told)
+            self._shown = told
 
     def attend(self, batch: Batch) -> tuple[F32, dict[int, str]]:
         """Predictions (Q, T), and of the users that could not be read whether raw history stood in (``raw``, ``none``)."""

@@ -45,7 +45,7 @@ class Server:
         log = EventLog(folder / "events")
         live = LiveLog(run, folder / "events")
         self.log, self.times = log, Times(log, live)
-        self.catalogue = Catalogue(run, folder, log, self.times)
+        self.catalogue = Catalogue(folder, log, self.times)
         self.popular = Popular(run, log, self.catalogue)
         self.tails = Tails(run)
         self._names = IndexNames()
@@ -53,7 +53,7 @@ class Server:
         asker = Asker(run, log, self.tails, self.catalogue)
         first = first or StagesFirst(run, self.popular, self.catalogue, asker)
         self.pipeline = Pipeline(run, served, asker, self.catalogue, first)
-        self.reader = Reader(run, log, live)
+        self.reader = Reader(run, log, live, lambda: self.catalogue.told)
         self.feedback = Feedback(run, folder, self.reader, self.tails, self.times, self.popular, served)
         self.feedback.served = lambda: self.pipeline.served
         self.metrics.cut.set(served.number)
@@ -69,9 +69,7 @@ class Server:
         return self.pipeline.served
 
     def _open(self) -> Served:
-        served = Served(self.folder, self.run, self._at_hand, self.metrics.failures.inc, self._names)
-        served.show_items(self.catalogue.side)
-        return served
+        return Served(self.folder, self.run, self._at_hand, self.metrics.failures.inc, self._names, self.catalogue.told)
 
     def _answer(self, questions: Sequence[Question]) -> list[Answer | Exception]:
         # The number of threads is a thread's own, and the products here are small.
@@ -86,7 +84,7 @@ class Server:
 
     def show_items(self) -> None:
         """After items were told; on the thread that scores."""
-        self.served.show_items(self.catalogue.side)
+        self.served.show_items(self.catalogue.told)
 
     def _watch(self) -> None:
         """Look for a newer cut, open it beside the one that answers, and let it take over between two passes."""

@@ -1,6 +1,6 @@
 """What users did since the cut: served events by user, as exposures that run live before the candidates of a request."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -16,6 +16,7 @@ from marm.data.plan import outcome_columns
 from marm.data.rows import LABELS
 from marm.data.seen import LastSeen
 from marm.data.stream import EventLog
+from marm.data.told import Told as Items
 from marm.engine.exposures import Exposures, join
 from marm.engine.live import newest
 from marm.model.outcomes import OutcomeCodes
@@ -51,8 +52,9 @@ class Told:
 class Reader:
     """Served rows as exposures, by the code that prepared the log."""
 
-    def __init__(self, run: RunConfig, log: EventLog, live: LiveLog) -> None:
-        self.run, self.log, self.live = run, log, live
+    def __init__(self, run: RunConfig, log: EventLog, live: LiveLog, items: Callable[[], Items]) -> None:
+        """``items``: as they are known now."""
+        self.run, self.log, self.live, self._items = run, log, live, items
         self.outcomes = {column for _, column in outcome_columns(run)}
         """Columns that become known after the exposure."""
         self._codes = OutcomeCodes(run.tasks, run.model.outcomes)
@@ -72,7 +74,7 @@ class Reader:
             bad.setdefault(row, reason)
 
         frame, _ = self.live.convert(self.live.served(filled, refuse), 0, refuse)
-        frame = self._last.fill(frame)
+        frame = self._last.fill(frame, self._items().logged)
         which = frame["row"].to_numpy()
         return self._exposures(frame, [rows[at] for at in which.tolist()]), which, bad
 

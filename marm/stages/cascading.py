@@ -141,9 +141,9 @@ class Cascading:
         """Score candidates (P, C) beside exposures ``which`` as ranking would, their users' other exposures as live as ever."""
         with_users = np.flatnonzero(np.isin(seen.user, seen.user[which]))
         place = np.searchsorted(with_users, which)
-        there = number >= 0
+        there = number != -1
         exposure = np.repeat(place, there.sum(1))
-        columns = self.log.item_columns(number[there])
+        columns = self.engine.told.logged.over(items[there], self.log.item_columns(number[there]))
         batch, query_of_drawn = self.ask(seen.pick(with_users), Drawn(exposure, number[there], items[there], columns))
         with torch.no_grad():
             attended = self.engine.attend(batch)

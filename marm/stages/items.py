@@ -9,6 +9,9 @@ from marm.stages.room import room
 from marm.store.slots import SlotMap
 from marm.types import F32, F64, I64, U64
 
+UNSEEN = -2
+"""Stream number of an item's newest event where nobody was shown it so far; -1 is no item."""
+
 
 class Items:
     """Items by place, in order of first appearance; grows with the catalogue and with nothing else."""
@@ -31,7 +34,7 @@ class Items:
 
     @property
     def event(self) -> I64:
-        """Stream number of the newest event of each item (N,)."""
+        """Stream number of the newest event of each item (N,), or ``UNSEEN``."""
         return self._event[: len(self)]
 
     def __len__(self) -> int:
@@ -43,14 +46,26 @@ class Items:
 
     def see(self, ids: U64, numbers: I64) -> None:
         """Items of events, as they come."""
+        at = self._room_for(ids)
+        self._event[at] = numbers
+        self.newest = max(self.newest, int(numbers.max(initial=0)))
+
+    def tell(self, ids: U64) -> None:
+        """Items that were told of: those never seen are there from now on."""
+        ids = ids[self.find(ids) < 0]
+        at = self._room_for(ids)
+        self._event[at] = UNSEEN
+
+    def _room_for(self, ids: U64) -> I64:
+        """Place of each item; a new one gets one."""
         before, at = len(self), self._map.insert(ids)
         count = len(self)
         self._ids, self._event, self._gap = (room(a, count) for a in (self._ids, self._event, self._gap))
         self._last, self._times = room(self._last, count, -1), room(self._times, count)
         # Never received so far: its gap is as long as the stream.
         self._gap[before:count] = self.received + 1.0
-        self._ids[at], self._event[at] = ids, numbers
-        self.newest = max(self.newest, int(numbers.max(initial=0)))
+        self._ids[at] = ids
+        return at
 
     def receive(self, at: I64) -> None:
         """Items of positive events, by place, in order: the gap between two of an item is one over its frequency.

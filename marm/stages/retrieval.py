@@ -165,6 +165,14 @@ class Retrieval:
     def see(self, items: U64, numbers: I64) -> None:
         """Items that were shown, after all that is measured of them."""
         self.items.see(items, numbers)
+        self._grow()
+
+    def tell(self, items: U64) -> None:
+        """Items that were told of: who was never shown is found by what is known of it."""
+        self.items.tell(items)
+        self._grow()
+
+    def _grow(self) -> None:
         self.popularity.grow(len(self.items))
         self.beside.grow(len(self.items))
 

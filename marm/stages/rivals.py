@@ -53,7 +53,7 @@ class Popularity:
         Of items with equal counts, what was seen later has up to one event more. ``event`` (n,): the newest of each;
         ``newest``: of all.
         """
-        counts = self._counts[at] + event / (newest + 1) + _LEAST
+        counts = self._counts[at] + np.maximum(event, 0) / (newest + 1) + _LEAST
         held = min(self._next, len(self._ring)) + (0.5 + _LEAST) * self._items
         out: F32 = np.log(counts / held).astype(np.float32)
         return out

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from marm.config import RunConfig
 from marm.data.stream import EventLog
+from marm.data.told import Told
 from marm.engine.batches import Asked
 from marm.engine.engine import Attended, Engine
 from marm.engine.exposures import Exposures
@@ -40,6 +41,11 @@ class Stages:
     def names(self) -> list[str]:
         """Of the stages that there are."""
         return [name for name in ("retrieval", "cascading") if getattr(self, name) is not None]
+
+    def show_items(self, told: Told) -> None:
+        """Items as the engine is shown them; after it was."""
+        if self.retrieval:
+            self.retrieval.tell(told.offered)
 
     def scored(self, seen: Exposures, asked: Asked, attended: Attended, new: Bool, step: int, measured: bool) -> None:
         """A pass that scored exposures, those that are ``new`` (E,) for the first time."""

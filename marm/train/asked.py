@@ -5,13 +5,12 @@ import polars as pl
 
 from marm.config import RunConfig
 from marm.data.columns import convert
-from marm.data.events import Column, Tags
+from marm.data.events import Column, Tags, absent, take
 from marm.data.ids import hash_text
 from marm.data.stream import EventLog
 from marm.data.times import Clock, clock_of, to_micros
 from marm.data.trouble import Chunk, Places
 from marm.errors import DataError
-from marm.model.features import take
 from marm.types import I64, U64
 
 _UNITS = {"seconds": "s", "milliseconds": "ms", "microseconds": "us"}
@@ -71,18 +70,6 @@ def as_column(series: pl.Series) -> Column:
         return Tags(values, np.concatenate([[0], np.cumsum(counts)]))
     column: Column = series.to_numpy()
     return column
-
-
-def absent(kind: str, rows: int, width: int) -> Column:
-    """A column of a kind that is missing on every row."""
-    match kind:
-        case "tags":
-            return Tags(np.zeros(0, np.uint64), np.zeros(rows + 1, np.int64))
-        case "number":
-            return np.full(rows, np.nan, np.float32)
-        case "vector":
-            return np.zeros((rows, width), np.float32)
-    return np.zeros(rows, np.uint64)
 
 
 def pick(columns: dict[str, Column], at: I64) -> dict[str, Column]:

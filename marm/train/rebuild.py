@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from marm.data.journal import ItemJournal
 from marm.engine.engine import Engine
 from marm.engine.fresh import check_fresh, fresh_states, rows_needed
 from marm.files import write_text
@@ -77,6 +78,7 @@ def _engine(opened: Opened) -> Engine:
     # Of the run's parts only the engine is wanted; its own memory stays empty.
     engine = build(opened.run, opened.log, opened.folder, threads, url="arena://").engine
     load_weights(engine.model, engine.table, opened.cut)
+    engine.show_items(ItemJournal(opened.folder, opened.log).at(opened.cut.state.get("items", 0)))
     engine.model.eval()
     engine.version = opened.cut.state["steps"]
     return engine

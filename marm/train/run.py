@@ -14,9 +14,11 @@ from typing import Any
 import torch
 
 from marm.config import RunConfig, to_toml
+from marm.data.journal import ItemJournal
 from marm.data.parts import Manifest
 from marm.data.prepare import prepare
 from marm.data.stream import EventLog
+from marm.data.told import Told
 from marm.errors import DiskError, FolderError
 from marm.files import write_text
 from marm.metrics.spool import Spool
@@ -141,10 +143,18 @@ def provenance(run: RunConfig, log: EventLog) -> dict[str, Any]:
     }
 
 
-def open_run(out: Path, scratch: Path, log: EventLog, run: RunConfig, copy: bool, wrap: Wrap | None = None) -> Parts:
+def open_run(
+    out: Path,
+    scratch: Path,
+    log: EventLog,
+    run: RunConfig,
+    copy: bool,
+    wrap: Wrap | None = None,
+    told: Told | None = None,
+) -> Parts:
     """The newest cut of a run folder, its memory copied to ``scratch``, or read where it lies, as of that cut.
 
-    ``wrap``: what stands before a store that is read where it lies.
+    ``wrap``: what stands before a store that is read where it lies; ``told``: items as they are known, if not as of the cut.
     """
     cut = Cut(out)
     make = partial(
@@ -168,6 +178,11 @@ def open_run(out: Path, scratch: Path, log: EventLog, run: RunConfig, copy: bool
         parts = make(out, readonly=True, wrap=reader)
         cut = reader.cut or cut
     load_weights(parts.engine.model, parts.engine.table, cut)
+    try:
+        parts.engine.show_items(told or ItemJournal(out, log).at(cut.state.get("items", 0)))
+    except FolderError:
+        parts.store.close()
+        raise
     parts.engine.model.eval()
     parts.engine.memory.budget.adopt(parts.store.holding())
     parts.engine.version = cut.state["steps"]

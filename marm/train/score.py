@@ -16,12 +16,13 @@ from marm.data.events import Column
 from marm.data.seen import LastSeen
 from marm.data.source import scan
 from marm.data.stream import EventLog
+from marm.data.told import Told
 from marm.data.trouble import Chunk
 from marm.engine.batch import Batch
 from marm.engine.engine import Attended
 from marm.engine.heed import Heeded, heed
 from marm.engine.live import moments
-from marm.errors import DataError, DiskError
+from marm.errors import DataError, DiskError, MarmError
 from marm.stages import Ready, Stages
 from marm.store.slots import SlotMap
 from marm.train.asked import chunk_of, features_of, ids_of, pick, times_of
@@ -37,15 +38,23 @@ Time = int | float | datetime | str
 class Scorer:
     """A cut of a run folder, opened to read."""
 
-    def __init__(self, folder: Path, run: RunConfig | None = None, wrap: Wrap | None = None) -> None:
-        """The newest cut. ``run``: the folder's settings, as they shall be; ``wrap``: what stands before the store.
+    def __init__(
+        self, folder: Path, run: RunConfig | None = None, wrap: Wrap | None = None, told: Told | None = None
+    ) -> None:
+        """The newest cut. ``run``: the folder's settings, as they shall be; ``wrap`` and ``told`` as in ``open_run``.
 
         Errors: ``FolderError`` where there is no run, or no cut yet.
         """
         self.run: RunConfig = run or run_of(folder)
         self.log = EventLog(folder / "events")
         self._scratch = TemporaryDirectory(prefix="marm-")
-        self.parts = open_run(folder, Path(self._scratch.name), self.log, self.run, copy=False, wrap=wrap)
+        try:
+            self.parts = open_run(
+                folder, Path(self._scratch.name), self.log, self.run, copy=False, wrap=wrap, told=told
+            )
+        except MarmError:
+            self._scratch.cleanup()
+            raise
         self.engine, self.cut = self.parts.engine, self.parts.cut
         self.seen_items = LastSeen(self.log)
         self._step = 0
@@ -133,8 +142,8 @@ class Scorer:
         return times_of(chunk, self.log)
 
     def _item_columns(self, item: U64, chunk: Chunk) -> U64:
-        """Logged categories of items, as given or as their last exposure had them; an item never seen has none."""
-        out = self.seen_items.columns(item)
+        """Logged categories of items, as given, as told, or as their last exposure had them; else there are none."""
+        out = self.engine.told.logged.over(item, self.seen_items.columns(item))
         for c, name in enumerate(self.log.manifest.columns["item"]):
             if name in chunk.frame.columns:
                 out[:, c] = convert(chunk, name, "category", 1).to_numpy()

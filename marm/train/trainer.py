@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from marm.config import RunConfig
+from marm.data.journal import ItemJournal
 from marm.data.stream import EventLog
 from marm.errors import FolderError
 from marm.metrics.progressive import summarise
@@ -40,6 +41,7 @@ class Trainer:
         self.stepper = Stepper(run, log, self.engine, self.learner, self.tally, stages=self.stages)
         self.spool = Spool(folder / "predictions.spool", list(run.tasks))
         self.windows = Lines(folder / "metrics.jsonl")
+        self._items, self._told = ItemJournal(log.folder.parent, log), 0
         self.position, self.passes, self.cut_number = 0, 0, -1
         self._window = (0, 0)
         self._since_cut = 0
@@ -70,6 +72,7 @@ class Trainer:
         self.learner.adam.load(cut.tensors("optimizer"), state["learned"])
         if self.stages:
             load_stages(self.stages, cut)
+        self._show_items(state.get("items", 0))
         self.stepper.steps, self.position, self.passes = state["steps"], state["position"], state["passes"]
         self.stepper.refresher.saved, self.stepper.refresher.made = state["refresh"]
         self.cut_number, self._window = cut.number, (state["window"][0], state["window"][1])
@@ -131,6 +134,7 @@ class Trainer:
             "tally": self.tally.state(),
             "threads": self.threads,
             "inbox": list(self.log.settled(self.position)),
+            "items": self._told,
             "data_hash": self.log.manifest.data_hash,
         }
 
@@ -173,6 +177,7 @@ class Trainer:
         # Each event is measured once: in the first pass, or when it comes after the last.
         measured = self.passes in (0, self.run.train.passes)
         before = self.position
+        self._show_items(self.log.items_told(before + 1))
         end = self.log.step_end(before)
         self.position = self.stepper.step(before, end, self.spool if measured else None, self.cut)
         self._since_cut += self.position - before
@@ -189,6 +194,15 @@ class Trainer:
         progress(
             {"events": self.position + self.passes * len(self.log), "total": len(self.log) * self.run.train.passes}
         )
+
+    def _show_items(self, size: int) -> None:
+        """Items as they are known after so many bytes of their journal."""
+        if size != self._told:
+            told = self._items.at(size)
+            self.engine.show_items(told)
+            if self.stages:
+                self.stages.show_items(told)
+            self._told = size
 
     def _unseen_since(self) -> int:
         """The first event of those that are not older than ``memory.ttl``."""

@@ -66,7 +66,8 @@ class CausalPass:
         mixed = self.model.experts(torch.cat([row_norm(item), *parts, *crossed, *heard, pace[: len(item)]])[None])
         if aside:
             mixed = torch.cat([mixed, torch.stack([row_norm(a) for a in aside])[None]], 2)
-        return self.model.heads(mixed)[0] + bias + LOUD * torch.cat([*heard, item[:0]]) @ self.model.hear
+        loud = LOUD / max(len(heard), 1)
+        return self.model.heads(mixed)[0] + bias + loud * torch.cat([*heard, item[:0]]) @ self.model.hear
 
     def pace(self, k):
         """The time since the newest, the second, fourth, eighth and sixteenth newest event."""

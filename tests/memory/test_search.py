@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from marm.memory.scores import Lines, exact_alone, exact_together
 from marm.memory.search import Found, Ranges, largest, nearest, same
+from marm.nn.codec import CODECS
 from marm.types import F32, I64
 
 USERS, CAPACITY, WIDTH = 3, 16, 8
@@ -73,19 +74,20 @@ def lines_of(rng: np.random.Generator, ranges: Ranges, rows: int) -> Lines:
     return Lines(row, 80 * np.arange(USERS + 1), np.zeros(USERS, np.int64))
 
 
-@pytest.mark.parametrize("kind", [torch.float16, torch.float32])
+@pytest.mark.parametrize("name", list(CODECS))
 @pytest.mark.parametrize("at_once", [30, 1 << 20])
 def test_the_exact_search_alone_and_together_finds_the_highest_products(
-    kind: torch.dtype, at_once: int, monkeypatch: pytest.MonkeyPatch
+    name: str, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("marm.memory.scores._AT_ONCE", at_once)
     rng = np.random.default_rng(3)
-    block = torch.from_numpy(rng.normal(size=(50, 2 * WIDTH)).astype(np.float32)).to(kind)
+    codec, state_RKD = CODECS[name], torch.from_numpy(rng.normal(size=(50, 2, WIDTH)).astype(np.float32))
+    block, column = codec.encode(state_RKD).flatten(1), codec.columns(WIDTH)
     ranges, query_QD = ranges_of(rng, 40), torch.from_numpy(rng.normal(size=(40, WIDTH)).astype(np.float32))
     lines = lines_of(rng, ranges, 50)
-    product = torch.nn.functional.pad(query_QD @ block[:, WIDTH:].float().T, (0, 1), value=-np.inf).numpy()
+    product = torch.nn.functional.pad(query_QD @ codec.rounded(state_RKD)[:, 1].T, (0, 1), value=-np.inf).numpy()
     bounds = zip(*(bound.tolist() for bound in ranges), strict=True)
     score = [product[k, lines.rows[80 * slot + low : 80 * slot + high]] for k, (slot, low, high) in enumerate(bounds)]
     wanted = plain(score, ranges, 5)
     for way in (exact_alone, exact_together):
-        assert listed(way(block, WIDTH, lines, query_QD, ranges.slot, ranges, 5)) == wanted
+        assert listed(way(block, column, lines, query_QD, ranges.slot, ranges, 5)) == wanted

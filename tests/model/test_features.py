@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 from marm.config import FeatureConfig
-from marm.data.events import Tags
-from marm.model.features import DenseFeatures, FeatureEncoder, take
+from marm.data.events import Tags, take
+from marm.model.features import DenseFeatures, FeatureEncoder
 from marm.nn.table import HashTable
 
 NAN = float("nan")

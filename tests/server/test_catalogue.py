@@ -13,10 +13,10 @@ from marm.config import load_run
 from marm.data.ids import hash_texts, salt_of
 from marm.data.live import LiveLog
 from marm.data.stream import EventLog
+from marm.data.values import hashes_of
 from marm.errors import DataError, DiskError
 from marm.server.catalogue import Catalogue
 from marm.server.times import Times
-from marm.server.values import hashes_of
 
 NOW = 1_600_000_000
 Open = Callable[[], Catalogue]
@@ -29,7 +29,7 @@ def opened(folder: Path) -> Iterator[Open]:
     times, made = Times(log, LiveLog(run, folder / "events")), list[Catalogue]()
 
     def begin() -> Catalogue:
-        made.append(Catalogue(run, folder, log, times))
+        made.append(Catalogue(folder, log, times))
         return made[-1]
 
     yield begin
@@ -42,7 +42,7 @@ def shown(catalogue: Catalogue, at: int, *items: Any) -> list[bool]:
 
 
 def price(catalogue: Catalogue, item: Any) -> float:
-    side = catalogue.side
+    side = catalogue.told.side
     assert side is not None
     (row,) = side.find(hashes_of([item]))
     return float(side.columns["price"][row]) if row >= 0 else float("nan")
@@ -50,7 +50,7 @@ def price(catalogue: Catalogue, item: Any) -> float:
 
 def test_an_untouched_catalogue_is_the_item_file(opened: Open) -> None:
     catalogue = opened()
-    assert catalogue.entries == {}
+    assert catalogue.told.names == {}
     assert shown(catalogue, NOW, 1, "2", "never told") == [True] * 3
     assert price(catalogue, 3) == 9.0
 
@@ -68,10 +68,10 @@ def test_a_window_opens_and_closes_and_a_withdrawal_ends_it(opened: Open) -> Non
 
 def test_features_are_laid_over_the_file_one_by_one(opened: Open) -> None:
     catalogue = opened()
-    before = catalogue.side
+    before = catalogue.told.side
     assert before is not None
     catalogue.tell([{"item": 3, "features": {"price": 5}}, {"item": "new", "features": {"genres": ["g1", "g2"]}}])
-    side = catalogue.side
+    side = catalogue.told.side
     assert side is not None and len(side.ids) == len(before.ids) + 1 and (np.diff(side.ids.astype(object)) > 0).all()
     assert (price(catalogue, 3), price(catalogue, 4)) == (5.0, 16.0) and np.isnan(price(catalogue, "new"))
     old, new = before.find(hashes_of([3])), side.find(hashes_of([3, "new"]))
@@ -89,8 +89,7 @@ def test_features_are_laid_over_the_file_one_by_one(opened: Open) -> None:
 def test_a_logged_category_that_was_told_stands_over_the_log(opened: Open) -> None:
     catalogue = opened()
     catalogue.tell([{"item": 1, "features": {"shelf": "s9"}}, {"item": 2, "features": {"price": 1}}])
-    columns = np.full((3, 1), 7, np.uint64)
-    catalogue.overlay(hashes_of([1, 2, 3]), columns)
+    columns = catalogue.told.logged.over(hashes_of([1, 2, 3]), np.full((3, 1), 7, np.uint64))
     assert columns[:, 0].tolist() == [int(hash_texts(["s9"], salt_of("shelf"))[0]), 7, 7]
 
 
@@ -104,7 +103,7 @@ def test_all_of_it_is_there_when_opened_again_and_half_a_line_is_not(opened: Ope
     again = opened()
     assert journal.read_bytes() == whole and whole.count(b"\n") == 3
     assert price(again, 3) == 5.0 and shown(again, NOW, "x", 4) == [False, True]
-    assert again.entries.keys() == first.entries.keys()
+    assert again.told.names == first.told.names
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def test_a_bad_item_is_named_and_nothing_of_its_request_is_taken(
     catalogue = opened()
     with pytest.raises(DataError, match=says):
         catalogue.tell([{"item": 1, "withdrawn": True}, {"item": 2, **bad}])
-    assert catalogue.entries == {} and (folder / "items.ndjson").read_bytes() == b""
+    assert catalogue.told.names == {} and (folder / "items.ndjson").read_bytes() == b""
     assert shown(catalogue, NOW, 1) == [True]
 
 

@@ -13,11 +13,11 @@ import pytest
 
 from marm.config import RetrievalConfig, load_run
 from marm.data.stream import EventLog
+from marm.data.values import hashes_of
 from marm.errors import FolderError
 from marm.server.asking import Question
 from marm.server.pipeline import Answer
 from marm.server.server import Server
-from marm.server.values import hashes_of
 from marm.stages.index import FILE, build_index, digest_of, index_bytes, read_index, search
 from marm.train.cut import Cut
 from tests.server.running import Running

@@ -18,6 +18,7 @@ import pytest
 
 from marm.data import feedback, grow, inbox
 from marm.data.inbox import InboxWriter
+from marm.data.journal import FILE
 from marm.data.parts import Manifest
 from marm.data.stream import EventLog
 from marm.train import run as commands
@@ -121,6 +122,12 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
+def tell(folder: Path, number: int) -> None:
+    """Change an item, as a server does that is told."""
+    with (folder / FILE).open("ab") as file:
+        file.write(lines([{"item": number % 20, "features": {"price": number, "brand": f"b{number % 7}"}}])[0] + b"\n")
+
+
 def test_a_process_killed_under_load_loses_nothing_and_learns_nothing_twice(
     begun: Path, tmp_path: Path, soak: Callable[[int, int], int]
 ) -> None:
@@ -136,6 +143,7 @@ def test_a_process_killed_under_load_loses_nothing_and_learns_nothing_twice(
         child = start(out)
         for at in range(begin, end, 10):
             writer.append(lines(records[at : min(at + 10, end)]))
+            tell(out, at)
             time.sleep(0.01)
         # At work, whether it appends, learns or cuts.
         wait_for_change(out / "predictions.spool", child)
@@ -154,6 +162,8 @@ def test_a_process_killed_under_load_loses_nothing_and_learns_nothing_twice(
     shutil.rmtree(twin / "events")
     shutil.rmtree(twin / "inbox")
     shutil.copytree(out / "events", twin / "events")
+    shutil.copy(out / FILE, twin / FILE)
+    assert len({part.items for part in EventLog(twin / "events").manifest.growth.parts}) > 1
     follow(twin, quick(twin), until_idle=0)
     assert_same_learning(out, twin)
 

@@ -1,4 +1,4 @@
-"""Single values from requests as the stream has columns of them; no frame is made for one."""
+"""Single values from JSON as the stream has columns of them; no frame is made for one."""
 
 import math
 from typing import Any
@@ -7,10 +7,9 @@ import numpy as np
 import polars as pl
 
 from marm.data.columns import TAG_MARK
-from marm.data.events import Column, Tags
+from marm.data.events import Column, Tags, absent
 from marm.data.ids import as_text, hash_texts, salt_of
 from marm.errors import DataError
-from marm.train.asked import absent
 from marm.types import U64
 
 

@@ -17,7 +17,7 @@ from marm.data.prepare import prepare
 from marm.data.stream import EventLog
 from marm.errors import FolderError
 from marm.train import run as commands
-from marm.train.cut import Cut
+from marm.train.cut import KEPT, Cut
 from marm.train.follow import follow
 from tests.train.feeding import aside, columns, copy_of, counts, event_ids, events_of, put, quick
 from tests.train.folders import remembered
@@ -276,9 +276,11 @@ def test_a_store_that_was_lost_is_said_and_nothing_goes_on_without_it(whole, run
 
 def test_a_store_of_long_ago_is_said_and_nothing_goes_on_with_it(whole, run):
     shutil.copytree(run / "memory", run / "old")
-    for part in (rest(whole)[:20], rest(whole)[20:40]):
+    begun = Cut(run).number
+    for part in (rest(whole)[:20], rest(whole)[20:30], rest(whole)[30:40]):
         put(run, part)
         follow(run, quick(run), until_idle=0)
+    assert Cut(run).number > begun + KEPT  # what lies between is in no cut any more
     shutil.rmtree(run / "memory")
     (run / "old").rename(run / "memory")
     with pytest.raises(FolderError, match="what lies between is in no other place: put the store back"):

@@ -11,7 +11,7 @@ FLOORS = [
     {"data", "store", "nn", "metrics", "world"},
     {"memory", "model"},
     {"engine"},
-    {"stages", "report"},
+    {"stages", "report", "rivals"},
     {"train"},
     {"server"},
     {"cli"},

@@ -143,7 +143,7 @@ class Engine:
         """The window and the row before it for token shift; the whole ring where rows may be hidden at its newest end."""
         if not self.run.model.layers:
             return self.memory.recall(batch.users, batch.since, 0)
-        count = self.memory.shape.capacity if self._hidden else self.run.memory.window + self._lead
+        count = self.memory.shape.capacity if self._hidden else self.run.reach + self._lead
         return self.memory.recall(batch.users, batch.since, count)
 
     def _pass(

@@ -109,7 +109,7 @@ def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -
         "memory": memory_figures(parts, trainer.tally),
         "segments": {"counts": trainer.tally.segments.tolist()},
         "parameters": parameter_counts(parts),
-        "flops_per_event": flops_per_event(run, min(run.memory.window, trainer.tally.rows_per_query())),
+        "flops_per_event": flops_per_event(parts.engine.model, min(run.memory.window, trainer.tally.rows_per_query())),
         "age": age_figures(trainer.tally, parts.engine.memory.shape.depths),
         **({"stages": trainer.stages.result()} if trainer.stages else {}),
         "seconds": round(seconds, 2),

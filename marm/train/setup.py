@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from marm.memory.memory import Memory, RingShape
 from marm.model.ranker import Ranker
 from marm.nn.shares import cores
 from marm.nn.table import HashTable
+from marm.rivals import make_reader
 from marm.store import Store, missing_store, open_store
 
 VERSION = "marm-1"
@@ -48,7 +50,7 @@ def set_threads(run: RunConfig, recorded: int | None = None) -> int:
 def ring_shape(run: RunConfig, log: EventLog) -> RingShape:
     """Sizes of the rings: the window, the live tail, the row before for token shift, and slack for ties."""
     memory = run.memory
-    capacity = memory.window + run.train.live * (1 + (run.data.history is not None)) + 1 + memory.slack
+    capacity = run.reach + run.train.live * (1 + (run.data.history is not None)) + 1 + memory.slack
     columns = tuple(log.manifest.columns["item"])
     return RingShape(run.depths, run.model.width, memory.codec, columns, capacity, max(memory.facts, capacity))
 
@@ -120,7 +122,8 @@ def build(
     device = device_of(run)
     torch.manual_seed(run.train.seed)
     widths = dense_widths(run, log)
-    model = Ranker(run.model, run.tasks, run.memory.codec, widths, run.memory.store_top).to(device)
+    reader = partial(make_reader, run)
+    model = Ranker(run.model, run.tasks, run.memory.codec, widths, run.memory.store_top, reader).to(device)
     table = HashTable(
         run.model.table_rows, run.model.width, run.train.seed, device, biases=len(run.tasks), together=_together(run)
     )

@@ -14,6 +14,7 @@ from marm.memory.memory import Memory, RingShape
 from marm.model.outcomes import OutcomeCodes
 from marm.model.ranker import Ranker
 from marm.nn.table import HashTable
+from marm.rivals import make_reader
 from marm.store.base import Facts, Holding
 
 SECOND = 1_000_000
@@ -58,7 +59,9 @@ def exposures(seed, events=60, users=4, items=12, delay=0, ties=0.3, filtered=Fa
 
 def build(run, seed=0):
     torch.manual_seed(seed)
-    model = Ranker(run.model, run.tasks, run.memory.codec, store_top=run.memory.store_top)
+    model = Ranker(
+        run.model, run.tasks, run.memory.codec, store_top=run.memory.store_top, reader=lambda: make_reader(run)
+    )
     # Larger than at the start of learning, so that a wrong row shows.
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -83,7 +86,7 @@ class NoStore:
 
 def memory_for(run):
     depths = remembered_depths(run.model, run.memory.store_top)
-    capacity = run.memory.window + run.train.live + run.memory.slack + 1
+    capacity = run.reach + run.train.live + run.memory.slack + 1
     shape = RingShape(depths, run.model.width, run.memory.codec, (), capacity, 10_000)
     return Memory(NoStore(shape), shape, run.memory, torch.device("cpu"))
 

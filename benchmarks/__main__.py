@@ -21,6 +21,7 @@ SMALL = {
     "train_speed": [],
     "flat": [],
     "serve_latency": [],
+    "recompute": [],
     "inbox": [],
 }
 """Names, and how to ask each for its small size."""

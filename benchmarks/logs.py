@@ -49,13 +49,15 @@ def in_rounds(users: int, events: int) -> I64:
     return order.reshape(-1)[:events]
 
 
-def write_log(folder: Path, user: I64) -> None:
-    """``log.parquet``, one event a second by the users in this order, and ``items.parquet``."""
+def write_log(folder: Path, user: I64, items: int = ITEMS, all_seen: bool = False) -> None:
+    """``log.parquet``, one event a second by the users in this order, and ``items.parquet``; ``all_seen``: of every item."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(1)
     events = len(user)
     # Squared, so that some items are seen far more often than others.
-    item = (random.random(events) ** 2 * ITEMS).astype(np.int64)
+    item = (random.random(events) ** 2 * items).astype(np.int64)
+    if all_seen:
+        item[random.choice(events, items, replace=False)] = np.arange(items)
     click = random.random(events) < 0.2 + 0.4 * ((user + item) % 3 == 0)
     columns = {
         "user": user,
@@ -66,17 +68,17 @@ def write_log(folder: Path, user: I64) -> None:
         "watch": random.exponential(1 + click).astype(np.float32),
     }
     pl.DataFrame(columns).write_parquet(folder / "log.parquet")
-    _items(random).write_parquet(folder / "items.parquet")
+    _items(random, items).write_parquet(folder / "items.parquet")
 
 
-def _items(random: np.random.Generator) -> pl.DataFrame:
+def _items(random: np.random.Generator, items: int) -> pl.DataFrame:
     return pl.DataFrame(
         {
-            "id": np.arange(ITEMS),
-            "category": [f"c{c}" for c in random.integers(0, 100, ITEMS)],
-            "genres": [[f"g{g}" for g in row] for row in random.integers(0, 20, (ITEMS, 3))],
-            "price": random.exponential(20, ITEMS),
-            "picture": random.normal(size=(ITEMS, PICTURE)).astype(np.float32).tolist(),
+            "id": np.arange(items),
+            "category": [f"c{c}" for c in random.integers(0, 100, items)],
+            "genres": [[f"g{g}" for g in row] for row in random.integers(0, 20, (items, 3))],
+            "price": random.exponential(20, items),
+            "picture": random.normal(size=(items, PICTURE)).astype(np.float32).tolist(),
         }
     )
 

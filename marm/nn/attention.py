@@ -17,6 +17,7 @@ from torch.nn import functional
 from marm.nn.blocks import similar_heads
 from marm.nn.dense import dense, is_steady
 from marm.nn.fused import FusedAttention
+from marm.nn.one_view import attend_one_view
 from marm.nn.operands import Operands, code_spans
 from marm.nn.plain import folded, projected, rows_of, weights
 from marm.nn.views import GAPS, RANKS
@@ -108,15 +109,13 @@ class TargetAttention(nn.Module):
         # What a head heard of outcomes comes with the values, as columns that say which outcome each row has.
         said = x_ND.new_zeros(len(x_ND), self.outcome_parts.shape[1] + 1)
         said[0, -1], said[1:, :-1] = 1, self.outcome_parts[outcome]
-        q, key, value = (torch.einsum("nd,hkd->hnk", x, w) for x, w in self._three(target_GD, x_ND))
-        value = torch.cat([value, said.expand(self.heads, *said.shape)], 2)
-        q, key = (functional.pad(x, (0, said.shape[1]))[None] for x in (q, key))
-        made_HGK = functional.scaled_dot_product_attention(q, key, value[None], scale=1 / self._root())[0]
+        # Rows lie along the last axis: that is how the loops read them.
+        q_HGK = torch.einsum("gd,hkd->hgk", target_GD, self.query) / self._root()
+        key, value = (torch.einsum("hkd,nd->hkn", weight, x_ND) for weight in (self.key, self.value))
+        value = torch.cat([value, said.T.expand(self.heads, -1, -1)], 1)
+        made_HGV = attend_one_view(q_HGK, key, value)
         inner = self.width // self.heads
-        return torch.einsum("hgk,hkd->gd", made_HGK[:, :, :inner], self.out), made_HGK[:, :, inner:].transpose(0, 1)
-
-    def _three(self, target_GD: Tensor, x_ND: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return [(target_GD, self.query), (x_ND, self.key), (x_ND, self.value)]
+        return torch.einsum("hgk,hkd->gd", made_HGV[:, :, :inner], self.out), made_HGV[:, :, inner:].transpose(0, 1)
 
     def _pair_rows(self, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Outcome code of every row that the one query sees (N,), and the sum of the rows that its codes stand for (N, D)."""

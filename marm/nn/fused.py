@@ -13,6 +13,7 @@ from torch import Tensor
 
 from marm.nn.machine import apart, widen
 from marm.nn.operands import Operands
+from marm.nn.softmax import exp, exp_sum, largest
 from marm.types import F32
 
 _FEW_CODES = 8
@@ -42,21 +43,6 @@ def _decode_by_type(block: Any, row: int, column: int, out: Any) -> Any:
             out[d] = block[i, first + d]
 
     return full
-
-
-@nb.njit(cache=True, nogil=True, fastmath=True, inline="always")
-def _exp(x):  # type: ignore[no-untyped-def]
-    """e^x for x <= 0 to float32 precision, without a call, so that loops over it vectorize."""
-    t = max(x, np.float32(-87.0)) * np.float32(1.44269504)
-    k = np.floor(t + np.float32(0.5))
-    g = t - k
-    p = np.float32(1.5403530e-4) * g + np.float32(1.3333558e-3)
-    p = p * g + np.float32(9.6181291e-3)
-    p = p * g + np.float32(5.5504109e-2)
-    p = p * g + np.float32(2.4022651e-1)
-    p = p * g + np.float32(6.9314718e-1)
-    p = p * g + np.float32(1.0)
-    return p * np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
@@ -187,20 +173,18 @@ def _put_outcomes(w, outcome, begin, end, low, high, bins):  # type: ignore[no-u
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _softmax(logit, null, n):  # type: ignore[no-untyped-def]
     """Softmax of logit[:n] and the null row's in place; the null row's weight."""
-    apart()
-    top = null
-    for c in range(n):
-        top = max(top, logit[c])
-    total = _exp(null - top)
-    first = total
-    for c in range(n):
-        logit[c] = _exp(logit[c] - top)
-    for c in range(n):
-        total += logit[c]
-    scale = np.float32(1.0) / total
-    for c in range(n):
-        logit[c] *= scale
+    top = max(null, largest(logit, n)) if n else null
+    first = exp(null - top)
+    scale = np.float32(1.0) / (first + exp_sum(logit, top, n))
+    _scale(logit, scale, n)
     return first * scale
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _scale(x, by, n):  # type: ignore[no-untyped-def]
+    apart()
+    for c in range(n):
+        x[c] *= by
 
 
 @nb.njit(cache=True, nogil=True)

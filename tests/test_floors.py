@@ -13,7 +13,7 @@ FLOORS = [
     {"engine"},
     {"stages", "report", "rivals"},
     {"train"},
-    {"server"},
+    {"server", "study"},
     {"cli"},
     {"__main__"},
 ]

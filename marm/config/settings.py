@@ -53,6 +53,9 @@ class DataConfig(Settings):
     time_unit: Literal["auto", "s", "ms", "us"] = "auto"
     """Unit of a numeric time; ``auto`` tells it from the first value and says so."""
 
+    first: PositiveInt | None = None
+    """Only this many events, the first by time, are taken: for trials on the beginning of a log."""
+
     feedback_delay: NonNegativeFloat | str = 0.0
     """Seconds until an exposure's outcome is known, or the column that holds them."""
 

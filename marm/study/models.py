@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from marm.config import RunConfig
+from marm.config import RunConfig, StagesConfig
 from marm.config.load import check_run
 from marm.errors import SettingError
 
@@ -58,6 +58,5 @@ def chosen(run: RunConfig, names: str | None) -> dict[str, RunConfig]:
             raise SettingError(f"--models {name}: no such model here; there are {', '.join(models)}")
     if "marm" not in wanted:
         wanted.append("marm")
-    alone: Sections = {"stages": {}}
-    run = laid_over(run, alone)
+    run = run.model_copy(update={"stages": StagesConfig()})
     return {name: laid_over(run, models[name]) for name in models if name in wanted}

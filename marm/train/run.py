@@ -45,8 +45,13 @@ def quiet(_: dict[str, Any]) -> None:
     """No progress."""
 
 
-def train(run: RunConfig, out: Path, progress: Progress = quiet, preparing: Preparing | None = None) -> dict[str, Any]:
-    """Train on a log from its beginning into a new folder; returns what ``result.json`` holds."""
+def train(
+    run: RunConfig, out: Path, progress: Progress = quiet, preparing: Preparing | None = None, *, page: bool = True
+) -> dict[str, Any]:
+    """Train on a log from its beginning into a new folder; returns what ``result.json`` holds.
+
+    ``page``: whether its report is drawn, which a training among hundreds can do without.
+    """
     if out.exists() and (not out.is_dir() or any(path.name != ".run.toml.tmp" for path in out.iterdir())):
         raise FolderError(f"{out}: not empty; name a new folder, or `marm resume {out}`")
     try:
@@ -54,7 +59,13 @@ def train(run: RunConfig, out: Path, progress: Progress = quiet, preparing: Prep
     except OSError as error:
         raise DiskError(out, error) from None
     write_text(out / "run.toml", to_toml(run))
-    return _from_start(run, out, progress, preparing)
+    return _finished(out, _from_start(run, out, progress, preparing), page)
+
+
+def _finished(out: Path, result: dict[str, Any], page: bool) -> dict[str, Any]:
+    if page and not (out / "report.html").exists():
+        write_report(out)
+    return result
 
 
 def _from_start(run: RunConfig, out: Path, progress: Progress, preparing: Preparing | None) -> dict[str, Any]:
@@ -67,11 +78,15 @@ def _from_start(run: RunConfig, out: Path, progress: Progress, preparing: Prepar
         return _to_end(trainer, began, 0.0, progress)
 
 
-def resume(out: Path, progress: Progress = quiet, preparing: Preparing | None = None) -> dict[str, Any]:
+def resume(
+    out: Path, progress: Progress = quiet, preparing: Preparing | None = None, *, page: bool = True
+) -> dict[str, Any]:
     """Take up an interrupted training; before the first cut it starts over, after the end it gives the result again."""
+    return _finished(out, _taken_up(out, progress, preparing), page)
+
+
+def _taken_up(out: Path, progress: Progress, preparing: Preparing | None) -> dict[str, Any]:
     if (out / "result.json").exists():
-        if not (out / "report.html").exists():
-            write_report(out)
         return json.loads((out / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
     run = run_of(out)
     if not cut_numbers(out):
@@ -116,7 +131,6 @@ def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -
         **provenance(run, log),
     }
     write_text(out / "result.json", json.dumps(result, indent=1))
-    write_report(out)
     return result
 
 

@@ -1,0 +1,40 @@
+"""Studies: many trainings on one log, compared."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marm.cli.progress import StreamProgress
+from marm.cli.train import Sets
+from marm.config import load_run
+from marm.study.page import table, write_page
+from marm.study.rivals import study_rivals
+
+app = typer.Typer(help="Train many models on one log and compare them.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option(help="folder of the study; the same again goes on where it was broken off")]
+
+
+@app.callback()
+def _group() -> None:
+    """Train many models on one log and compare them."""
+
+
+@app.command()
+def rivals(
+    run: Annotated[Path, typer.Argument(help="run file, with MARM as it is to be compared")],
+    out: Out,
+    models: Annotated[str | None, typer.Option(help="names with commas between (all)")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="seeds of each model")] = 3,
+    grid: Annotated[
+        list[str] | None, typer.Option(help="section.key=value,value to tune over (rate and window); none: as set")
+    ] = None,
+    sets: Sets = None,
+    quiet: Annotated[bool, typer.Option(help="no progress")] = False,
+) -> None:
+    """Compare MARM with published models, each tuned over the same grid; prints a table, writes report.html."""
+    lines = None if not grid else [] if grid == ["none"] else grid
+    study = study_rivals(load_run(run, sets or []), out, lambda name: StreamProgress(name, quiet), models, seeds, lines)
+    write_page(out, study)
+    typer.echo(table(study))

@@ -8,8 +8,12 @@ import typer
 from marm.cli.progress import StreamProgress
 from marm.cli.train import Sets
 from marm.config import load_run
+from marm.errors import SettingError
+from marm.study import complexity_page
+from marm.study.complexity import study_complexity
 from marm.study.page import table, write_page
 from marm.study.rivals import study_rivals
+from marm.train.results import commit, machine
 
 app = typer.Typer(help="Train many models on one log and compare them.", no_args_is_help=True)
 
@@ -38,3 +42,32 @@ def rivals(
     study = study_rivals(load_run(run, sets or []), out, lambda name: StreamProgress(name, quiet), models, seeds, lines)
     write_page(out, study)
     typer.echo(table(study))
+
+
+@app.command()
+def complexity(
+    out: Out,
+    windows: Annotated[str, typer.Option(help="rows that a target sees, with commas between")] = "64,128,256,512,1024",
+    layers: Annotated[str, typer.Option(help="layers, with commas between")] = "1,2,3,4,6",
+    width: Annotated[int, typer.Option(min=4, help="numbers in a state; four heads")] = 64,
+    users: Annotated[int, typer.Option(min=1, help="users of a pass, one target each")] = 8,
+    quiet: Annotated[bool, typer.Option(help="no progress")] = False,
+) -> None:
+    """Time and count self-attention, recomputed target attention and MARM; prints a table, writes report.html."""
+    with StreamProgress("complexity", quiet) as progress:
+        costs = study_complexity(
+            out, numbers("windows", windows), numbers("layers", layers), width, users, progress.preparing
+        )
+    complexity_page.write_page(out, costs, {**machine(), "commit": commit()})
+    typer.echo(complexity_page.table(costs))
+
+
+def numbers(name: str, text: str) -> list[int]:
+    """Whole numbers above zero from an option. Errors: ``SettingError``."""
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1:
+        raise SettingError(f"--{name} {text}: give whole numbers above zero with commas between")
+    return sorted(set(found))

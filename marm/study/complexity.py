@@ -53,7 +53,7 @@ class Cost:
 
     setting: Setting
     milliseconds: float
-    """Median, forward alone."""
+    """Of the fastest pass, forward alone: what else runs on a machine only adds to a time."""
     flops: int
     """Multiply-adds x 2 of products of matrices."""
 
@@ -99,7 +99,7 @@ def measure(setting: Setting) -> Cost:
     run = run_of(setting)
     reader, item_UD, passed = make_reader(run), torch.randn(ITEMS, setting.width), history(setting, run.depths)
     with torch.no_grad():
-        seconds = _median(lambda: reader(item_UD, passed))
+        seconds = _least(lambda: reader(item_UD, passed))
     flops = flops_of(reader, setting)
     return Cost(setting, seconds / setting.users * 1000, flops // setting.users)
 
@@ -109,14 +109,14 @@ def flops_of(reader: Reader, setting: Setting) -> int:
     return reader.flops(Size(setting.users, setting.users * setting.rows, 0, setting.window))
 
 
-def _median(work: Callable[[], object]) -> float:
+def _least(work: Callable[[], object]) -> float:
     work()
     took: list[float] = []
     while len(took) < REPEATS or (sum(took) < LEAST_SECONDS and len(took) < 100):
         began = time.perf_counter()
         work()
         took.append(time.perf_counter() - began)
-    return float(np.median(took))
+    return min(took)
 
 
 def run_of(setting: Setting) -> RunConfig:

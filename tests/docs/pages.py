@@ -15,6 +15,7 @@ PAGES = [
     "docs/serving.md",
     "docs/follow.md",
     "docs/stages.md",
+    "docs/studies.md",
     "docs/log.md",
     "docs/results.md",
 ]

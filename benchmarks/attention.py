@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks.common import median_seconds, print_table, write_result
 from marm.nn.attention import TargetAttention
+from marm.nn.codec import CODECS, Codec
 from marm.nn.dense import steady_rows
 from marm.nn.operands import Operands, plan_work
 from marm.nn.plain import rows_of
@@ -62,8 +63,8 @@ class Layer:
         return [self.target, *self.attention.parameters()]
 
 
-def make(shape: Shape) -> Layer:
-    """Full windows of remembered float16 rows, each user's in one run somewhere in a large block."""
+def make(shape: Shape, codec: Codec = CODECS["float16"]) -> Layer:
+    """Full windows of remembered rows, each user's in one run somewhere in a large block."""
     random = np.random.default_rng(0)
     torch.manual_seed(0)
     b, n = shape.histories, shape.window
@@ -80,12 +81,12 @@ def make(shape: Shape) -> Layer:
         rows_at[segment + 1],
         time[segment, -1] + random.integers(1, 10**9, len(segment)),
     )
-    block = torch.randn(2 * b * n, DEPTHS * shape.width).to(torch.float16)
+    block = codec.encode(torch.randn(2 * b * n, DEPTHS, shape.width)).flatten(1)
     at = (random.permutation(2 * b)[:b, None] * n + np.arange(n)).reshape(-1)
     attention = TargetAttention(shape.width, HEADS, torch.eye(OUTCOMES))
     beside = np.zeros((0, b * n), np.int64)
     work = plan_work(views, segment, rows_at)
-    ops = Operands(work, block, shape.width, at, beside, attention.spans)
+    ops = Operands(work, block, codec.columns(shape.width), at, beside, attention.spans)
     live = torch.randn(len(segment), shape.width)
     return Layer(shape, attention, torch.randn(len(segment), shape.width, requires_grad=True), live, ops)
 

@@ -42,6 +42,10 @@ class StreamProgress:
 
     def __call__(self, told: dict[str, Any]) -> None:
         """What the trainer says."""
+        if "trouble" in told:
+            # Quiet or not: whoever wants no progress still wants to know.
+            self.console.print(f"{self.label}: {told['trouble']}", soft_wrap=True, highlight=False, markup=False)
+            return
         if "window" in told:
             self.window = _window(told["window"])
             return

@@ -12,7 +12,7 @@ from marm.train import run as commands
 from marm.train.score import Scorer, predict_pairs
 
 Sets = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, laid over the run file")]
-_SHOWN = ("events", "events_per_s", "peak_rss_bytes", "tasks", "whole", "memory")
+_SHOWN = ("events", "events_per_s", "peak_rss_bytes", "tasks", "whole", "memory", "stages")
 
 
 def train(
@@ -63,4 +63,4 @@ def predict(
 
 def show(result: dict[str, Any]) -> None:
     """The result as one line of JSON."""
-    typer.echo(json.dumps({key: result[key] for key in _SHOWN}))
+    typer.echo(json.dumps({key: result[key] for key in _SHOWN if key in result}))

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from marm.cli.parent import with_parent
 from marm.train.follow import Signals
 from marm.train.run import run_of
 
@@ -37,7 +38,7 @@ class Child:
         """Start it if it is time; the exit code, if it has just ended."""
         if self.process is None:
             if now >= self._again:
-                self.process = subprocess.Popen([sys.executable, "-m", "marm", *self.words])
+                self.process = subprocess.Popen([sys.executable, "-m", "marm", *self.words], env=with_parent())
                 self._began, self.starts = now, self.starts + 1
             return None
         code = self.process.poll()
@@ -66,7 +67,10 @@ def up(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="port to listen on")] = 8000,
 ) -> None:
-    """Run `marm serve` and `marm follow` on a folder until told to stop; one that dies is started again."""
+    """Run `marm serve` and `marm follow` on a folder until told to stop; one that dies is started again.
+
+    On Linux both end when this process does, even if it is killed.
+    """
     run_of(folder)
     signals = Signals()
     signals.watch()

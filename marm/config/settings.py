@@ -227,8 +227,8 @@ class MemoryConfig(Settings):
     window: PositiveInt = 100
     """Most recent events a target attends to (N)."""
 
-    codec: Literal["float32", "float16"] = "float16"
-    """How a number of a state is stored."""
+    codec: Literal["float32", "float16", "int8"] = "float16"
+    """How the numbers of a state are stored; ``int8``: with a scale for each row and depth."""
 
     facts: PositiveInt = 10_000
     """Events of a user whose facts (item, time, outcome) are kept in the store."""

@@ -91,6 +91,8 @@ class Manifest:
     """Events of the log as it was prepared; those after it were appended."""
     taken: list[str]
     """Paths of the files that are in the stream."""
+    outstanding: int = 0
+    """Most events of a user that waited for their outcomes at once, in the log as it was prepared."""
     growth: Growth = Growth()
 
     def write(self, folder: Path) -> None:

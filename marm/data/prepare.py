@@ -11,6 +11,7 @@ from marm.data.arrow import map_batch
 from marm.data.known import InOrder
 from marm.data.labels import Tally
 from marm.data.order import UnsortedError, blocks_by_bucket, blocks_in_order
+from marm.data.outstanding import Outstanding
 from marm.data.parts import COLUMNS, Manifest, PartWriter, write_durable
 from marm.data.plan import Plan, make_plan, stop
 from marm.data.rows import LABELS, edges, full
@@ -50,7 +51,7 @@ class _Preparation:
         self._folder = folder
         self._progress = progress
         self._total = plan.log.count_rows() if progress else 0
-        self._tally = Tally(list(plan.run.tasks))
+        self._tally, self._outstanding = Tally(list(plan.run.tasks)), Outstanding()
 
     def run(self) -> Manifest:
         """Write parts and side files; returns what the manifest shall say."""
@@ -82,7 +83,7 @@ class _Preparation:
     def _write(self, blocks: Iterator[pl.DataFrame]) -> PartWriter:
         # Parts of a first way that was given up are written over: this one has at least as many.
         data = self._plan.run.data
-        self._tally = Tally(list(self._plan.run.tasks))
+        self._tally, self._outstanding = Tally(list(self._plan.run.tasks)), Outstanding()
         in_order = InOrder() if data.history is not None and data.feedback_delay != 0 else None
         writer = PartWriter(self._folder, self._plan.part_rows())
         for whole in map(in_order, blocks) if in_order else blocks:
@@ -91,6 +92,8 @@ class _Preparation:
             if not len(block):
                 continue
             self._tally.add(block["time"].to_numpy(), block[LABELS].to_numpy())
+            if data.feedback_delay != 0:
+                self._outstanding.add(*(block[name].to_numpy() for name in ("user", "time", "known")))
             writer.add(block)
         writer.finish()
         return writer
@@ -120,5 +123,6 @@ class _Preparation:
             files=list(zip(reader.places.names, reader.places.first, strict=True)),
             data_hash=writer.data_hash(),
             prepared=writer.rows,
+            outstanding=self._outstanding.most,
             taken=[str(file.resolve()) for file in plan.log.files],
         )

@@ -60,7 +60,7 @@ class Attended:
 
     logit_QT: Tensor
     state_QKD: Tensor
-    """Coded states of the depths that are remembered."""
+    """Of the depths that are remembered, as their codec gives them again."""
     shares: list[Share]
 
 
@@ -140,11 +140,11 @@ class Engine:
         return embedded
 
     def _recall(self, batch: Batch) -> Recalled:
-        """The window and the row before it for token shift; the whole ring where rows may be hidden at its newest end."""
+        """The window and the row before it for token shift; more where rows may be hidden at the ring's newest end."""
         if not self.run.model.layers:
             return self.memory.recall(batch.users, batch.since, 0)
-        count = self.memory.shape.capacity if self._hidden else self.run.reach + self._lead
-        return self.memory.recall(batch.users, batch.since, count)
+        recall = self.memory.recall_shown if self._hidden else self.memory.recall
+        return recall(batch.users, batch.since, self.run.reach + self._lead)
 
     def _pass(
         self, batch: Batch, layout: Layout, recalled: Recalled, items: Encoded, users: Encoded, contexts: Encoded
@@ -199,7 +199,7 @@ class Engine:
         return self._user_encoder.encode(batch.users, columns)
 
     def remember(self, made: Exposures, states: Tensor, version: int) -> None:
-        """Append exposures (in order of the stream) and their coded states (E, K, D) to their users' rings, once each."""
+        """Append exposures (in order of the stream) and their states (E, K, D) to their users' rings, once each."""
         keep = np.flatnonzero(made.history)
         if not len(keep):
             return
@@ -208,7 +208,7 @@ class Engine:
         facts = np.zeros(len(order), self.memory.shape.facts)
         facts["time"], facts["known"], facts["item"] = made.time[order], made.known[order], made.item[order]
         facts["outcome"], facts["version"], facts["columns"] = made.outcome[order], version, made.item_columns[order]
-        rows = states[torch.from_numpy(order).to(states.device)].flatten(1).to(self.memory.hot.states.dtype)
+        rows = states[torch.from_numpy(order).to(states.device)]
         self.memory.remember(users, counts, facts, rows, made.number[order][np.cumsum(counts) - 1])
 
 

@@ -13,6 +13,7 @@ import numba as nb
 import numpy as np
 import torch
 
+from marm.nn.codec import Codec
 from marm.store.slots import SlotMap
 from marm.types import I64, U64, Bool
 
@@ -20,12 +21,15 @@ from marm.types import I64, U64, Bool
 class HotArena:
     """Rings of at most ``slots`` users; a user that is not here is loaded first (see ``memory.py``)."""
 
-    def __init__(self, slots: int, capacity: int, facts: np.dtype[Any], width: int, codec: str, device: torch.device):
+    def __init__(
+        self, slots: int, capacity: int, facts: np.dtype[Any], state_bytes: int, codec: Codec, device: torch.device
+    ):
+        """``state_bytes`` of one row's states, all depths of it."""
         self.capacity, self.slots, self.device = capacity, slots, device
         self.map = SlotMap(slots)
         self.facts = np.zeros((slots, capacity), facts)
         # numpy's zeros are pages that the system gives when they are first written; torch would write them all now.
-        self.states = torch.from_numpy(np.zeros((slots * capacity, width), codec)).to(device)
+        self.states = codec.block(np.zeros((slots * capacity, state_bytes), np.uint8)).to(device)
         self.head, self.states_from, self.saved, self.used, self.seen = (np.zeros(slots, np.int64) for _ in range(5))
         self.users = np.zeros(slots, np.uint64)
 

@@ -12,6 +12,8 @@ from marm.errors import SettingError
 from marm.memory.budget import Budget
 from marm.memory.facts import facts_dtype
 from marm.memory.hot import HotArena, block_rows
+from marm.memory.shown import locate_shown
+from marm.nn.codec import CODECS, Codec
 from marm.store.base import Layout, Rows, Store
 from marm.types import I64, U64, Bool
 
@@ -31,7 +33,7 @@ class Recalled:
     facts: np.ndarray
     """(R,) facts."""
     block: Tensor
-    """(any, K x D) coded states."""
+    """(any, K x C) coded states (`marm/nn/codec.py`)."""
     at: I64
     """(R,) row of the block."""
     there: Bool
@@ -57,9 +59,14 @@ class RingShape:
         return facts_dtype(list(self.item_columns))
 
     @property
+    def coding(self) -> Codec:
+        """The codec of that name."""
+        return CODECS[self.codec]
+
+    @property
     def state_bytes(self) -> int:
         """Bytes of one event's states."""
-        return self.depths * self.width * np.dtype(self.codec).itemsize
+        return self.depths * self.coding.bytes(self.width)
 
     def layout(self, family: str) -> Layout:
         """What a store is opened with; ``family`` names the model and its features."""
@@ -75,8 +82,7 @@ class Memory:
         self.store, self.shape = store, shape
         slot_bytes = shape.capacity * (shape.facts.itemsize + shape.state_bytes)
         slots = max(int(config.hot // slot_bytes), 1)
-        width = shape.depths * shape.width
-        self.hot = HotArena(slots, shape.capacity, shape.facts, width, shape.codec, device)
+        self.hot = HotArena(slots, shape.capacity, shape.facts, shape.state_bytes, shape.coding, device)
         self.budget = Budget(config.budget, shape.state_bytes, shape.capacity)
         self.budget.adopt(store.holding())
         self._pending: list[tuple[U64, I64, np.ndarray]] = []
@@ -120,7 +126,7 @@ class Memory:
         # A writer may have let the oldest states go since the facts were read.
         gone = np.bincount(np.repeat(np.arange(len(users)), found.counts)[~there], minlength=len(users))
         states_from = np.where(gone > 0, np.maximum(found.states_from, found.first + gone), found.states_from)
-        coded = torch.from_numpy(states.view(self.shape.codec).reshape(len(states), -1))
+        coded = self.shape.coding.block(states)
         facts = found.facts.view(self.shape.facts).reshape(-1)
         self.hot.write(at, found.first, found.counts, facts, coded)
         self.hot.head[at] = self.hot.saved[at] = found.next
@@ -132,16 +138,25 @@ class Memory:
     def recall(self, users: U64, before: I64, count: int) -> Recalled:
         """The newest ``count`` rows of admitted users, each strictly before its time."""
         at = self.hot.map.find(users)
-        first, counts, lost = self.hot.locate(at, before, count)
+        return self._read(at, *self.hot.locate(at, before, count))
+
+    def recall_shown(self, users: U64, before: I64, count: int) -> Recalled:
+        """The newest ``count`` rows that are known by a time, and all after them that lie before it, known or not."""
+        at, hot = self.hot.map.find(users), self.hot
+        facts = hot.facts
+        found = locate_shown(facts["time"], facts["known"], at, hot.head, before, count, self.shape.capacity)
+        return self._read(at, *found)
+
+    def _read(self, at: I64, first: I64, counts: I64, lost: I64) -> Recalled:
         rows, there = block_rows(at, first, counts, self.hot.states_from, self.shape.capacity)
         facts = self.hot.facts.reshape(-1)[rows]
         return Recalled(first, counts, facts, self.hot.states, rows, there, int(lost.sum()))
 
     def remember(self, users: U64, counts: I64, facts: np.ndarray, states: Tensor, seen: I64) -> None:
-        """Append each admitted user's rows: ``facts`` (R,) and coded ``states`` (R, K x D), once for each exposure."""
+        """Append each admitted user's rows: ``facts`` (R,) and ``states`` (R, K, D), once for each exposure."""
         at = self.hot.map.find(users)
         first = self.hot.head[at]
-        self.hot.write(at, first, counts, facts, states)
+        self.hot.write(at, first, counts, facts, self.shape.coding.encode(states).flatten(1))
         self.hot.seen[at] = seen
         flat = np.repeat(np.arange(len(users)), counts)
         begin = np.cumsum(counts) - counts

@@ -27,7 +27,7 @@ class Pass:
     views: Views
     work: Work
     block: Tensor
-    """(any, K x D) coded states of depths 1..K."""
+    """(any, K x C) coded states of depths 1..K."""
     state_of_row: I64
     """(R,) row of the block; -1 - q: live, made by query q; MISSING: there is none, the fall-back stands in."""
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from marm.model.inputs import Pass
 from marm.nn.blocks import row_norm
+from marm.nn.codec import CODECS
 from marm.types import I64
 
 
@@ -47,7 +47,7 @@ class Reader(nn.Module, ABC):
 
     def __init__(self, codec: str) -> None:
         super().__init__()
-        self.codec: torch.dtype = getattr(torch, codec)
+        self.codec = CODECS[codec]
 
     @abstractmethod
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
@@ -64,5 +64,4 @@ class Reader(nn.Module, ABC):
 
     def coded(self, state_QD: Tensor) -> Tensor:
         """What is remembered of a state: normed and rounded by the codec, which the gradient does not see."""
-        row = row_norm(state_QD)
-        return row + (row.detach().to(self.codec).to(row.dtype) - row.detach())
+        return self.codec.rounded(row_norm(state_QD))

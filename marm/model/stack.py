@@ -107,6 +107,10 @@ class TargetAttentionStack(Reader):
             for hook in hooks:
                 hook.remove()
 
+    def column(self, depth: int) -> int:
+        """First column in a block of the states of ``depth``, 1 or more."""
+        return (depth - 1) * self.codec.columns(self.width)
+
     def _rows(self, batch: Pass, depth: int, state_QD: Tensor, raw_UD: Tensor, spans: I64) -> tuple[Tensor, Operands]:
         """The rows that the layer at ``depth`` reads: live ones and where all lie."""
         deep = depth > 0 and self.reads_memory
@@ -117,7 +121,7 @@ class TargetAttentionStack(Reader):
             live, at, column = raw_UD, -1 - batch.item_of_row, 0
         else:
             live, at = self._live(batch, depth, state_QD, raw_UD)
-            column = (depth - 1) * self.width
+            column = self.column(depth)
         return live, Operands(batch.work, batch.block, column, at, sides, spans)
 
     def _live(self, batch: Pass, depth: int, state_QD: Tensor, raw_UD: Tensor) -> tuple[Tensor, I64]:

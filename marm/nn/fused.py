@@ -8,41 +8,16 @@ from typing import Any
 import numba as nb
 import numpy as np
 import torch
-from numba.extending import overload
 from torch import Tensor
 
-from marm.nn.machine import apart, widen
+from marm.nn.abreast import gather, project, spread
+from marm.nn.codec import decode_row
+from marm.nn.machine import LANES, apart, turn, turn_back
 from marm.nn.operands import Operands
 from marm.nn.softmax import exp, exp_sum, largest
 from marm.types import F32
 
 _FEW_CODES = 8
-_TILE = 16
-"""Rows turned from row by row to number by number at a time."""
-
-
-def _decode(block: Any, row: int, column: int, out: Any) -> None:
-    """Decode one state into ``out`` (D,)."""
-    raise NotImplementedError
-
-
-@overload(_decode, inline="always")
-def _decode_by_type(block: Any, row: int, column: int, out: Any) -> Any:
-    if block.dtype == nb.types.uint16:
-
-        def half(block: Any, row: int, column: int, out: Any) -> None:
-            i, first = np.uint64(row), np.uint64(column)
-            for d in range(np.uint64(len(out))):
-                out[d] = widen(block[i, first + d])
-
-        return half
-
-    def full(block: Any, row: int, column: int, out: Any) -> None:
-        i, first = np.uint64(row), np.uint64(column)
-        for d in range(np.uint64(len(out))):
-            out[d] = block[i, first + d]
-
-    return full
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
@@ -52,77 +27,22 @@ def _load(block, column, live, at, extra_rows, extra_at, first, last, rows, x): 
     Numbers of one dimension lie side by side, so that all loops after this run along the history.
     """
     width = live.shape[1]
-    for begin in range(first, last, _TILE):
-        tile = min(_TILE, last - begin)
+    for begin in range(first, last, LANES):
+        tile = min(LANES, last - begin)
         for i in range(tile):
             source = at[begin + i]
             if source >= 0:
-                _decode(block, source, column, rows[i])
+                decode_row(block, source, column, rows[i])
             else:
                 for d in range(width):
                     rows[i, d] = live[-1 - source, d]
-        _turn(rows, np.uint64(tile), np.uint64(begin - first), x[0])
+        turn(rows, begin - first, x[0])
         for s in range(extra_at.shape[0]):
             for i in range(tile):
                 beside = extra_at[s, begin + i]
                 for d in range(width):
                     rows[i, d] = extra_rows[beside, d] if beside >= 0 else np.float32(0.0)
-            _turn(rows, np.uint64(tile), np.uint64(begin - first), x[s + 1])
-
-
-@nb.njit(cache=True, nogil=True, fastmath=True)
-def _turn(rows, tile, to, x):  # type: ignore[no-untyped-def]
-    """Write a tile of rows as columns of ``x``."""
-    apart()
-    for d in range(rows.shape[1]):
-        for i in range(tile):
-            x[d, to + i] = rows[i, d]
-
-
-@nb.njit(cache=True, nogil=True, fastmath=True)
-def _project(q, x, off, n, out):  # type: ignore[no-untyped-def]
-    """out[:n] += q (D,) times x (D, rows) from ``off`` on."""
-    apart()
-    width = len(q)
-    whole = width // 8 * 8
-    for d in range(0, whole, 8):
-        q0, q1, q2, q3 = q[d], q[d + 1], q[d + 2], q[d + 3]
-        q4, q5, q6, q7 = q[d + 4], q[d + 5], q[d + 6], q[d + 7]
-        for c in range(n):
-            i = off + c
-            out[c] += (
-                (q0 * x[d, i] + q1 * x[d + 1, i]) + (q2 * x[d + 2, i] + q3 * x[d + 3, i])
-                + (q4 * x[d + 4, i] + q5 * x[d + 5, i]) + (q6 * x[d + 6, i] + q7 * x[d + 7, i])
-            )  # fmt: skip
-    for d in range(whole, width):
-        for c in range(n):
-            out[c] += q[d] * x[d, off + c]
-
-
-@nb.njit(cache=True, nogil=True, fastmath=True)
-def _gather(w, x, off, n, out):  # type: ignore[no-untyped-def]
-    """out (D,) += w[:n] times x (D, rows) from ``off`` on, transposed."""
-    apart()
-    width = len(out)
-    whole = width // 4 * 4
-    zero = np.float32(0.0)
-    for d in range(0, whole, 4):
-        a0, a1, a2, a3 = zero, zero, zero, zero
-        for c in range(n):
-            i = off + c
-            a0 += w[c] * x[d, i]
-            a1 += w[c] * x[d + 1, i]
-            a2 += w[c] * x[d + 2, i]
-            a3 += w[c] * x[d + 3, i]
-        out[d] += a0
-        out[d + 1] += a1
-        out[d + 2] += a2
-        out[d + 3] += a3
-    for d in range(whole, width):
-        a0 = zero
-        for c in range(n):
-            a0 += w[c] * x[d, off + c]
-        out[d] += a0
+            turn(rows, begin - first, x[s + 1])
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
@@ -199,8 +119,9 @@ def _extent(seg_rows, seg_queries, order, begin, end):  # type: ignore[no-untype
                 low[b] = min(low[b], begin[order[i]])
                 high[b] = max(high[b], end[order[i]])
         most = max(most, high[b] - low[b])
-    # Whole cache lines, an odd number of them: rows begin at one, and do not all fall into the same few places of the cache.
-    return low, high, (most // 32 * 2 + 1 + 2 * (most % 32 > 16)) * 16
+    # Room for whole vectors past the last row; and an odd number of cache lines, so that the numbers of a row do not all fall
+    # into the same few places of the cache.
+    return low, high, ((most + 2 * LANES - 1) // LANES | 1) * LANES
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
@@ -211,25 +132,31 @@ def _forward(  # type: ignore[no-untyped-def]
     """Logits, softmax and sums of each query of the segments; ``weights`` (H, P) keeps the softmax for the way back."""
     streams, heads, width, null = q.shape[1], q.shape[2], q.shape[3], spans[2]
     low, high, most = _extent(seg_rows, seg_queries, order, begin, end)
-    rows = np.empty((_TILE, width), np.float32)
-    x = np.empty((streams, width, most), np.float32)
-    # A buffer of its own, not a slice, and places without sign: so the compiler knows that numbers lie side by side.
-    w = np.empty(most, np.float32)
+    rows = np.zeros((LANES, width), np.float32)
+    x, w = np.zeros((streams, width, most), np.float32), np.zeros((heads, most), np.float32)
     for b in range(len(seg_rows) - 1):
         _load(block, column, live, at, extra_rows, extra_at, low[b], high[b], rows, x)
         for i in range(seg_queries[b], seg_queries[b + 1]):
             k = order[i]
             n, off, first = np.uint64(end[k] - begin[k]), np.uint64(begin[k] - low[b]), np.uint64(pair[k])
+            whole = _whole(n)
             for h in range(heads):
-                _add_codes(tab[k, h], codes, runs, first, runs_at[k], runs_at[k + 1], w)
-                for m in range(streams):
-                    _project(q[k, m, h], x[m], off, n, w)
-                bins[k, h, null] = _softmax(w, tab[k, h, null], n)
-                for c in range(n):
-                    weights[h, first + c] = w[c]
-                _put_codes(w, codes, runs, first, runs_at[k], runs_at[k + 1], spans, bins[k, h])
-                for m in range(streams):
-                    _gather(w, x[m], off, n, context[k, m, h])
+                _add_codes(tab[k, h], codes, runs, first, runs_at[k], runs_at[k + 1], w[h])
+            for m in range(streams):
+                project(q[k, m], x[m], off, whole, w)
+            for h in range(heads):
+                bins[k, h, null] = _softmax(w[h], tab[k, h, null], n)
+                w[h, n:whole] = 0
+                weights[h, first : first + n] = w[h, :n]
+                _put_codes(w[h], codes, runs, first, runs_at[k], runs_at[k + 1], spans, bins[k, h])
+            for m in range(streams):
+                gather(w, x[m], off, whole, context[k, m])
+
+
+@nb.njit(cache=True, nogil=True, inline="always")
+def _whole(n):  # type: ignore[no-untyped-def]
+    """Rows up to whole vectors: the last few one by one would take as long as all before them."""
+    return (n + np.uint64(LANES - 1)) // np.uint64(LANES) * np.uint64(LANES)
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
@@ -240,9 +167,9 @@ def _backward(  # type: ignore[no-untyped-def]
     """Gradients of queries and tables, and of those rows that have one (live ones and what travels beside)."""
     streams, heads, width, null = q.shape[1], q.shape[2], q.shape[3], spans[2]
     low, high, most = _extent(seg_rows, seg_queries, order, begin, end)
-    rows = np.empty((_TILE, width), np.float32)
-    x, dx = np.empty((streams, width, most), np.float32), np.empty((streams, width, most), np.float32)
-    ds, w = np.empty(most, np.float32), np.empty(most, np.float32)
+    rows = np.zeros((LANES, width), np.float32)
+    x, dx = np.zeros((streams, width, most), np.float32), np.zeros((streams, width, most), np.float32)
+    ds, w = np.zeros((heads, most), np.float32), np.zeros((heads, most), np.float32)
     for b in range(len(seg_rows) - 1):
         _load(block, column, live, at, extra_rows, extra_at, low[b], high[b], rows, x)
         first_live = high[b]
@@ -254,50 +181,54 @@ def _backward(  # type: ignore[no-untyped-def]
         for i in range(seg_queries[b], seg_queries[b + 1]):
             k = order[i]
             n, off, first = np.uint64(end[k] - begin[k]), np.uint64(begin[k] - low[b]), np.uint64(pair[k])
+            whole = _whole(n)
             for h in range(heads):
-                for c in range(n):
-                    w[c] = weights[h, first + c]
-                _add_codes(d_bins[k, h], codes, runs, first, runs_at[k], runs_at[k + 1], ds)
-                for m in range(streams):
-                    _project(d_context[k, m, h], x[m], off, n, ds)
-                mean = null_weight[k, h] * d_bins[k, h, null]
-                for c in range(n):
-                    mean += w[c] * ds[c]
-                d_tab[k, h, null] = null_weight[k, h] * (d_bins[k, h, null] - mean)
-                for c in range(n):
-                    ds[c] = w[c] * (ds[c] - mean)
-                _put_codes(ds, codes, runs, first, runs_at[k], runs_at[k + 1], spans, d_tab[k, h])
-                for m in range(streams):
-                    _gather(ds, x[m], off, n, dq[k, m, h])
-                    # Remembered states are constants: of them nothing needs to be carried back.
-                    since = np.uint64(max(0, first_live - begin[k]) if m == 0 else 0)
-                    _spread(q[k, m, h], d_context[k, m, h], ds, w, since, off, n, dx[m])
-        _deliver(at, extra_at, low[b], first_live, high[b], dx, d_live, d_extra)
+                w[h, :n] = weights[h, first : first + n]
+                w[h, n:whole] = 0
+                _add_codes(d_bins[k, h], codes, runs, first, runs_at[k], runs_at[k + 1], ds[h])
+            for m in range(streams):
+                project(d_context[k, m], x[m], off, whole, ds)
+            for h in range(heads):
+                d_tab[k, h, null] = _softmax_back(w[h], ds[h], null_weight[k, h], d_bins[k, h, null], n)
+                ds[h, n:whole] = 0
+                _put_codes(ds[h], codes, runs, first, runs_at[k], runs_at[k + 1], spans, d_tab[k, h])
+            for m in range(streams):
+                gather(ds, x[m], off, whole, dq[k, m])
+                # Remembered states are constants: of them nothing needs to be carried back.
+                since = np.uint64(max(0, first_live - begin[k]) if m == 0 else 0)
+                spread(q[k, m], d_context[k, m], ds, w, since, off, whole, dx[m])
+        _deliver(at, extra_at, low[b], first_live, high[b], rows, dx, d_live, d_extra)
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _spread(q, d_context, ds, w, since, off, n, dx):  # type: ignore[no-untyped-def]
-    """dx (D, rows) += q ds + d_context w, for pairs from ``since`` on."""
+def _softmax_back(w, ds, null, d_null, n):  # type: ignore[no-untyped-def]
+    """ds[:n], a gradient of weights, becomes one of logits in place; that of the null row's logit."""
     apart()
-    for d in range(len(q)):
-        q_d, c_d = q[d], d_context[d]
-        for c in range(since, n):
-            dx[d, off + c] += q_d * ds[c] + c_d * w[c]
+    mean = null * d_null
+    for c in range(n):
+        mean += w[c] * ds[c]
+    for c in range(n):
+        ds[c] = w[c] * (ds[c] - mean)
+    return null * (d_null - mean)
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _deliver(at, extra_at, low, first_live, high, dx, d_live, d_extra):  # type: ignore[no-untyped-def]
+def _deliver(at, extra_at, low, first_live, high, rows, dx, d_live, d_extra):  # type: ignore[no-untyped-def]
     """Add a segment's row gradients to where the rows came from."""
-    width = dx.shape[1]
-    for j in range(first_live, high):
-        if at[j] < 0:
-            for d in range(width):
-                d_live[-1 - at[j], d] += dx[0, d, j - low]
-    for m in range(extra_at.shape[0]):
-        for j in range(low, high):
-            if extra_at[m, j] >= 0:
+    width = rows.shape[1]
+    for begin in range(first_live, high, LANES):
+        turn_back(dx[0], begin - low, rows)
+        for i in range(min(LANES, high - begin)):
+            if at[begin + i] < 0:
                 for d in range(width):
-                    d_extra[extra_at[m, j], d] += dx[m + 1, d, j - low]
+                    d_live[-1 - at[begin + i], d] += rows[i, d]
+    for m in range(extra_at.shape[0]):
+        for begin in range(low, high, LANES):
+            turn_back(dx[m + 1], begin - low, rows)
+            for i in range(min(LANES, high - begin)):
+                if extra_at[m, begin + i] >= 0:
+                    for d in range(width):
+                        d_extra[extra_at[m, begin + i], d] += rows[i, d]
 
 
 def _numpy(tensor: Tensor) -> F32:
@@ -338,5 +269,5 @@ def _arrays(ops: Operands, live: Tensor, extra: Tensor) -> tuple[Any, ...]:
     return (
         work.rows_at, work.queries_at, work.order, v.begin, v.end, work.pairs_at, work.runs_at,
         *ops.codes(), ops.spans,
-        ops.block_numpy(), ops.column, _numpy(live), ops.at, _numpy(extra), ops.beside,
+        ops.block.view(ops.codec.bits).numpy(), ops.column, _numpy(live), ops.at, _numpy(extra), ops.beside,
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """What one layer of attention reads: coded rows, live rows, and who sees what.
 
-row j's state      block[at[j], column : column + D]   where at[j] >= 0: remembered, a constant
+row j's state      block[at[j], column : column + C]   where at[j] >= 0: remembered, a constant
                    live[-1 - at[j]]                    else: made in this pass, carries gradient
 beside it          extra[beside[s, j]]                 token shift's previous event, the raw embedding; -1 nothing
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from marm.nn.codec import Codec, codec_of
 from marm.nn.views import GAPS, RANKS, Views, gap_edges, gap_rank_runs, outcome_codes, rank_buckets
 from marm.types import I16, I64
 
@@ -71,7 +71,7 @@ class Operands:
 
     work: Work
     block: Tensor
-    """(any, K x D) coded states, float16 or float32."""
+    """(any, K x C) coded states; its type says the codec."""
     column: int
     at: I64
     """(R,)."""
@@ -84,6 +84,11 @@ class Operands:
     def views(self) -> Views:
         """Who sees what."""
         return self.work.views
+
+    @property
+    def codec(self) -> Codec:
+        """How the states are coded."""
+        return codec_of(self.block)
 
     def codes(self) -> tuple[NDArray[np.uint16], I64]:
         """Outcome (with token shift the previous one too) of every pair, and runs of gap and rank, as places in the table."""
@@ -106,11 +111,6 @@ class Operands:
         segment = np.empty_like(self.work.order)
         segment[self.work.order] = np.repeat(np.arange(len(self.work.rows_at) - 1), np.diff(self.work.queries_at))
         return replace(self, work=plan_work(self.views.of(queries), segment[queries], self.work.rows_at))
-
-    def block_numpy(self) -> np.ndarray:
-        """The block as numpy; float16 as its bits, which is what the fused loops decode."""
-        block = self.block.view(torch.int16) if self.block.dtype == torch.float16 else self.block
-        return block.numpy().view(np.uint16) if self.block.dtype == torch.float16 else block.numpy()
 
 
 def code_spans(outcomes: int, shift: bool) -> I64:

@@ -46,8 +46,8 @@ def _state_rows(ops: Operands, live: Tensor) -> Tensor:
     made = live[(-1 - at).clamp(min=0)] if len(live) else live.new_zeros(len(at), live.shape[1])
     if not ops.block.numel():
         return made
-    block = ops.block[:, ops.column : ops.column + live.shape[1]]
-    return torch.where((at >= 0)[:, None], block[at.clamp(min=0)].to(live.dtype), made)
+    block = ops.block[:, ops.column : ops.column + ops.codec.columns(live.shape[1])]
+    return torch.where((at >= 0)[:, None], ops.codec.decode(block[at.clamp(min=0)]), made)
 
 
 def _codes(tab_QHC: Tensor, pairs: Pairs) -> Tensor:

@@ -58,6 +58,7 @@ def _origin(result: dict[str, Any]) -> str:
         for key, name in (("config_hash", "settings"), ("data_hash", "data"))
         if result.get(key)
     ]
+    parts = [str(result["of"]), *parts] if result.get("of") else parts
     return " · ".join([f"seed {result['seed']}", *parts] if "seed" in result else parts)
 
 

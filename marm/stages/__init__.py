@@ -1,6 +1,7 @@
 """The stages before ranking: they read what ranking made, and move none of it."""
 
+from marm.stages.measured import MeasuredStages
 from marm.stages.ready import Ready
 from marm.stages.stages import Stages
 
-__all__ = ["Ready", "Stages"]
+__all__ = ["MeasuredStages", "Ready", "Stages"]

@@ -10,6 +10,7 @@ from torch import Tensor
 from marm.config import RunConfig, order_by
 from marm.data.negatives import draw
 from marm.data.stream import EventLog
+from marm.engine.batch import Batch
 from marm.engine.batches import Asked, Drawn, ask
 from marm.engine.engine import Attended, Engine, Share
 from marm.engine.exposures import Exposures
@@ -62,10 +63,16 @@ class Cascading:
         rates = config.learning_rate, config.table_rate
         self.weights = Weights(self.model, table, rates, run.train.warmup, run.train.clip)
         self.depth = min(1, run.depths) if config.depth is None else config.depth
-        orders = ["cascading", *(["retrieval", "popularity"] if run.stages.retrieval else [])]
-        self.kept = Kept(orders, TOPS, 4 * log.manifest.prepared // 5)
-        self.hits = Hits(["stages", "popularity", "co_occurrence"], TOPS, 4 * log.manifest.prepared // 5)
+        self._orders = ["cascading", *(["retrieval", "popularity"] if run.stages.retrieval else [])]
+        self.begin_anew(4 * log.manifest.prepared // 5)
+        self.ask = _live
+        """How exposures and drawn items beside them are asked about; an evaluation without memory has its own way."""
         self._order = order_by(run.serve.score, list(run.tasks))
+
+    def begin_anew(self, last_from: int) -> None:
+        """Count anew; ``last_from``: the event from which on the last fifth counts."""
+        self.kept = Kept(self._orders, TOPS, last_from)
+        self.hits = Hits(["stages", "popularity", "co_occurrence"], TOPS, last_from)
 
     def learn(self, seen: Exposures, asked: Asked, attended: Attended, label_QT: F32) -> None:
         """One update from a pass whose outcomes are known, and from items drawn for some of its events."""
@@ -120,8 +127,10 @@ class Cascading:
 
     def drawn(self, seen: Exposures, which: I64, count: int) -> tuple[U64, I64]:
         """Items of events before the pass, drawn for exposures ``which``: (P, count) ids and events; -1: none."""
-        first = np.full(len(which), seen.number.min())
-        recent, seed = self.run.negatives.recent, self.run.train.seed + 2
+        # An evaluation's events lie beyond the log, which is all that there is to draw from.
+        beyond = max(0, int(seen.number.max()) - len(self.log))
+        first = np.full(len(which), min(int(seen.number.min()), len(self.log)))
+        recent, seed = self.run.negatives.recent + beyond, self.run.train.seed + 2
         number = draw(seen.number[which], first, first, count, recent, seed, self.log.item_hashes)
         items = np.zeros(number.shape, np.uint64)
         items[number >= 0] = self.log.item_hashes(number[number >= 0])
@@ -134,11 +143,11 @@ class Cascading:
         there = number >= 0
         exposure = np.repeat(place, there.sum(1))
         columns = self.log.item_columns(number[there])
-        asked = ask(seen.pick(with_users), Drawn(exposure, number[there], items[there], columns))
+        batch, query_of_drawn = self.ask(seen.pick(with_users), Drawn(exposure, number[there], items[there], columns))
         with torch.no_grad():
-            attended = self.engine.attend(asked.batch)
+            attended = self.engine.attend(batch)
         query = np.full(number.shape, -1)
-        query[there] = asked.query_of_drawn
+        query[there] = query_of_drawn
         return Tried(attended, query)
 
     def scores(self, attended: Attended, query: I64) -> tuple[F64, F64]:
@@ -177,10 +186,21 @@ class Cascading:
         return np.where(np.isfinite(through), _ranks(through), 0)
 
     def result(self) -> dict[str, Any]:
-        """For result.json: what is kept of ranking's top, and all stages end to end where there is retrieval."""
-        out = self.kept.summary("last")
+        """For result.json: of the last fifth."""
+        return self._summary("last")
+
+    def window(self) -> dict[str, Any]:
+        """For metrics.jsonl, since the last call."""
+        out = self._summary("window")
+        self.kept.close_window()
+        self.hits.close_window()
+        return out
+
+    def _summary(self, part: str) -> dict[str, Any]:
+        """What is kept of ranking's top, and all stages end to end where there is retrieval."""
+        out = self.kept.summary(part)
         if self.hits.summary("whole")["events"]:
-            both = [self.hits.summary("last", measure) for measure in ("recall", "ndcg")]
+            both = [self.hits.summary(part, measure) for measure in ("recall", "ndcg")]
             out["end_to_end"] = both[0] | {order: both[0][order] | both[1][order] for order in self.hits.orders}
         return out
 
@@ -194,6 +214,12 @@ class Cascading:
         self.weights.load(part(tensors, "weights."))
         self.kept.load(numbers["kept"])
         self.hits.load(numbers["hits"])
+
+
+def _live(seen: Exposures, drawn: Drawn) -> tuple[Batch, I64]:
+    """Exposures as live rows; the batch, and the queries that the drawn items are."""
+    asked = ask(seen, drawn)
+    return asked.batch, asked.query_of_drawn
 
 
 def _ranks(score_PC: F64) -> I64:

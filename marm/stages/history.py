@@ -25,7 +25,7 @@ class History:
 
     work: Work
     block: Tensor
-    """(any, K x D) coded states of depths 1..K."""
+    """(any, K x C) coded states of depths 1..K."""
     state_of_row: I64
     """(R,) as in ``Pass``."""
     item_of_row: I64
@@ -52,7 +52,7 @@ class History:
             at, live, column = -1 - self.item_of_row, raw_UD, 0
         else:
             at, live = self._states(depth, stack)
-            column = (depth - 1) * live.shape[1]
+            column = stack.column(depth)
         return live, Operands(self.work, self.block, column, at, none, spans)
 
     def _states(self, depth: int, stack: TargetAttentionStack) -> tuple[I64, Tensor]:

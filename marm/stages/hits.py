@@ -12,6 +12,11 @@ PARTS = ("last", "whole", "window")
 """The last fifth of the prepared log (and what came after), all of the stream, and since the last window was closed."""
 
 
+def parts_of(late: Bool) -> tuple[Bool, Bool, Bool]:
+    """Which events (P,) count in each part."""
+    return late, np.ones_like(late), np.ones_like(late)
+
+
 class Hits:
     """Hits and gains at a few depths of several orders, by part; a function of the stream, so it goes into the cut."""
 
@@ -24,8 +29,7 @@ class Hits:
 
     def add(self, numbers: I64, new: Bool, ranks: I64) -> None:
         """Events (P,), whether their items were never seen before, and ranks of these (orders, P), 1 first, 0 not found."""
-        late = numbers >= self._last_from
-        for place, which in enumerate((late, np.ones_like(late), np.ones_like(late))):
+        for place, which in enumerate(parts_of(numbers >= self._last_from)):
             rank = ranks[:, which, None]
             hit = (rank > 0) & (rank <= self.depths)
             self._hits[place] += hit.sum(1)
@@ -61,7 +65,7 @@ class Hits:
 
 
 @nb.njit(cache=True, nogil=True)
-def rank_of(scores: F32, target: int, hidden: Bool) -> int:
+def rank_of(scores: F32 | F64, target: int, hidden: Bool) -> int:
     """Rank of a target among items that are not hidden, 1 first, equal scores by place; 0 where it is hidden."""
     if hidden[target]:
         return 0

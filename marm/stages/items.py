@@ -5,6 +5,7 @@ import numpy as np
 from torch import Tensor
 
 from marm.nn.saving import hashes, signed
+from marm.stages.room import room
 from marm.store.slots import SlotMap
 from marm.types import F32, F64, I64, U64
 
@@ -15,14 +16,23 @@ class Items:
     def __init__(self, rate: float) -> None:
         """``rate``: how fast frequencies follow."""
         self._rate, self._map = rate, SlotMap()
-        self.ids: U64 = np.zeros(0, np.uint64)
-        self.event: I64 = np.zeros(0, np.int64)
-        """Stream number of the newest event of each."""
+        self._ids: U64 = np.zeros(0, np.uint64)
+        self._event, self._last, self._times = (np.zeros(0, np.int64) for _ in range(3))
         self._gap: F64 = np.zeros(0)
-        self._last: I64 = np.zeros(0, np.int64)
-        self._times: I64 = np.zeros(0, np.int64)
         self.received = 0
         """Positive events so far: the clock of frequencies."""
+        self.newest = 0
+        """Stream number of the newest event."""
+
+    @property
+    def ids(self) -> U64:
+        """Of each item (N,)."""
+        return self._ids[: len(self)]
+
+    @property
+    def event(self) -> I64:
+        """Stream number of the newest event of each item (N,)."""
+        return self._event[: len(self)]
 
     def __len__(self) -> int:
         return len(self._map)
@@ -33,16 +43,14 @@ class Items:
 
     def see(self, ids: U64, numbers: I64) -> None:
         """Items of events, as they come."""
-        at = self._map.insert(ids)
-        new = len(self._map) - len(self.ids)
-        if new:
-            self.ids = np.concatenate([self.ids, np.zeros(new, np.uint64)])
-            self.event = np.concatenate([self.event, np.zeros(new, np.int64)])
-            # Never received so far: its gap is as long as the stream.
-            self._gap = np.concatenate([self._gap, np.full(new, self.received + 1.0)])
-            self._last = np.concatenate([self._last, np.full(new, -1)])
-            self._times = np.concatenate([self._times, np.zeros(new, np.int64)])
-        self.ids[at], self.event[at] = ids, numbers
+        before, at = len(self), self._map.insert(ids)
+        count = len(self)
+        self._ids, self._event, self._gap = (room(a, count) for a in (self._ids, self._event, self._gap))
+        self._last, self._times = room(self._last, count, -1), room(self._times, count)
+        # Never received so far: its gap is as long as the stream.
+        self._gap[before:count] = self.received + 1.0
+        self._ids[at], self._event[at] = ids, numbers
+        self.newest = max(self.newest, int(numbers.max(initial=0)))
 
     def receive(self, at: I64) -> None:
         """Items of positive events, by place, in order: the gap between two of an item is one over its frequency.
@@ -53,17 +61,18 @@ class Items:
         _follow(self._gap, self._last, self._times, at, self.received, self._rate)
         self.received += len(at)
 
-    def log_frequency(self) -> F32:
-        """Log of the share of positive events that each item has, by now (N,); a gap is no shorter than what has passed."""
-        share = np.maximum(self._rate, 1 / (self._times + 1))
-        gap = np.maximum(self._gap, self._gap + share * (self.received - self._last - self._gap))
+    def log_frequency(self, at: I64) -> F32:
+        """Log of the share of positive events that items have, by now (n,); a gap is no shorter than what has passed."""
+        gap, last = self._gap[at], self._last[at]
+        share = np.maximum(self._rate, 1 / (self._times[at] + 1))
+        gap = np.maximum(gap, gap + share * (self.received - last - gap))
         out: F32 = -np.log(np.maximum(gap, 1.0)).astype(np.float32)
         return out
 
     def state(self) -> dict[str, Tensor]:
         """For the cut."""
         n = len(self)
-        arrays = {"ids": self.ids, "event": self.event, "gap": self._gap, "last": self._last, "times": self._times}
+        arrays = {"ids": self._ids, "event": self._event, "gap": self._gap, "last": self._last, "times": self._times}
         return {name: signed(array[:n]) for name, array in arrays.items()} | {
             "received": signed(np.array(self.received))
         }
@@ -71,10 +80,10 @@ class Items:
     def load(self, state: dict[str, Tensor]) -> None:
         """Take up where ``state`` was taken."""
         self._map.clear()
-        self.ids = hashes(state["ids"])
-        self._map.insert(self.ids)
-        self.event, self._gap, self._last, self._times = (state[n].numpy() for n in ("event", "gap", "last", "times"))
-        self.received = int(state["received"])
+        self._ids = hashes(state["ids"])
+        self._map.insert(self._ids)
+        self._event, self._gap, self._last, self._times = (state[n].numpy() for n in ("event", "gap", "last", "times"))
+        self.received, self.newest = int(state["received"]), int(self.event.max(initial=0))
 
 
 class Ring:

@@ -7,7 +7,7 @@ import numpy as np
 
 from marm.stages.hits import rank_of
 from marm.stages.rivals import stood_beside
-from marm.types import F32, I32, I64
+from marm.types import F32, F64, I32, I64
 
 ORDERS = ["retrieval", "popularity", "co_occurrence"]
 
@@ -32,7 +32,7 @@ class Known:
     """What the orders come from: N items."""
 
     vectors_NE: F32
-    popular: F32
+    popular: F64
     """(N,) from 0 to 1."""
     pairs: tuple[I32, F32, I64]
     """As in ``CoOccurrence.tables``."""
@@ -55,7 +55,7 @@ def _flat(asked: Asked) -> tuple[F32, I64, I64, I64, I64]:
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def best_scores(vectors_NE: F32, query_IE: F32, out: F32) -> None:
+def best_scores(vectors_NE: F32, query_IE: F32, out: F32 | F64) -> None:
     """Every item's largest product with the vectors of one user, into ``out`` (N,); each as it would be alone."""
     for j in range(len(vectors_NE)):
         best = np.float32(-3.0e38)
@@ -73,7 +73,7 @@ def _scores(queries, seen, seen_at, last, last_at, vectors, popular, partner, co
     best_scores(vectors, queries[p], out[0])
     out[1] = popular
     # Where nothing stood beside, what is popular comes first.
-    out[2] = popular * np.float32(1e-6)
+    out[2] = popular * 1e-6
     stood_beside(partner, count, total, last[last_at[p] : last_at[p + 1]], out[2])
     hidden[:] = False
     for j in range(seen_at[p], seen_at[p + 1]):
@@ -84,7 +84,7 @@ def _scores(queries, seen, seen_at, last, last_at, vectors, popular, partner, co
 @nb.njit(cache=True, nogil=True)
 def _ranks(queries, seen, seen_at, last, last_at, vectors, popular, partner, count, total, target):  # type: ignore[no-untyped-def]
     items = len(vectors)
-    scores, hidden = np.empty((3, items), np.float32), np.empty(items, np.bool_)
+    scores, hidden = np.empty((3, items), np.float64), np.empty(items, np.bool_)
     out = np.zeros((3, len(queries)), np.int64)
     for p in range(len(queries)):
         if target[p] >= 0:

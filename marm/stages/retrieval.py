@@ -17,14 +17,17 @@ from marm.stages.history import History, places, positive
 from marm.stages.hits import Hits, sampled
 from marm.stages.items import Items, Ring
 from marm.stages.orders import ORDERS, Asked, Known, ranks
-from marm.stages.retriever import Retriever, look, own_items, softmax_loss
+from marm.stages.retriever import Retriever, look, own_history, own_items, softmax_loss
 from marm.stages.rivals import CoOccurrence, Popularity, load_rivals, rivals_state
+from marm.stages.room import room
 from marm.stages.weights import Leaf, Weights, seeded
 from marm.types import F32, I64, U64, Bool
 
 DEPTHS = [50, 100, 500]
 _KEY = 0x52455452
 _AT_ONCE = 8192
+_NEVER = 2**62
+"""Step at which vectors were made that are not made again."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,13 @@ class Retrieval:
         self.hits = Hits(ORDERS, DEPTHS, 4 * log.manifest.prepared // 5)
         self.received = Ring(config.recent)
         self._vectors: F32 = np.zeros((0, config.width + 1), np.float32)
-        self._made = -config.refresh
+        self._held, self._made = 0, -config.refresh
         """Step at which the vectors were made."""
+
+    def begin_anew(self, last_from: int) -> None:
+        """Count anew, with the vectors of a cut; ``last_from``: the event from which on the last fifth counts."""
+        self.hits = Hits(ORDERS, DEPTHS, last_from)
+        self._renew(_NEVER)
 
     def measure(self, attended: Attended, received: Received, step: int) -> None:
         """Where the received items stand among all items so far, for a sample; before anything of the step is known."""
@@ -120,17 +128,22 @@ class Retrieval:
     def known(self, step: int) -> Known:
         """What the orders come from; vectors of items are made anew every few steps, those of new ones at once."""
         if step >= self._made + self.config.refresh:
-            self._vectors, self._made = self.item_vectors(np.arange(len(self.items))), step
-        elif len(self._vectors) < len(self.items):
-            new = self.item_vectors(np.arange(len(self._vectors), len(self.items)))
-            self._vectors = np.concatenate([self._vectors, new])
+            self._renew(step)
+        elif self._held < len(self.items):
+            new = self.item_vectors(np.arange(self._held, len(self.items)))
+            self._vectors = room(self._vectors, len(self.items))
+            self._vectors[self._held : len(self.items)] = new
+            self._held = len(self.items)
         popular = self.popularity.scores(self.items.event)
-        return Known(self._vectors, popular, self.beside.tables)
+        return Known(self._vectors[: self._held], popular, self.beside.tables)
+
+    def _renew(self, step: int) -> None:
+        self._vectors, self._held, self._made = self.item_vectors(np.arange(len(self.items))), len(self.items), step
 
     def item_vectors(self, at: I64) -> F32:
         """Vectors of known items (n, E + 1), by place."""
         out = np.zeros((len(at), self.config.width + 1), np.float32)
-        popular = self.popularity.log_share(self.items.event)[at]
+        popular = self._log_share(at)
         with torch.no_grad():
             for low in range(0, len(at), _AT_ONCE):
                 some = at[low : low + _AT_ONCE]
@@ -138,6 +151,9 @@ class Retrieval:
                 log_share = torch.from_numpy(popular[low : low + _AT_ONCE]).to(ranked.device)
                 out[low : low + _AT_ONCE] = self.model.item_vectors(ranked, own.rows, log_share).cpu().numpy()
         return out
+
+    def _log_share(self, at: I64) -> F32:
+        return self.popularity.log_share(at, self.items.event[at], self.items.newest)
 
     def _item_parts(self, at: I64) -> tuple[Tensor, Leaf]:
         """Ranking's embeddings and own rows of known items."""
@@ -171,24 +187,26 @@ class Retrieval:
     def _update(self, attended: Attended, received: Received, place: I64, which: I64, users: U64) -> None:
         """``place`` (K,): distinct items of the softmax; ``which``: that of each drawn event and then of the step's."""
         ranked, own = self._item_parts(place)
-        frequency = torch.from_numpy(self.items.log_frequency()[place]).to(ranked.device)
-        popular = torch.from_numpy(self.popularity.log_share(self.items.event)[place]).to(ranked.device)
+        frequency = torch.from_numpy(self.items.log_frequency(place)).to(ranked.device)
+        popular = torch.from_numpy(self._log_share(place)).to(ranked.device)
         items_KE = self.model.item_vectors(ranked, own.rows, popular)
-        made, whose, leaves = [], [], [own]
+        made, whose, had, leaves = [], [], [], [own]
         for share in attended.shares:
             mine, local = places(share, received.query)
             if len(mine):
-                vectors, looked = self._user_vectors(self.history(share, local))
+                history = self.history(share, local)
+                vectors, looked = self._user_vectors(history)
                 made.append(vectors)
                 leaves += looked
                 whose.append(mine)
+                had.append(own_history(history, self.items.find(history.items), place))
         order = np.concatenate(whose)
         users_PIE = torch.cat(made)
         score_PK = (users_PIE @ items_KE.T).amax(1)
         target = torch.from_numpy(which[len(which) - len(order) :][order])
         counts = torch.from_numpy(np.bincount(which, minlength=len(place))).to(score_PK)
-        mine_PK = own_items(users, which, received.user[order], len(place)).to(score_PK.device)
-        loss = softmax_loss(score_PK, frequency, counts, mine_PK, target.to(score_PK.device))
+        mine_PK = own_items(users, which, received.user[order], len(place)) | torch.cat(had)
+        loss = softmax_loss(score_PK, frequency, counts, mine_PK.to(score_PK.device), target.to(score_PK.device))
         self.weights.learn(loss, leaves, len(order))
 
     def _pair(self, attended: Attended, received: Received, at: I64) -> None:
@@ -209,6 +227,12 @@ class Retrieval:
             "refresh_steps": self.config.refresh,
         }
 
+    def window(self) -> dict[str, Any]:
+        """For metrics.jsonl, since the last call."""
+        out = self.hits.summary("window")
+        self.hits.close_window()
+        return out
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """For the cut: tensors and numbers."""
         tensors = {
@@ -216,7 +240,7 @@ class Retrieval:
             **{f"items.{name}": value for name, value in self.items.state().items()},
             **{f"rivals.{name}": value for name, value in rivals_state(self.popularity, self.beside).items()},
             **{f"received.{name}": value for name, value in self.received.state().items()},
-            "measured_with": signed(self._vectors),
+            "measured_with": signed(self._vectors[: self._held]),
         }
         return tensors, {"hits": self.hits.state(), "made": self._made}
 
@@ -227,6 +251,7 @@ class Retrieval:
         load_rivals(self.popularity, self.beside, part(tensors, "rivals."), len(self.items))
         self.received.load(part(tensors, "received."))
         self._vectors, self._made = tensors["measured_with"].numpy(), numbers["made"]
+        self._held = len(self._vectors)
         self.hits.load(numbers["hits"])
 
 

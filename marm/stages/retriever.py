@@ -79,7 +79,8 @@ def softmax_loss(
 ) -> Tensor:
     """Sampled softmax, summed over P positives: their targets against K drawn items, corrected for how often these are drawn.
 
-    ``counts_K``: how often each was drawn; ``own_PK``: the user's own positive items, which are no negatives to each other.
+    ``counts_K``: how often each was drawn; ``own_PK``: the user's own positive items, of this step, drawn, or in the history:
+    they are no negatives to each other.
     """
     corrected = score_PK - log_frequency_K
     rest = (corrected + counts_K.log()).masked_fill(own_PK, float("-inf"))
@@ -93,3 +94,18 @@ def own_items(users: np.ndarray, at: np.ndarray, asked: np.ndarray, items: int) 
     own = np.zeros((len(distinct), items), bool)
     own[whose, at] = True
     return torch.from_numpy(own[np.searchsorted(distinct, asked)])
+
+
+def own_history(history: History, shown: I64, place: I64) -> Tensor:
+    """Which of the items ``place`` (K,), rising, each query's user has received before, as far as it sees: (Q, K).
+
+    ``shown`` (U,): places of the history's distinct items; -1 where one is not known.
+    """
+    begin, counts = history.views.begin, np.maximum(history.views.end - history.views.begin, 0)
+    rows = np.arange(counts.sum()) + np.repeat(begin - (np.cumsum(counts) - counts), counts)
+    item, query = shown[history.item_of_row][rows], np.repeat(np.arange(len(counts)), counts)
+    at = np.minimum(np.searchsorted(place, item), len(place) - 1)
+    there = place[at] == item
+    own = np.zeros((len(counts), len(place)), bool)
+    own[query[there], at[there]] = True
+    return torch.from_numpy(own)

@@ -5,10 +5,13 @@ import numpy as np
 from torch import Tensor
 
 from marm.nn.saving import part, signed
-from marm.types import F32, I32, I64
+from marm.stages.room import room
+from marm.types import F32, F64, I32, I64
 
 _LEAST = 0.1
 """Events more that each item counts for: one that was not received of late is not out of the question."""
+_EVENTS = 2.0**38
+"""More than a stream has: an event's number over it is a part of one count."""
 
 
 class Popularity:
@@ -16,12 +19,17 @@ class Popularity:
 
     def __init__(self, window: int) -> None:
         self._ring: I64 = np.full(window, -1)
-        self._next = 0
-        self.counts: I64 = np.zeros(0, np.int64)
+        self._next = self._items = 0
+        self._counts: I64 = np.zeros(0, np.int64)
+
+    @property
+    def counts(self) -> I64:
+        """Events of each item (N,)."""
+        return self._counts[: self._items]
 
     def grow(self, items: int) -> None:
         """Make room for so many items."""
-        self.counts = np.concatenate([self.counts, np.zeros(items - len(self.counts), np.int64)])
+        self._counts, self._items = room(self._counts, items), items
 
     def add(self, at: I64) -> None:
         """Items of positive events, by place; the oldest leave."""
@@ -29,22 +37,25 @@ class Popularity:
             new = at[low : low + len(self._ring)]
             where = (self._next + np.arange(len(new))) % len(self._ring)
             old = self._ring[where]
-            np.subtract.at(self.counts, old[old >= 0], 1)
-            np.add.at(self.counts, new, 1)
+            np.subtract.at(self._counts, old[old >= 0], 1)
+            np.add.at(self._counts, new, 1)
             self._ring[where] = new
             self._next += len(new)
 
-    def scores(self, event: I64) -> F32:
+    def scores(self, event: I64) -> F64:
         """Between 0 and 1 (N,): by count, and of equal counts what was seen last (``event``: its newest) first."""
-        order = np.lexsort((event, self.counts))
-        out = np.empty(len(order), np.float32)
-        out[order] = np.arange(len(order)) / max(len(order), 1)
-        return out
+        score: F64 = (self.counts + event / _EVENTS) / (len(self._ring) + 1)
+        return score
 
-    def log_share(self, event: I64) -> F32:
-        """Log of each item's share of what is counted (N,), in the order of ``scores``."""
-        counts = self.counts + self.scores(event) + _LEAST
-        out: F32 = np.log(counts / counts.sum()).astype(np.float32)
+    def log_share(self, at: I64, event: I64, newest: int) -> F32:
+        """Log of the share of what is counted that items ``at`` (n,) have, in the order of ``scores``.
+
+        Of items with equal counts, what was seen later has up to one event more. ``event`` (n,): the newest of each;
+        ``newest``: of all.
+        """
+        counts = self._counts[at] + event / (newest + 1) + _LEAST
+        held = min(self._next, len(self._ring)) + (0.5 + _LEAST) * self._items
+        out: F32 = np.log(counts / held).astype(np.float32)
         return out
 
     def state(self) -> dict[str, Tensor]:
@@ -54,7 +65,7 @@ class Popularity:
     def load(self, state: dict[str, Tensor], items: int) -> None:
         """Take up where ``state`` was taken."""
         self._ring, self._next = state["ring"].numpy(), int(state["next"])
-        self.counts = np.bincount(self._ring[self._ring >= 0], minlength=items)
+        self._counts, self._items = np.bincount(self._ring[self._ring >= 0], minlength=items), items
 
 
 class CoOccurrence:
@@ -68,14 +79,13 @@ class CoOccurrence:
         self._partner: I32 = np.zeros((0, partners), np.int32)
         self._count: F32 = np.zeros((0, partners), np.float32)
         self._total: I64 = np.zeros(0, np.int64)
+        self._items = 0
 
     def grow(self, items: int) -> None:
         """Make room for so many items."""
-        new, partners = items - len(self._total), self._partner.shape[1]
-        if new > 0:
-            self._partner = np.concatenate([self._partner, np.full((new, partners), -1, np.int32)])
-            self._count = np.concatenate([self._count, np.zeros((new, partners), np.float32)])
-            self._total = np.concatenate([self._total, np.zeros(new, np.int64)])
+        self._items = items
+        self._partner, self._count = room(self._partner, items, -1), room(self._count, items)
+        self._total = room(self._total, items)
 
     def add(self, at: I64, before: I64, begin: I64, end: I64) -> None:
         """Pair each positive event's item with those received before it: ``before[begin[i]:end[i]]``, all by place."""
@@ -84,15 +94,17 @@ class CoOccurrence:
     @property
     def tables(self) -> tuple[I32, F32, I64]:
         """Partners (N, P) with their counts, and how often each item was paired (N,)."""
-        return self._partner, self._count, self._total
+        return self._partner[: self._items], self._count[: self._items], self._total[: self._items]
 
     def state(self) -> dict[str, Tensor]:
         """For the cut."""
-        return {"partner": signed(self._partner), "count": signed(self._count), "total": signed(self._total)}
+        partner, count, total = self.tables
+        return {"partner": signed(partner), "count": signed(count), "total": signed(total)}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take up where ``state`` was taken."""
         self._partner, self._count, self._total = (state[name].numpy() for name in ("partner", "count", "total"))
+        self._items = len(self._total)
 
 
 def rivals_state(popularity: Popularity, beside: CoOccurrence) -> dict[str, Tensor]:
@@ -131,7 +143,7 @@ def _count_one(partner: I32, count: F32, total: I64, one: int, other: int) -> No
 
 
 @nb.njit(cache=True, nogil=True)
-def stood_beside(partner: I32, count: F32, total: I64, before: I64, into: F32) -> None:
+def stood_beside(partner: I32, count: F32, total: I64, before: I64, into: F64) -> None:
     """Add to each item's score (N,) how often it stood beside these, over the root of how often both stood at all."""
     for j in range(len(before)):
         one = before[j]

@@ -44,13 +44,17 @@ class Stages:
     def scored(self, seen: Exposures, asked: Asked, attended: Attended, new: Bool, step: int, measured: bool) -> None:
         """A pass that scored exposures, those that are ``new`` (E,) for the first time."""
         if measured:
-            received = self._received(seen, asked, new)
-            if self.retrieval:
-                self.retrieval.measure(attended, received, step)
-            if self.cascading:
-                self._measure_through(self.cascading, seen, attended, received, step)
+            self.measure(seen, asked, attended, new, step)
         if self.retrieval:
             self.retrieval.see(seen.item[new], seen.number[new])
+
+    def measure(self, seen: Exposures, asked: Asked, attended: Attended, new: Bool, step: int) -> None:
+        """Where the stages put the positive ones among ``new`` exposures (E,)."""
+        received = self._received(seen, asked, new)
+        if self.retrieval:
+            self.retrieval.measure(attended, received, step)
+        if self.cascading:
+            self._measure_through(self.cascading, seen, attended, received, step)
 
     def learn(self, seen: Exposures, asked: Asked, attended: Attended, label_QT: F32) -> None:
         """A pass whose outcomes are known, before ranking learns from it."""
@@ -107,11 +111,7 @@ class Stages:
 
     def window(self) -> dict[str, Any]:
         """For metrics.jsonl, since the last call."""
-        if self.retrieval is None:
-            return {}
-        out = self.retrieval.hits.summary("window")
-        self.retrieval.hits.close_window()
-        return {"retrieval": out}
+        return {name: getattr(self, name).window() for name in self.names}
 
     def save(self) -> Saved:
         """What a cut keeps."""

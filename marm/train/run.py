@@ -14,13 +14,15 @@ from typing import Any
 import torch
 
 from marm.config import RunConfig, load_run, to_toml
+from marm.data.parts import Manifest
 from marm.data.prepare import prepare
 from marm.data.stream import EventLog
 from marm.errors import DiskError, FolderError
 from marm.metrics.spool import Spool
 from marm.report import write_report
+from marm.stages import MeasuredStages
 from marm.store import ArenaStore, LmdbStore, Store
-from marm.train.cut import Cut, cut_numbers, load_weights
+from marm.train.cut import Cut, cut_numbers, load_stages, load_weights
 from marm.train.files import write_text
 from marm.train.reading import CutReader
 from marm.train.results import (
@@ -117,6 +119,7 @@ def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -
     run, parts, log, out = trainer.run, trainer.parts, trainer.log, trainer.folder
     write_predictions(out / "predictions.parquet", run, trainer.spool, log)
     result = {
+        "of": "training",
         "events": len(log) * run.train.passes,
         "events_per_s": round(len(log) * run.train.passes / seconds, 1),
         "peak_rss_bytes": peak_rss(),
@@ -152,18 +155,24 @@ def open_run(out: Path, scratch: Path, log: EventLog, run: RunConfig, copy: bool
     ``wrap``: what stands before a store that is read where it lies.
     """
     cut = Cut(out)
-    threads = set_threads(run, cut.state["threads"])
+    make = partial(
+        build,
+        run,
+        log,
+        threads=set_threads(run, cut.state["threads"]),
+        outstanding=Manifest.read(out / "events").outstanding,
+    )
     if run.memory.url.startswith("arena:"):
-        parts = build(run, log, scratch, threads, wrap=partial(_filled, cut, wrap))
+        parts = make(scratch, wrap=partial(_filled, cut, wrap))
     elif copy:
-        original = build(run, log, out, threads, readonly=True).store
+        original = make(out, readonly=True).store
         assert isinstance(original, LmdbStore)
         original.copy(scratch / "memory")
         original.close()
-        parts = build(run, log, scratch, threads, url="lmdb://memory")
+        parts = make(scratch, url="lmdb://memory")
     else:
         reader = CutReader(out, wrap)
-        parts = build(run, log, out, threads, readonly=True, wrap=reader)
+        parts = make(out, readonly=True, wrap=reader)
         cut = reader.cut or cut
     load_weights(parts.engine.model, parts.engine.table, cut)
     parts.engine.model.eval()
@@ -190,7 +199,8 @@ def evaluate(
         prepare(run, scratch / "events")
         log, tally = EventLog(scratch / "events"), Tally()
         parts = open_run(out, scratch, log, run, copy=not frozen)
-        stepper = Stepper(run, log, parts.engine, None, tally, remembers=not frozen)
+        stages = _measured_stages(out, run, parts, len(log)) if run.stages.any else None
+        stepper = Stepper(run, log, parts.engine, None, tally, remembers=not frozen, stages=stages)
         stepper.steps = parts.engine.version
         spool = Spool(scratch / "predictions.spool", list(run.tasks))
         began, position = time.perf_counter(), 0
@@ -198,6 +208,8 @@ def evaluate(
             while position < len(log):
                 position = stepper.step(position, len(log), spool, lambda: _make_room(parts))
                 progress({"events": position, "total": len(log)})
+                if trouble := tally.trouble(run.memory.slack):
+                    progress({"trouble": trouble})
         seconds = time.perf_counter() - began
         if predictions:
             write_predictions(predictions, run, spool, log)
@@ -207,11 +219,20 @@ def evaluate(
             "peak_rss_bytes": peak_rss(),
             **figures(run, spool),
             "memory": memory_figures(parts, tally),
+            **({"stages": stages.result()} if stages else {}),
             **provenance(run, log),
         }
         spool.close()
         parts.store.close()
     return result
+
+
+def _measured_stages(out: Path, run: RunConfig, parts: Parts, events: int) -> MeasuredStages:
+    """The stages of the cut whose weights ``parts`` has, to be measured over so many events."""
+    stages = MeasuredStages(run, EventLog(out / "events"), parts.engine)
+    load_stages(stages, Cut(out, parts.cut))
+    stages.begin(events)
+    return stages
 
 
 def _make_room(parts: Parts) -> None:

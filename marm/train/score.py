@@ -73,12 +73,11 @@ class Scorer:
         context = features_of(chunk, self.run, "context", self.log)
         user_columns = features_of(chunk, self.run, "user", self.log)
         logged = self._item_columns(item, chunk)
-        out = [np.zeros((0, len(self.run.tasks)), np.float32)]
-        for low in range(0, len(frame), _AT_ONCE):
-            part = np.arange(low, min(low + _AT_ONCE, len(frame)))
+        out = np.empty((len(frame), len(self.run.tasks)), np.float32)
+        for part in portions(user, _AT_ONCE, self.engine.memory.hot.slots):
             columns = pick(context, part), pick(user_columns, part)
-            out.append(self._score(user[part], item[part], logged[part], time[part], *columns))
-        return np.concatenate(out)
+            out[part] = self._score(user[part], item[part], logged[part], time[part], *columns)
+        return out
 
     def _score(
         self, user: U64, item: U64, logged: U64, time: I64, context: dict[str, Column], user_columns: dict[str, Column]
@@ -145,6 +144,14 @@ class Scorer:
         """Give back the store and the scratch folder."""
         self.parts.store.close()
         self._scratch.cleanup()
+
+
+def portions(user: U64, pairs: int, users: int) -> list[I64]:
+    """Places of pairs in portions of at most so many pairs and so many users, each user's pairs in their order."""
+    order = np.argsort(user, kind="stable")
+    new = np.concatenate([[False], user[order][1:] != user[order][:-1]])
+    turn = np.flatnonzero(new & (np.cumsum(new) % users == 0))
+    return [part[low : low + pairs] for part in np.split(order, turn) for low in range(0, len(part), pairs)]
 
 
 def open_stages(scorer: Scorer, folder: Path) -> Ready:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -47,12 +47,21 @@ def set_threads(run: RunConfig, recorded: int | None = None) -> int:
     return recorded or run.train.threads or cores()
 
 
-def ring_shape(run: RunConfig, log: EventLog) -> RingShape:
-    """Sizes of the rings: the window, the live tail, the row before for token shift, and slack for ties."""
-    memory = run.memory
-    capacity = run.reach + run.train.live * (1 + (run.data.history is not None)) + 1 + memory.slack
+def ring_shape(run: RunConfig, log: EventLog, outstanding: int | None = None) -> RingShape:
+    """Sizes of the rings: the window, the live tail, the row before for token shift, slack for ties, and what waits.
+
+    ``outstanding``: the most events of a user that wait for their outcomes; the log's own, if not given. An event that is
+    learned late finds those after it remembered; where ``data.history`` filters, those before it may be hidden too.
+    """
+    memory, sides = run.memory, 1 + (run.data.history is not None)
+    least = run.reach + run.train.live * sides + 1 + memory.slack
     columns = tuple(log.manifest.columns["item"])
-    return RingShape(run.depths, run.model.width, memory.codec, columns, capacity, max(memory.facts, capacity))
+    shape = RingShape(run.depths, run.model.width, memory.codec, columns, least, max(memory.facts, least))
+    waits = sides * (log.manifest.outstanding if outstanding is None else outstanding)
+    # Bounded: the hot arena must hold the users of a step. What does not fit is counted and told (``rows_lost``).
+    most = memory.hot // (shape.facts.itemsize + shape.state_bytes) // run.train.micro_batch
+    capacity = max(least, min(least + waits, most))
+    return replace(shape, capacity=capacity, facts_kept=max(memory.facts, capacity))
 
 
 def family(run: RunConfig) -> str:
@@ -117,8 +126,12 @@ def build(
     url: str | None = None,
     readonly: bool = False,
     wrap: Wrap | None = None,
+    outstanding: int | None = None,
 ) -> Parts:
-    """Model, table, store and memory, as the seed makes them; ``url`` instead of the run's own store."""
+    """Model, table, store and memory, as the seed makes them; ``url`` instead of the run's own store.
+
+    ``outstanding``: of the log that the run was trained on, where ``log`` is another one.
+    """
     device = device_of(run)
     torch.manual_seed(run.train.seed)
     widths = dense_widths(run, log)
@@ -127,7 +140,7 @@ def build(
     table = HashTable(
         run.model.table_rows, run.model.width, run.train.seed, device, biases=len(run.tasks), together=_together(run)
     )
-    shape = ring_shape(run, log)
+    shape = ring_shape(run, log, outstanding)
     store = open_store(url or run.memory.url, shape.layout(family(run)), folder, readonly)
     store = wrap(store) if wrap else store
     memory = Memory(store, shape, run.memory, device)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from marm.config import RunConfig
 from marm.data.events import Events
 from marm.data.negatives import draw
 from marm.data.stream import EventLog
+from marm.engine.batch import Batch
 from marm.engine.batches import Asked, Drawn, ask
 from marm.engine.engine import Attended, Engine
 from marm.engine.exposures import Exposures, from_events, join
@@ -58,6 +60,8 @@ class Stepper:
         waits = run.data.feedback_delay != 0 or run.train.segment > 0
         self._at_once = learner is None or not waits
         self._new_live = run.train.live if self._at_once else max(run.train.live // 2, 1)
+        if self.since and stages and stages.cascading:
+            stages.cascading.ask = partial(_ask_since, self.since)
         self._binary = [t.every_row for t in run.tasks.values()]
 
     def step(self, position: int, end: int, spool: Spool | None, make_room: Callable[[], None]) -> int:
@@ -124,6 +128,9 @@ class Stepper:
         with torch.no_grad():
             attended = self.engine.attend(batch)
         self.tally.add(asked, attended, self.steps, False)
+        if self.stages:
+            mapped = replace(asked, query_of_exposure=places[asked.query_of_exposure])
+            self.stages.scored(seen, mapped, attended, np.ones(len(seen), bool), self.steps, spool is not None)
         attended = replace(attended, logit_QT=attended.logit_QT[places])
         self._record(spool, seen, asked, attended, self._labels(seen, asked), np.ones(len(places), bool))
         since.add(seen)
@@ -221,3 +228,9 @@ class Stepper:
         drawn = asked.drawn_from >= 0
         columns: list[Any] = [number, seen.user[asked.exposure], item, drawn, scores, labels]
         spool.append(*(column[which] for column in columns))
+
+
+def _ask_since(since: SinceCut, seen: Exposures, drawn: Drawn) -> tuple[Batch, I64]:
+    """Exposures with their tails since a cut; the batch, and the queries that the drawn items are."""
+    asked, batch, places = since.ask(seen, drawn)
+    return batch, places[asked.query_of_drawn]

@@ -22,6 +22,17 @@ class Tally:
         self.ages = np.zeros(_AGES, np.int64)
         self._window = (0, 0)
         self._window_ages = np.zeros(_AGES, np.int64)
+        self._told = False
+
+    def trouble(self, slack: int) -> str | None:
+        """Once rows were lost that a target should have seen: one line that says so, the first time that it is asked for."""
+        if self._told or not self.lost:
+            return None
+        self._told = True
+        return (
+            f"memory.slack = {slack}: rings have let go of rows that targets should have seen (memory.rows_lost counts them):"
+            " raise memory.slack"
+        )
 
     def add(self, asked: Asked, attended: Attended, version: int, learned: bool) -> None:
         """Count a pass; segments are those that are learned from."""

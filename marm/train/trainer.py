@@ -23,7 +23,7 @@ from marm.train.stepper import Stepper
 from marm.train.tally import Tally
 
 Progress = Callable[[dict[str, Any]], None]
-"""Called after each step with events, total, and the last window's figures."""
+"""Called after each step with events, total, and the last window's figures; with ``trouble``, a line for people."""
 
 
 class Trainer:
@@ -184,6 +184,8 @@ class Trainer:
             self._close_window(progress)
         if self._since_cut >= self.run.train.cut_every:
             self.cut()
+        if trouble := self.tally.trouble(self.run.memory.slack):
+            progress({"trouble": trouble})
         progress(
             {"events": self.position + self.passes * len(self.log), "total": len(self.log) * self.run.train.passes}
         )

@@ -1,7 +1,11 @@
 """Two commands under one: one that dies comes back, a mistake ends both, and a signal ends both."""
 
+import os
+import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +19,7 @@ def scripts(monkeypatch, tmp_path):
     """Children run Python text in place of a command."""
     real = up.subprocess.Popen
 
-    def start(words):
+    def start(words, env):
         assert words[:3] == [sys.executable, "-m", "marm"]
         return real([sys.executable, "-c", words[3], str(tmp_path / "log")])
 
@@ -75,3 +79,40 @@ def test_a_signal_ends_the_watch(scripts):
     signals = Signals()
     signals.asked = True
     assert watch([Child(["1"])], signals) == 0
+
+
+_UP = """
+import sys, time
+from marm.cli.up import Child
+child = Child(["resume", sys.argv[1]])
+child.tend(time.monotonic())
+print(child.process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_children_end_when_it_is_killed(tmp_path):
+    """A child that waits for ever for its run file: a pipe that nobody writes to."""
+    os.mkfifo(tmp_path / "run.toml")
+    up = subprocess.Popen([sys.executable, "-c", _UP, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    child = int(up.stdout.readline())
+    # Once it has the signal asked for and has started itself anew with the allocator set, it reads.
+    until(lambda: b"MALLOC_TOP_PAD_" in Path(f"/proc/{child}/environ").read_bytes())
+    up.send_signal(signal.SIGKILL)
+    up.communicate()
+    until(lambda: not alive(child))
+
+
+def alive(pid):
+    """Whether it runs; one that ended may wait for somebody to ask how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def until(holds):
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)

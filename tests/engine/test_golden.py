@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from marm.config import TrainConfig
 from marm.engine.batches import Drawn, ask
+from marm.nn.codec import CODECS
 from marm.nn.dense import steady_rows
 from marm.train.learner import Learner
 from tests.engine.causal import CausalPass
@@ -59,12 +60,13 @@ def test_remembering_in_any_segmentation_equals_one_causal_pass(shape, seed, del
     torch.testing.assert_close(beside, wanted_beside, rtol=1e-4, atol=1e-4)
 
 
-def test_float16_rows_do_not_depend_on_where_they_lay():
-    run = run_config(memory={"codec": "float16"})
-    seen = exposures(3)
-    one, _ = segment_through(build(run), seen, np.arange(1, len(tie_groups(seen)) - 1))
-    whole, _ = segment_through(build(run), seen, np.zeros(0, int))
-    torch.testing.assert_close(one, whole, rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("codec", CODECS)
+def test_coded_rows_give_the_same_bits_live_and_remembered(codec):
+    run, seen = run_config(memory={"codec": codec}), exposures(3)
+    with steady_rows():
+        one, _ = segment_through(build(run), seen, np.arange(1, len(tie_groups(seen)) - 1))
+        whole, _ = segment_through(build(run), seen, np.zeros(0, int))
+    assert torch.equal(one, whole)
 
 
 CHANGES = {

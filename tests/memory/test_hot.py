@@ -5,13 +5,14 @@ from hypothesis import strategies as st
 
 from marm.memory.facts import facts_dtype
 from marm.memory.hot import HotArena, block_rows
+from marm.nn.codec import CODECS
 
 FACTS = facts_dtype(["shelf"])
 CAPACITY, WIDTH = 5, 3
 
 
 def arena() -> HotArena:
-    return HotArena(4, CAPACITY, FACTS, WIDTH, "float32", torch.device("cpu"))
+    return HotArena(4, CAPACITY, FACTS, 4 * WIDTH, CODECS["float32"], torch.device("cpu"))
 
 
 def rows_of(user: int, first: int, count: int) -> tuple[np.ndarray, torch.Tensor]:

@@ -49,7 +49,9 @@ class Driven:
         facts["time"] = np.concatenate([f + np.arange(c) for f, c in zip(first, counts, strict=True)])
         facts["item"] = np.repeat(users, counts) * np.uint64(100)
         states = torch.from_numpy((facts["item"] + facts["time"].astype(np.uint64)).astype(np.float16))
-        self.memory.remember(users, counts, facts, states[:, None].repeat(1, 6), np.full(len(users), self.steps))
+        self.memory.remember(
+            users, counts, facts, states[:, None, None].repeat(1, 2, 3), np.full(len(users), self.steps)
+        )
 
     def recall(self, users: list[int], before: int = FAR) -> list[tuple[bytes, list[list[float]], list[bool]]]:
         """What each user's newest four rows are, as nothing but values."""

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marm.nn.attention import TargetAttention
+from marm.nn.codec import CODECS
 from marm.nn.dense import steady_rows
 from marm.nn.operands import Operands, plan_work
 from marm.nn.plain import rows_of
@@ -36,14 +37,14 @@ def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw
     outcome = rng.integers(1, OUTCOMES, total).astype(np.int16)
     views = Views(time, known, outcome, previous, begins, ends, asked.astype(np.int64))
     live = torch.randn(7, width, requires_grad=True)
-    block = torch.randn(50, 2 * width).to({"float16": torch.float16, "float32": torch.float32}[codec])
+    block = CODECS[codec].encode(torch.randn(50, 2, width)).flatten(1)
     extra = torch.randn(9, width, requires_grad=True)
     at = rng.integers(-7, 50, total)
     beside = [np.where(previous >= 0, rng.integers(0, 9, total), -1)] * shift + [rng.integers(0, 9, total)] * raw
     attention = TargetAttention(width, 2, torch.eye(OUTCOMES), shift, raw)
     sides = np.stack(beside) if beside else np.zeros((0, total), np.int64)
     work = plan_work(views, segment, rows_at)
-    ops = Operands(work, block, width, at, sides, attention.spans)
+    ops = Operands(work, block, CODECS[codec].columns(width), at, sides, attention.spans)
     return attention, torch.randn(queries, width, requires_grad=True), live, extra, ops
 
 
@@ -59,7 +60,7 @@ def run(attention, target, live, extra, ops, way):
 @pytest.mark.parametrize("way", ["fused", "folded", "projected"])
 @pytest.mark.parametrize(("shift", "raw"), [(False, False), (True, False), (False, True), (True, True)])
 @settings(max_examples=6, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 5), st.sampled_from([0, 3, 40]), st.sampled_from(["float16", "float32"]))
+@given(st.integers(0, 10**6), st.integers(1, 5), st.sampled_from([0, 3, 40]), st.sampled_from(list(CODECS)))
 def test_each_way_equals_the_reference_in_values_and_gradients(way, shift, raw, seed, segments, longest, codec):
     torch.manual_seed(seed)
     drawn = random_pass(seed, segments, longest, queries=12, width=8, codec=codec, shift=shift, raw=raw)
@@ -75,7 +76,7 @@ def test_each_way_equals_the_reference_in_values_and_gradients(way, shift, raw, 
 
 
 @pytest.mark.parametrize(("shift", "raw"), [(False, False), (True, True)])
-@pytest.mark.parametrize("codec", ["float16", "float32"])
+@pytest.mark.parametrize("codec", CODECS)
 def test_queries_that_share_a_view_attend_together_as_each_alone(shift, raw, codec):
     attention, target, live, extra, ops = random_pass(5, 2, 30, 40, width=8, codec=codec, shift=shift, raw=raw)
     many = np.concatenate([np.arange(40), np.full(20, 3), np.full(15, 7)])
@@ -91,7 +92,7 @@ def test_queries_that_share_a_view_attend_together_as_each_alone(shift, raw, cod
 
 
 @pytest.mark.parametrize(("shift", "raw"), [(False, False), (True, True)])
-@pytest.mark.parametrize("codec", ["float16", "float32"])
+@pytest.mark.parametrize("codec", CODECS)
 def test_what_a_layer_makes_is_the_sum_of_rows_by_the_weights_that_it_tells(shift, raw, codec):
     attention, target, live, extra, ops = random_pass(5, 3, 30, 12, width=8, codec=codec, shift=shift, raw=raw)
     with torch.no_grad():

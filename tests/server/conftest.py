@@ -9,7 +9,7 @@ import pytest
 
 from marm.train import run as commands
 from tests.server.running import Running
-from tests.train.logs import run_over, write_world
+from tests.train.logs import STAGES, run_over, write_world
 
 LMDB = {"url": "lmdb://memory", "codec": "float32"}
 
@@ -27,6 +27,20 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(trained_once: Path, tmp_path: Path) -> Path:
     """A trained folder of the test's own."""
     return Path(shutil.copytree(trained_once, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def trained_stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with all stages; copied, never changed."""
+    base = tmp_path_factory.mktemp("stages")
+    commands.train(run_over(write_world(base / "world"), memory=LMDB, stages=STAGES), base / "run")
+    return base / "run"
+
+
+@pytest.fixture
+def staged(trained_stages: Path, tmp_path: Path) -> Path:
+    """A trained folder of the test's own, with all stages."""
+    return Path(shutil.copytree(trained_stages, tmp_path / "run"))
 
 
 @pytest.fixture

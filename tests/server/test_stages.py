@@ -1,6 +1,5 @@
 """The stages before ranking, over HTTP: what they find, what they leave out, and that they change with the cut."""
 
-import shutil
 import subprocess
 import sys
 import time
@@ -20,28 +19,12 @@ from marm.server.pipeline import Answer
 from marm.server.server import Server
 from marm.server.values import hashes_of
 from marm.stages.index import FILE, build_index, digest_of, index_bytes, read_index, search
-from marm.train import run as commands
 from marm.train.cut import Cut
-from tests.server.conftest import LMDB
 from tests.server.running import Running
 from tests.server.test_serving import NOW, event
-from tests.train.logs import STAGES, run_over, write_world
 
 Start = Callable[..., Running]
 ASK: dict[str, Any] = {"user": "u1", "k": 30, "at": NOW + 1000}
-
-
-@pytest.fixture(scope="module")
-def trained_stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.mktemp("stages")
-    commands.train(run_over(write_world(base / "world"), memory=LMDB, stages=STAGES), base / "run")
-    return base / "run"
-
-
-@pytest.fixture
-def staged(trained_stages: Path, tmp_path: Path) -> Path:
-    """A trained folder of the test's own, with all stages."""
-    return Path(shutil.copytree(trained_stages, tmp_path / "run"))
 
 
 def items(answer: dict[str, Any]) -> list[str]:

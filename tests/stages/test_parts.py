@@ -1,16 +1,20 @@
 """The parts of the stages against plain ways of computing the same."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from marm.nn.table import HashTable
+from marm.stages.history import History
 from marm.stages.hits import Hits, rank_of, sampled
 from marm.stages.items import Items, Ring
 from marm.stages.kept import Kept
 from marm.stages.orders import Asked, Known, firsts, ranks
-from marm.stages.retriever import look, own_items, softmax_loss
+from marm.stages.retriever import look, own_history, own_items, softmax_loss
 from marm.stages.rivals import CoOccurrence, Popularity
 from marm.stages.weights import Weights
 
@@ -26,12 +30,12 @@ def test_frequencies_follow_how_often_items_come() -> None:
     items.see(hashed(0, 1, 2, 3), np.arange(4))
     for _ in range(200):
         items.receive(rng.choice(4, 50, p=chance))
-    assert np.exp(items.log_frequency()) == pytest.approx(chance, rel=0.5)
-    assert np.argsort(-items.log_frequency()).tolist() == [0, 1, 2, 3]
+    assert np.exp(items.log_frequency(np.arange(len(items)))) == pytest.approx(chance, rel=0.5)
+    assert np.argsort(-items.log_frequency(np.arange(len(items)))).tolist() == [0, 1, 2, 3]
     # What no longer comes fades.
     for _ in range(200):
         items.receive(rng.choice([1, 2, 3], 50))
-    assert items.log_frequency()[0] < items.log_frequency()[1:].min()
+    assert items.log_frequency(np.arange(len(items)))[0] < items.log_frequency(np.arange(len(items)))[1:].min()
 
 
 def test_items_and_counts_come_back_from_a_cut() -> None:
@@ -51,7 +55,7 @@ def test_items_and_counts_come_back_from_a_cut() -> None:
     others[2].load(beside.state())
     others[3].load(ring.state())
     assert others[0].find(hashed(4, 77)).tolist() == [4, -1]
-    assert np.array_equal(others[0].log_frequency(), items.log_frequency())
+    assert np.array_equal(others[0].log_frequency(np.arange(6)), items.log_frequency(np.arange(len(items))))
     assert np.array_equal(others[1].counts, np.bincount(at[-7:], minlength=6))
     assert all(np.array_equal(a, b) for a, b in zip(others[2].tables, beside.tables, strict=True))
     one, other = (r.draw(np.random.default_rng(2), 9) for r in (ring, others[3]))
@@ -64,7 +68,8 @@ def test_popularity_counts_the_newest_events_and_breaks_ties_by_what_was_seen_la
     popular.add(np.array([0, 0, 0, 1, 2, 2, 1]))
     assert popular.counts.tolist() == [0, 2, 2, 0]
     assert np.argsort(-popular.scores(np.array([9, 5, 6, 1]))).tolist() == [2, 1, 0, 3]
-    assert np.argsort(-popular.log_share(np.array([9, 5, 6, 1]))).tolist() == [2, 1, 0, 3]
+    at, event = np.array([3, 1, 2]), np.array([1, 5, 6])
+    assert np.argsort(-popular.log_share(at, event, 9)).tolist() == [2, 1, 0]
 
 
 def test_co_occurrence_is_exact_while_partners_fit_and_keeps_the_frequent_ones_where_they_do_not() -> None:
@@ -140,6 +145,14 @@ def test_the_softmax_is_over_the_target_and_what_is_not_the_users_own() -> None:
         rest = sum(float(counts[k] * corrected[k]) for k in range(5) if not own[p, k])
         plain -= np.log(float(corrected[target[p]]) / (float(corrected[target[p]]) + rest))
     assert float(softmax_loss(score, frequency, counts, own, target)) == pytest.approx(plain, rel=1e-5)
+
+
+def test_what_a_user_received_before_is_no_negative_either() -> None:
+    views = SimpleNamespace(begin=np.array([0, 1, 4]), end=np.array([3, 4, 4]))
+    history = cast(History, SimpleNamespace(views=views, item_of_row=np.array([0, 1, 0, 2])))
+    # Items of the rows, by place: 5, 9, 5 and one that is not known; asked about are 3, 5 and 9.
+    own = own_history(history, np.array([5, 9, -1]), np.array([3, 5, 9]))
+    assert own.tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 0]]
 
 
 def test_the_sample_is_its_share_and_hangs_on_the_number_alone() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from marm.stages import retrieval
 from marm.stages.hits import Hits
 from marm.train import run as commands
 from tests.train.folders import predictions, remembered, result, weights
@@ -99,3 +100,24 @@ def test_outcomes_not_known_at_t_leave_the_measurements_up_to_t(kind: str, tmp_p
     both = one.keys() & other.keys()
     assert len(both) > 20 and len(both) < len(one)
     assert [one[key] for key in both] == [other[key] for key in both]
+
+
+def test_what_a_user_received_before_the_step_is_masked_in_the_softmax(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masked: dict[str, list[int]] = {"step and drawn": [], "all": []}
+    real_own, real_loss = retrieval.own_items, retrieval.softmax_loss
+
+    def own(*given: Any) -> Any:
+        mask = real_own(*given)
+        masked["step and drawn"].append(int(mask.sum()))
+        return mask
+
+    def loss(score: Any, frequency: Any, counts: Any, own_PK: Any, target: Any) -> Any:
+        masked["all"].append(int(own_PK.sum()))
+        return real_loss(score, frequency, counts, own_PK, target)
+
+    monkeypatch.setattr(retrieval, "own_items", own)
+    monkeypatch.setattr(retrieval, "softmax_loss", loss)
+    trained(tmp_path, log_frame(events=60, users=4), {}, {"retrieval": {"recent": 4, "negatives": 20}})
+    assert sum(masked["all"]) > sum(masked["step and drawn"]) > 0

@@ -27,7 +27,7 @@ TRAINED, ALL = 150, 200
 pytestmark = pytest.mark.usefixtures("no_report")
 
 KINDS: dict[str, dict[str, Any]] = {
-    "learned at once": {},
+    "learned at once, int8 states": {"memory": {"url": "lmdb://memory", "codec": "int8"}},
     "delay, a filter, negatives, two passes": {
         "data": {"feedback_delay": "delay", "history": "click = 1", "where": "page != 'p3'"},
         "negatives": {"per_event": 1, "recent": 50},

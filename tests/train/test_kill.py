@@ -40,9 +40,9 @@ RUNS: dict[str, dict[str, Any]] = {
         "train": {"segment": 3, "segment_after": 300.0},
         "model": {"token_shift": True},
     },
-    "lmdb, delay, all stages": {
+    "lmdb, int8 states, delay, all stages": {
         "data": {"feedback_delay": "delay"},
-        "memory": {"url": "lmdb://memory"},
+        "memory": {"url": "lmdb://memory", "codec": "int8"},
         "stages": STAGES,
     },
     "lmdb, learned at once": {"memory": {"url": "lmdb://memory", "budget": 3000}},

@@ -1,4 +1,5 @@
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 import marm
+from marm.config import RunConfig
 from marm.errors import FolderError, LayoutError
 from marm.train import run as commands
 from marm.train.score import Scorer, predict_pairs
@@ -50,6 +52,7 @@ def test_a_run_leaves_what_it_promises(trained: Path) -> None:
     }
     assert names <= {path.name for path in trained.iterdir()}
     told = result(trained)
+    assert told["of"] == "training" and "training" in (trained / "report.html").read_text(encoding="utf-8")
     assert told["events"] == 200 and told["events_per_s"] > 0 and told["peak_rss_bytes"] > 2**20
     for part in (told["tasks"], told["whole"]):
         assert {"gauc", "auc", "logloss", "ne"} <= part["click"].keys()
@@ -279,6 +282,18 @@ def test_an_evaluation_and_a_request_after_the_last_event_agree(trained: Path, t
         assert one["watch"].shape == (2,)
         assert one["click"][0] == pytest.approx(made["score_click"][i], abs=1e-6)
     scorer.close()
+
+
+def test_pairs_of_more_users_than_the_hot_arena_holds_are_scored_in_portions(trained: Path) -> None:
+    frame, hot = log_frame(seed=7, events=90), 4000
+    with closing(Scorer(trained)) as roomy, closing(Scorer(trained, with_hot(trained, hot))) as tight:
+        assert 0 < tight.engine.memory.hot.slots < frame["user"].n_unique() // 2
+        np.testing.assert_allclose(tight.score_frame(frame, "log"), roomy.score_frame(frame, "log"), atol=1e-6)
+
+
+def with_hot(folder: Path, hot: int) -> RunConfig:
+    run = commands.run_of(folder)
+    return run.model_copy(update={"memory": run.memory.model_copy(update={"hot": hot})})
 
 
 @pytest.mark.usefixtures("no_report")

@@ -9,10 +9,11 @@ from marm.cli.progress import StreamProgress
 from marm.cli.train import Sets
 from marm.config import load_run
 from marm.errors import SettingError
-from marm.study import complexity_page
+from marm.study import complexity_page, scaling_page
 from marm.study.complexity import study_complexity
 from marm.study.page import table, write_page
 from marm.study.rivals import study_rivals
+from marm.study.scaling import Grid, study_scaling
 from marm.train.results import commit, machine
 
 app = typer.Typer(help="Train many models on one log and compare them.", no_args_is_help=True)
@@ -60,6 +61,24 @@ def complexity(
         )
     complexity_page.write_page(out, costs, {**machine(), "commit": commit()})
     typer.echo(complexity_page.table(costs))
+
+
+@app.command()
+def scaling(
+    run: Annotated[Path, typer.Argument(help="run file")],
+    out: Out,
+    layers: Annotated[str, typer.Option(help="layers, with commas between")] = "1,2,3",
+    windows: Annotated[str, typer.Option(help="rows that a target sees, with commas between")] = "25,50,100",
+    widths: Annotated[str, typer.Option(help="numbers in a state, with commas between")] = "16,32",
+    seeds: Annotated[int, typer.Option(min=1, help="seeds of each place")] = 1,
+    sets: Sets = None,
+    quiet: Annotated[bool, typer.Option(help="no progress")] = False,
+) -> None:
+    """Train every combination and fit what memory buys; prints a table, writes report.html."""
+    grid = Grid(numbers("layers", layers), numbers("windows", windows), numbers("widths", widths))
+    found = study_scaling(load_run(run, sets or []), out, lambda name: StreamProgress(name, quiet), grid, seeds)
+    scaling_page.write_page(out, found)
+    typer.echo(scaling_page.table(found))
 
 
 def numbers(name: str, text: str) -> list[int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from marm.report import page
 from marm.report.figures import COLOURS, Draw, Line
@@ -26,7 +26,7 @@ def write_page(out: Path, costs: Sequence[Cost], where: dict[str, object]) -> Pa
     note = "Exponents: how the cost grows along the axis, a line through logarithms; 1 is in proportion, 2 with the square."
     text = page.page(
         "What a target costs",
-        f"width {one.width}, {one.users} users with one target each, one thread, forward pass of the layers alone",
+        f"width {one.width}, {one.users} users with one target each, one core's time, forward pass of the layers alone",
         [
             page.section("Cost of one target", charts),
             page.section("Figures", [page.table("All that was measured", "", head, rows)]),
@@ -97,10 +97,9 @@ def logarithmic(curves: Sequence[Line]) -> Draw:
         axes.set_yscale("log")
         for colour, curve in zip(COLOURS, curves, strict=False):
             axes.plot(curve.x, curve.y, "o-", color=colour, linewidth=1.8, markersize=3.5)
-        axes.set_xticks(curves[0].x)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+        axes.set_xticks(curves[0].x, [f"{x:.0f}" for x in curves[0].x])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value < 1000 else count(value)))
         for side in (axes.xaxis, axes.yaxis):
-            side.set_minor_formatter(NullFormatter())
+            side.set_minor_locator(NullLocator())
 
     return draw

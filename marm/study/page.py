@@ -135,9 +135,11 @@ def _points(study: Study) -> str:
 
 
 def _protocol(study: Study) -> list[tuple[str, str]]:
-    first = study.models[0].trained[0].result
+    first, places = study.models[0].trained[0].result, len(study.places)
+    tuned = f"the first {TUNED_ON:.0%} of the log, {places} places on the grid for each model"
+    tuned = tuned if places > 1 else "nothing: every model takes the settings as they are"
     return [
-        ("Tuned on", f"the first {TUNED_ON:.0%} of the log, {len(study.places)} places on the grid for each model"),
+        ("Tuned on", tuned),
         ("Measured on", "the last fifth of the whole log, predict then learn"),
         ("Commit", str(first["commit"])[:10]),
         ("Data", str(first["data_hash"])[:10]),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from marm.report import page
 from marm.report.figures import COLOURS, Draw
@@ -31,7 +31,7 @@ def write_page(out: Path, found: Scaling) -> Path:
     ]
     text = page.page(
         "What memory buys",
-        f"GAUC of {found.task}, last fifth of the events, {len(found.places)} places, {_seeds(found)} seeds",
+        f"GAUC of {found.task}, last fifth of the events, {len(found.places)} places, seeds {_seeds(found)}",
         [
             page.tiles(tiles),
             page.section("The law", [_law_chart(found), page.pairs("GAUC = a + b C^c", _told(found))]),
@@ -74,13 +74,17 @@ def _told(found: Scaling) -> list[tuple[str, str]]:
     ]
 
 
-def _seeds(found: Scaling) -> int:
-    return len(found.places[0].trained)
+def _seeds(found: Scaling) -> str:
+    return ", ".join(str(one.result["seed"]) for one in found.places[0].trained)
+
+
+def _legend(found: Scaling) -> list[str]:
+    return [f"L = {depth}" for depth in sorted({place.layers for place in found.places})]
 
 
 def _law_chart(found: Scaling) -> str:
     note = "Each point is a place of the grid; the band holds 95 % of the laws of places drawn with replacement."
-    return page.chart(figure_card("GAUC against C = L n d", note, law_curve(found), []))
+    return page.chart(figure_card("GAUC against C = L n d", note, law_curve(found), _legend(found), wide=True))
 
 
 def law_curve(found: Scaling) -> Draw:
@@ -103,15 +107,15 @@ def _points(axes: Axes, found: Scaling, x: np.ndarray, y: np.ndarray) -> None:
         axes.plot(x[own], y[own], "o", color=COLOURS[i % len(COLOURS)], markersize=5)
     if (x > 0).all():
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _scatter(found: Scaling, name: str, value: Callable[[Place], float]) -> str:
-    depths = sorted({place.layers for place in found.places})
     x = np.array([float(value(place)) for place in found.places])
 
     def draw(axes: Axes) -> None:
         _points(axes, found, x, found.y())
 
-    return page.chart(figure_card(f"GAUC against {name}", "", draw, [f"L = {depth}" for depth in depths]))
+    return page.chart(figure_card(f"GAUC against {name}", "", draw, _legend(found)))

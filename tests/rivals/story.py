@@ -19,12 +19,13 @@ CATEGORIES = 3
 class Story:
     """One pass over a log in which every event is a query, and what the definitions say that each query sees."""
 
-    def __init__(self, kind, seed=0, **sections):
+    def __init__(self, kind, seed=0, events=40, **sections):
         model = {"kind": kind, "layers": 2} | sections.pop("model", {})
         features = {"item": {"cat": "category"}}
         self.run = run_config(model=model, features=features, **sections)
-        self.seen = exposures(seed, events=40, users=3, items=9, delay=4)
-        engine = build(run_config(model={"layers": 1}, memory={"window": self.run.memory.window}))
+        self.seen = exposures(seed, events=events, users=3, items=9, delay=4)
+        plain = {"layers": 1, "width": self.run.model.width}
+        engine = build(run_config(model=plain, memory={"window": self.run.memory.window}))
         engine.threads = 1
         asked = ask(self.seen, Drawn.none(0))
         engine.memory.admit(asked.batch.users, 1)

@@ -21,6 +21,7 @@ from marm.errors import SettingError
 from marm.model.ranker import Ranker
 from marm.model.reader import Size
 from marm.nn import attention as attending
+from marm.nn.dense import steady_rows
 from marm.train.run import evaluate
 from tests.engine.worlds import build, exposures, run_config, segment_through
 from tests.rivals.story import Story
@@ -56,6 +57,17 @@ def test_nothing_after_t_moves_a_prediction_up_to_t(kind: str, world: Path, tmp_
     early = [frame.filter(pl.col("time") <= t) for frame in scored]
     assert len(early[0]) > 65 and early[0].equals(early[1])
     assert not scored[0].equals(scored[1])
+
+
+@pytest.mark.parametrize("kind", RIVALS)
+def test_a_query_is_the_same_bits_whatever_longer_histories_are_asked_beside_it(kind: str) -> None:
+    story = Story(kind, events=300, model={"width": 32, "heads": 2}, memory={"window": 70}, rival={"picked": 40})
+    # Padded as the engine pads a pass.
+    early, late = [*range(60), *[0] * 68], [*range(60), *range(240, 300), *[0] * 8]
+    with torch.no_grad(), steady_rows():
+        one, other = (story.reader(story.item_UD, story.of(events)) for events in (early, late))
+    for alone, beside in zip([*one.states, *one.heard], [*other.states, *other.heard], strict=True):
+        assert torch.equal(alone[:60], beside[:60])
 
 
 @pytest.mark.parametrize("kind", ["din", "recompute"])

@@ -1,5 +1,7 @@
 """The section about serving."""
 
+from typing import Annotated
+
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from marm.config.base import Settings
@@ -10,6 +12,9 @@ class ServeConfig(Settings):
 
     score: str | None = None
     """The final order, a formula over tasks: ``click * (1 + 2 * long_view)``; the first task, if not given."""
+
+    retrieval_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share that retrieval's order has in that of a recommendation, by reciprocal ranks; 0: ``score`` alone."""
 
     diversity: dict[str, PositiveInt] = Field(default_factory=dict)
     """Most items of one value of an item category among the answers (``category = 2``)."""

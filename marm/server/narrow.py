@@ -13,8 +13,9 @@ from marm.server.asking import Asker, Question, no_items
 from marm.server.catalogue import Catalogue
 from marm.server.popular import Popular
 from marm.server.served import Served
+from marm.stages.fused import fused
 from marm.stages.ready import Ready, has_history
-from marm.types import F64, U64
+from marm.types import F64, I64, U64
 
 _RESERVE = 0.5
 """Share of the time budget that ranking needs: with less left, cascading is left out."""
@@ -41,6 +42,8 @@ class Narrowed:
     """Retrieval's, where that was asked for."""
     degraded: str | None = None
     """As in an answer."""
+    found: I64 | None = None
+    """Ranks of the candidates in retrieval's order, 1 first, where that found them."""
 
 
 class Narrow(Protocol):
@@ -115,7 +118,9 @@ class StagesFirst:
         found = ready.find(*looked, question.allow, away, count)
         items = ready.items[found.place]
         stage = Stage("retrieval", len(ready.items), len(items), ms_since(begun))
-        return Narrowed(items, served.names.of(items), [stage], found.score.astype(np.float64))
+        return Narrowed(
+            items, served.names.of(items), [stage], found.score.astype(np.float64), found=np.arange(1, len(items) + 1)
+        )
 
     def _seen(self, question: Question, tail: Exposures | None, served: Served) -> U64:
         """Items of what is remembered of the user, and of its tail."""
@@ -133,9 +138,12 @@ class StagesFirst:
             order, name = np.arange(given), "shortened"
         else:
             score = ready.order(*looked, items, self._asker.item_columns(items))
+            score = fused(score, found.found, self._run.serve.retrieval_share)
             order, name = np.argsort(-score, kind="stable")[:given], "cascading"
         stage = Stage(name, len(items), given, ms_since(begun))
-        return Narrowed(items[order], [found.names[at] for at in order.tolist()], [*found.stages, stage])
+        names = [found.names[at] for at in order.tolist()]
+        ranks = None if found.found is None else found.found[order]
+        return Narrowed(items[order], names, [*found.stages, stage], found=ranks)
 
     def _late(self, question: Question, now: float) -> bool:
         return now > question.until - _RESERVE * self._run.serve.time_budget
@@ -149,7 +157,10 @@ class StagesFirst:
             added = added[np.isin(added, question.allow)]
         added = added[self._catalogue.available(added, question.at)]
         names = [*found.names, *(entries[key].item for key in added.tolist())]
-        return Narrowed(np.concatenate([found.candidates, added]), names, found.stages)
+        ranks = found.found
+        if ranks is not None:
+            ranks = np.concatenate([ranks, np.full(len(added), ranks.max(initial=0) + 1)])
+        return Narrowed(np.concatenate([found.candidates, added]), names, found.stages, found=ranks)
 
 
 def ms_since(begun: float) -> float:

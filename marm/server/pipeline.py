@@ -14,6 +14,7 @@ from marm.server.asking import Asker, Question
 from marm.server.catalogue import Catalogue
 from marm.server.narrow import Narrow, Narrowed, Stage, ms_since
 from marm.server.served import Served
+from marm.stages.fused import fused
 from marm.types import F32, F64, I64, U64
 
 
@@ -88,7 +89,7 @@ class Pipeline:
     def _ordered(
         self, question: Question, found: Narrowed, scores: F32, ms: float, tail: int, level: str | None
     ) -> Answer:
-        score = self.score_of(scores)
+        score = fused(self.score_of(scores), found.found, self.run.serve.retrieval_share)
         order = np.argsort(-score, kind="stable")
         k = len(order) if question.k is None else min(question.k, len(order))
         order = self._diverse(found.candidates, order, k)[:k]

@@ -18,6 +18,7 @@ from marm.model.outcomes import OutcomeCodes
 from marm.nn.saving import part
 from marm.nn.table import HashTable
 from marm.stages.cascader import Cascader, Sided
+from marm.stages.fused import fused
 from marm.stages.history import History, newest, places
 from marm.stages.hits import Hits, sampled
 from marm.stages.kept import Kept
@@ -178,6 +179,9 @@ class Cascading:
         there = tried.query >= 0
         mine, ranked = (np.full(there.shape, -np.inf) for _ in range(2))
         mine[there], ranked[there] = self.scores(tried.attended, tried.query[there])
+        if "retrieval" in orders:
+            found = np.broadcast_to(_ranks(orders["retrieval"]), there.shape)
+            mine, ranked = (fused(score, found, self.run.serve.retrieval_share) for score in (mine, ranked))
         given = min(self.config.given, max(there.shape[1] // 2, 1))
         rank = _ranks(ranked)
         kept = {name: _ranks(score) <= given for name, score in ({"cascading": mine} | orders).items()}

@@ -36,6 +36,15 @@ def seen_by(folder: Path, user: str) -> set[str]:
     return {str(item) for item in log.filter(log["user"] == user)["item"]}
 
 
+def test_with_the_whole_share_a_recommendation_has_retrievals_order(staged: Path, start: Start) -> None:
+    sets = ["stages.retrieval.again=true"]
+    server = start(staged, *sets)
+    found, ranked = (items(server.post(path, ASK | {"k": 5})) for path in ("/v1/retrieve", "/v1/recommend"))
+    server.stop()
+    fused = items(start(staged, *sets, "serve.retrieval_share=1").post("/v1/recommend", ASK | {"k": 5}))
+    assert fused == found != ranked
+
+
 def test_retrieval_gives_what_the_user_has_not_had_best_first(staged: Path, start: Start) -> None:
     server = start(staged)
     answer = server.post("/v1/retrieve", ASK)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from marm.nn.table import HashTable
+from marm.stages.fused import fused
 from marm.stages.history import History
 from marm.stages.hits import Hits, rank_of, sampled
 from marm.stages.items import Items, Ring
@@ -153,6 +154,16 @@ def test_what_a_user_received_before_is_no_negative_either() -> None:
     # Items of the rows, by place: 5, 9, 5 and one that is not known; asked about are 3, 5 and 9.
     own = own_history(history, np.array([5, 9, -1]), np.array([3, 5, 9]))
     assert own.tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 0]]
+
+
+def test_the_final_order_gives_retrieval_its_share_by_ranks() -> None:
+    score, found = np.array([0.1, 0.9, 0.5, -np.inf]), np.array([1, 4, 2, 3])
+    assert fused(score, found, 0.0) is score and fused(score, None, 0.5) is score
+    alone = fused(score, found, 1.0)
+    assert np.argsort(-alone).tolist() == [0, 2, 1, 3] and alone[3] == -np.inf
+    half = fused(np.stack([score, score]), np.stack([found, found]), 0.5)
+    plain = [0.5 / (60 + own) + 0.5 / (60 + other) for own, other in ((3, 1), (1, 4), (2, 2))]
+    assert half[:, :3].tolist() == [pytest.approx(plain), pytest.approx(plain)]
 
 
 def test_the_sample_is_its_share_and_hangs_on_the_number_alone() -> None:

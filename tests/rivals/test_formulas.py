@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from marm.rivals.hstu import LookUp
 from tests.rivals.story import Story
 
 SEARCH = {"rival": {"picked": 4, "newest": 1, "bits": 6}, "memory": {"window": 9}}
@@ -196,6 +197,17 @@ def test_hstu_weighs_by_silu_of_products_and_relative_bias_without_softmax():
         return [xs[-1]], [torch.cat(told)]
 
     check(story, formula)
+
+
+def test_the_look_up_of_a_time_bias_has_the_gradient_of_plain_indexing():
+    table, at, back = torch.randn(5), torch.randint(0, 5, (3, 7, 7)), torch.randn(3, 7, 7)
+    grads = []
+    with torch.enable_grad():
+        for look_up in (LookUp.apply, lambda table, at: table[at]):
+            leaf = table.clone().requires_grad_()
+            (look_up(leaf, at) * back).sum().backward()
+            grads.append(leaf.grad)
+    torch.testing.assert_close(grads[0], grads[1])
 
 
 def test_signals_that_are_switched_off_bring_nothing():

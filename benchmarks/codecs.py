@@ -1,6 +1,6 @@
 """What a codec of the states costs: bytes of a user, a layer's fused attention, and a request with 500 candidates.
 
-python -m benchmarks.codecs [--full] [--repeats 15] [--out results.jsonl]
+python -m benchmarks.codecs [--full] [--repeats 40] [--out results.jsonl]
 
 Codecs take turns, so that what else the machine does meets all of them; a ratio is the median over turns of one codec's time
 over float16's. Seconds are the processor's, of one thread.
@@ -103,7 +103,7 @@ def bytes_of_user(codec: str, window: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="n = 1,000 and 256 histories; else n = 100")
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--out", type=Path, help="JSON lines to append the result to")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -26,7 +26,8 @@ from marm.data.stream import EventLog
 from marm.engine.batch import Batch
 from marm.engine.engine import Engine
 from marm.model.inputs import Pass
-from marm.model.stack import Layer, Made, TargetAttentionStack
+from marm.model.reader import Made
+from marm.model.stack import Layer, TargetAttentionStack
 from marm.nn.blocks import row_norm
 from marm.nn.one_view import attend_one_view
 from marm.train.setup import build, set_threads

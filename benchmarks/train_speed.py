@@ -22,6 +22,7 @@ from benchmarks.common import median_seconds, print_table, write_result
 from benchmarks.logs import FULL, PLAIN, in_runs, interleaved, run_over, write_log
 from marm.config import RunConfig
 from marm.data.stream import EventLog
+from marm.model.ranker import Ranker
 from marm.train.run import train
 from marm.train.setup import ring_shape
 from marm.train.trainer import flops_per_event
@@ -117,7 +118,9 @@ def demand(case: Case, run: RunConfig, out: Path, segment: float) -> tuple[float
     """Bytes of remembered rows (facts and states) and operations that one event of a full window needs."""
     shape = ring_shape(run, EventLog(out / "events"))
     rows = case.window + run.model.token_shift
-    return rows * (shape.state_bytes + shape.facts.itemsize) / segment, 3.0 * flops_per_event(run, case.window)
+    return rows * (shape.state_bytes + shape.facts.itemsize) / segment, 3.0 * flops_per_event(
+        Ranker(run.model, run.tasks), case.window
+    )
 
 
 def measure(case: Case, threads: int, folder: Path) -> dict[str, Any]:

@@ -11,9 +11,9 @@ FLOORS = [
     {"data", "store", "nn", "metrics", "world"},
     {"memory", "model"},
     {"engine"},
-    {"stages", "report"},
+    {"stages", "report", "rivals"},
     {"train"},
-    {"server"},
+    {"server", "study"},
     {"cli"},
     {"__main__"},
 ]

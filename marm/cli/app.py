@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from marm.cli import data, memory, simulate, train
+from marm.cli import data, memory, simulate, study, train
 from marm.cli.demo import demo
 from marm.cli.follow import follow
 from marm.cli.results import results
@@ -33,6 +33,7 @@ app.command()(up)
 app.command()(demo)
 app.command()(results)
 app.add_typer(memory.app, name="memory")
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:

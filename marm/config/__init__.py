@@ -2,6 +2,7 @@
 
 from marm.config.formula import Formula, order_by
 from marm.config.load import load_run, set_values, to_toml
+from marm.config.rivals import RivalConfig
 from marm.config.search import SearchConfig
 from marm.config.serving import ServeConfig
 from marm.config.settings import (
@@ -29,6 +30,7 @@ __all__ = [
     "ModelConfig",
     "NegativesConfig",
     "RetrievalConfig",
+    "RivalConfig",
     "RunConfig",
     "SearchConfig",
     "ServeConfig",

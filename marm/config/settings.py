@@ -14,6 +14,7 @@ from pydantic import (
 
 from marm.config.base import Settings
 from marm.config.formula import Formula
+from marm.config.rivals import Kind, RivalConfig
 from marm.config.search import SearchConfig
 from marm.config.serving import ServeConfig
 from marm.config.stages import StagesConfig, check_stages
@@ -52,6 +53,9 @@ class DataConfig(Settings):
 
     time_unit: Literal["auto", "s", "ms", "us"] = "auto"
     """Unit of a numeric time; ``auto`` tells it from the first value and says so."""
+
+    first: PositiveInt | None = None
+    """Only this many events, the first by time, are taken: for trials on the beginning of a log."""
 
     feedback_delay: NonNegativeFloat | str = 0.0
     """Seconds until an exposure's outcome is known, or the column that holds them."""
@@ -153,6 +157,9 @@ class NegativesConfig(Settings):
 class ModelConfig(Settings):
     """The network: L layers of target attention, and a tower over what they made."""
 
+    kind: Kind = "marm"
+    """What stands in the place of the layers: ``marm``, or a rival to compare with, which remembers nothing."""
+
     layers: NonNegativeInt = 3
     """Layers of target attention (L); 0 is a model without history."""
 
@@ -207,7 +214,9 @@ class ModelConfig(Settings):
 
 def remembered_depths(config: ModelConfig, store_top: bool) -> int:
     """How many depths are remembered (K): all that a layer reads, and the last on request."""
-    return max(config.layers - 1, 0) + (store_top and config.layers > 0) if config.memory_reads else 0
+    if config.kind != "marm" or not config.memory_reads:
+        return 0
+    return max(config.layers - 1, 0) + (store_top and config.layers > 0)
 
 
 NO_PASSWORD = "a run file is no place for a password: leave it out, and set MARM_REDIS_USERNAME and MARM_REDIS_PASSWORD"
@@ -351,6 +360,7 @@ class RunConfig(Settings):
     features: FeaturesConfig = Field(default_factory=FeaturesConfig)
     negatives: NegativesConfig = Field(default_factory=NegativesConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
+    rival: RivalConfig = Field(default_factory=RivalConfig)
     memory: MemoryConfig = Field(default_factory=MemoryConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     follow: FollowConfig = Field(default_factory=FollowConfig)
@@ -373,6 +383,8 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _can_search(self) -> "RunConfig":
         search = self.memory.search
+        if search and self.model.kind != "marm":
+            raise ValueError(f"memory.search is MARM's, model.kind = {self.model.kind!r}: drop [memory.search]")
         if search and not self.model.layers:
             raise ValueError("memory.search serves attention, model.layers = 0 has none: drop [memory.search]")
         if search and self.memory.refresh:
@@ -387,6 +399,41 @@ class RunConfig(Settings):
     def _stages_fit(self) -> "RunConfig":
         check_stages(self.stages, self.positive_task, self.tasks, self.model.outcomes, self.depths)
         return self
+
+    @model_validator(mode="after")
+    def _rival_fits(self) -> "RunConfig":
+        model = self.model
+        if model.kind == "marm":
+            return self
+        if not model.layers:
+            raise ValueError(f'model.kind = "{model.kind}" reads histories: set model.layers = 1 or more')
+        if self.stages.any or self.memory.store_top:
+            raise ValueError(f'model.kind = "{model.kind}" remembers nothing: drop [stages] and memory.store_top')
+        if model.kind != "recompute" and (model.task_layers or model.token_shift):
+            raise ValueError(f'model.kind = "{model.kind}" has no task_layers and no token_shift: set both to false')
+        if model.kind == "recompute" and not model.memory_reads:
+            raise ValueError(
+                'model.kind = "recompute" with memory_reads = false recomputes nothing: set one of them back'
+            )
+        if model.kind == "sim_hard" and self.searched_by is None:
+            raise ValueError(
+                "rival.category: name an item feature that is a category or tags, for sim_hard to search by"
+            )
+        return self
+
+    @property
+    def searched_by(self) -> str | None:
+        """The item feature that a search by category goes by; None where there is none."""
+        kinds = {name: feature.kind for name, feature in self.features.item.items()}
+        named = [self.rival.category] if self.rival.category else list(kinds)
+        return next((name for name in named if kinds.get(name) in ("category", "tags")), None)
+
+    @property
+    def reach(self) -> int:
+        """How many of a user's newest rows a pass reads; a full recompute those that its rows once saw, past ties."""
+        if self.model.kind != "recompute":
+            return self.memory.window
+        return self.memory.window * self.model.layers + self.memory.slack
 
     @property
     def positive_task(self) -> str:

@@ -184,7 +184,7 @@ class Engine:
         if not self.run.model.layers:
             return self.memory.recall(batch.users, batch.since, 0)
         recall = self.memory.recall_shown if self._hidden else self.memory.recall
-        count = self.run.memory.window + self._lead
+        count = self.run.reach + self._lead
         return recall(batch.users, batch.since, count, batch.begins(), self.version)
 
     def _pass(

@@ -29,6 +29,8 @@ class GroupAucs:
     sizes: I64
     """Scored rows of the group: its weight in GAUC."""
     left_out: int
+    groups: U64
+    """Their ids."""
 
     def weighted(self) -> float:
         """Sum of AUCs times sizes; not a dot product, whose last bits depend on the number of threads."""
@@ -105,7 +107,7 @@ def group_aucs(groups: U64, scores: F32 | F64, labels: F32) -> GroupAucs:
     aucs = wins2[both] / (2 * n_pos[both] * n_neg[both])
     lost = np.bincount(group[np.isnan(scores)], minlength=len(names)) > 0
     aucs[lost[both]] = math.nan
-    return GroupAucs(aucs, (n_pos + n_neg)[both], int(len(names) - both.sum()))
+    return GroupAucs(aucs, (n_pos + n_neg)[both], int(len(names) - both.sum()), names[both])
 
 
 def _sums(owner: I64, values: I64, groups: int) -> I64:

@@ -23,6 +23,8 @@ class Encoded:
     count: int
     bags: list[Bag]
     dense: dict[str, F32] = field(default_factory=dict)
+    named: dict[str, Bag] = field(default_factory=dict)
+    """Keys of categories and tags by name, for what searches by them."""
 
 
 def salt(name: str) -> np.uint64:
@@ -47,13 +49,16 @@ class FeatureEncoder:
         keys = [ids ^ self._id_salt] if self.with_id else []
         bags: list[Bag] = []
         dense: dict[str, F32] = {}
+        named: dict[str, Bag] = {}
         for name, feature in self.features.items():
             column = columns[name]
             if isinstance(column, Tags):
-                bags.append(mean(column.values ^ self._salts[name], column.offsets))
+                named[name] = mean(column.values ^ self._salts[name], column.offsets)
+                bags.append(named[name])
             elif feature.kind == "category":
                 hashed = cast(U64, column)
                 keys.append(np.where(hashed == 0, 0, hashed ^ self._salts[name]).astype(np.uint64))
+                named[name] = single(keys[-1][:, None])
             elif feature.kind == "vector":
                 dense[name] = cast(F32, column)
             elif feature.linear:
@@ -62,7 +67,7 @@ class FeatureEncoder:
                 keys.append(self._bucket(name, cast(F32, column)))
         if keys:
             bags.insert(0, single(np.stack(keys, 1)))
-        return Encoded(len(ids), bags, dense)
+        return Encoded(len(ids), bags, dense, named)
 
     def _bucket(self, name: str, x: F32) -> U64:
         """A number's bucket: four for each doubling, fixed, so that no later value moves it; missing is nothing."""

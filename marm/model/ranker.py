@@ -1,5 +1,6 @@
 """The ranking model: embeddings, the attention stack, and a multi-task tower over all that its layers made."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,8 @@ from marm.model.features import DenseFeatures
 from marm.model.inputs import Pass
 from marm.model.outcomes import OutcomeCodes
 from marm.model.pace import Pace
-from marm.model.stack import Made, TargetAttentionStack
+from marm.model.reader import Made, Reader, Size
+from marm.model.stack import TargetAttentionStack
 from marm.nn.blocks import Experts, Heads, row_norm
 from marm.nn.dense import dense, fill
 
@@ -42,23 +44,25 @@ class Ranker(nn.Module):
         codec: str = "float16",
         dense_widths: dict[str, dict[str, int]] | None = None,
         store_top: bool = False,
+        reader: Callable[[], Reader] | None = None,
     ) -> None:
-        """``dense_widths``: columns of each dense feature, by scope (item, user, context)."""
+        """``dense_widths``: columns of each dense feature, by scope (item, user, context).
+
+        ``reader`` makes what reads histories, where it is not MARM's layers.
+        """
         super().__init__()
         widths = dense_widths or {}
         self.config, self.tasks = config, tasks
         self.dense = nn.ModuleDict(
             {s: DenseFeatures(widths.get(s, {}), config.width) for s in ("item", "user", "context")}
         )
-        aside = len(tasks) if config.task_layers and config.layers else 0
-        codes = OutcomeCodes(tasks, config.outcomes).parts()
-        self.stack = TargetAttentionStack(config, codes, codec, aside)
+        self.stack = reader() if reader else marm_layers(config, tasks, codec)
         self.remembered = remembered_depths(config, store_top)
-        heard, inputs = tower_inputs(config, codes.shape[1])
+        inputs = config.width * (4 + 2 * self.stack.made + has_pace(config)) + self.stack.heard
         self.pace = Pace(config.width, len(tasks)) if has_pace(config) else None
         self.experts = Experts(inputs, config.tower, config.experts, len(tasks))
-        self.heads = Heads(config.tower + (config.width if aside else 0), len(tasks))
-        self.hear = nn.Parameter(torch.zeros(heard, len(tasks)))
+        self.heads = Heads(config.tower + (config.width if self.stack.aside else 0), len(tasks))
+        self.hear = nn.Parameter(torch.zeros(self.stack.heard, len(tasks)))
         self._binary: Tensor
         self._weight: Tensor
         self.register_buffer("_binary", torch.tensor([t.kind == "binary" for t in tasks.values()]), persistent=False)
@@ -99,6 +103,12 @@ class Ranker(nn.Module):
         kept = [self.stack.coded(state) for state in made.states[: self.remembered]]
         return torch.stack(kept, 1) if kept else like.new_zeros(queries, 0, self.config.width)
 
+    @property
+    def layers(self) -> TargetAttentionStack:
+        """MARM's own layers, which other stages read with; a rival has none."""
+        assert isinstance(self.stack, TargetAttentionStack)
+        return self.stack
+
     def _counts(self, batch: Pass) -> list[int]:
         return [batch.items.count, batch.users.count, batch.contexts.count]
 
@@ -117,6 +127,11 @@ class Ranker(nn.Module):
         each = torch.where(self._binary, binary, number) * self._weight
         return (each * seen).sum()
 
+    def flops(self, size: Size) -> int:
+        """Multiply-adds x 2 of a forward pass's products of matrices, dense features aside."""
+        heard = 2 * size.queries * self.hear.numel()
+        return self.stack.flops(size) + self.experts.flops(size.queries) + heard
+
     def predict(self, logit_QT: Tensor) -> Tensor:
         """Probabilities and numbers: (Q, T)."""
         full = fill(logit_QT)
@@ -128,8 +143,7 @@ def has_pace(config: ModelConfig) -> bool:
     return config.layers > 0 and config.time_gap
 
 
-def tower_inputs(config: ModelConfig, outcome_rows: int) -> tuple[int, int]:
-    """Numbers that tell what was heard of outcomes (F learned rows and the null row), and all that the tower reads."""
-    row = config.layers - (config.task_layers and config.layers > 0)
-    heard = row * config.heads * (outcome_rows + 1)
-    return heard, config.width * (4 + 2 * row + has_pace(config)) + heard
+def marm_layers(config: ModelConfig, tasks: dict[str, TaskConfig], codec: str) -> TargetAttentionStack:
+    """MARM's own reader."""
+    aside = len(tasks) if config.task_layers and config.layers else 0
+    return TargetAttentionStack(config, OutcomeCodes(tasks, config.outcomes).parts(), codec, aside)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,9 +9,9 @@ from torch import Tensor, nn
 
 from marm.config import ModelConfig
 from marm.model.inputs import Pass
+from marm.model.reader import Made, Reader, Size
 from marm.nn.attention import TargetAttention
 from marm.nn.blocks import FeedForward, Linear, row_norm
-from marm.nn.codec import CODECS
 from marm.nn.operands import Operands
 from marm.types import I64
 
@@ -33,6 +32,10 @@ class Layer(nn.Module):
         state_QD = state_QD + read_QD
         return state_QD + self.feed_forward(row_norm(state_QD)), heard.flatten(1)
 
+    def flops(self, size: Size) -> int:
+        """Of its products of matrices."""
+        return self.attention.flops(size.queries, size.window) + self.feed_forward.flops(size.queries)
+
 
 def _silence(attention: TargetAttention, config: ModelConfig) -> None:
     """Switched-off signals keep their codes, at zero and unlearned, so that every setting runs the same code."""
@@ -50,28 +53,17 @@ def _silence(attention: TargetAttention, config: ModelConfig) -> None:
         attention.outcome_rows.requires_grad_(False)
 
 
-@dataclass(frozen=True)
-class Made:
-    """What the layers made of the queries of a pass."""
-
-    states: list[Tensor]
-    """(Q, D) of depths 1 and up, one for each layer."""
-    aside: list[Tensor]
-    """(Q, D) of the last layers side by side."""
-    heard: list[Tensor]
-    """(Q, H x (F + 1)) of each layer: weight on each outcome."""
-
-
-class TargetAttentionStack(nn.Module):
+class TargetAttentionStack(Reader):
     """All layers, and the learned fall-backs for rows whose state is not there."""
 
     def __init__(self, config: ModelConfig, outcomes: Tensor, codec: str, top: int = 0) -> None:
         """``top``: how many last layers stand side by side (one for each task), beside ``config.layers`` in a row."""
-        super().__init__()
+        super().__init__(codec)
         self.reads_memory = config.memory_reads
         self.shift, self.raw = config.token_shift, config.raw_rows
-        self.codec, self.width = CODECS[codec], config.width
+        self.width = config.width
         row = config.layers - bool(top)
+        self.made, self.heard, self.aside = row, row * config.heads * (outcomes.shape[1] + 1), top
         self.layers = nn.ModuleList(Layer(config, outcomes, depth > 0) for depth in range(row))
         self.top = nn.ModuleList(Layer(config, outcomes, row > 0) for _ in range(top))
         self.fallbacks = nn.ModuleList(Linear(config.width, config.width) for _ in range(config.layers - 1))
@@ -108,10 +100,6 @@ class TargetAttentionStack(nn.Module):
             for hook in hooks:
                 hook.remove()
 
-    def coded(self, state_QD: Tensor) -> Tensor:
-        """What is remembered of a state: normed and rounded by the codec, which the gradient does not see."""
-        return self.codec.rounded(row_norm(state_QD))
-
     def column(self, depth: int) -> int:
         """First column in a block of the states of ``depth``, 1 or more."""
         return (depth - 1) * self.codec.columns(self.width)
@@ -143,3 +131,8 @@ class TargetAttentionStack(nn.Module):
             return live, batch.state_of_row
         live = torch.cat([live, row_norm(self.fallbacks[depth - 1](raw_UD))])
         return live, np.where(missing, -1 - len(state_QD) - batch.item_of_row, batch.state_of_row)
+
+    def flops(self, size: Size) -> int:
+        """Every layer folds its projections once, then meets each row of a view once for each head and stream."""
+        layers = [layer for layer in [*self.layers, *self.top] if isinstance(layer, Layer)]
+        return sum(layer.flops(size) for layer in layers)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marm.nn.blocks import similar_heads
 from marm.nn.dense import dense, is_steady
 from marm.nn.fused import FusedAttention
 from marm.nn.one_view import attend_one_view
@@ -34,7 +35,7 @@ class TargetAttention(nn.Module):
         self.spans = code_spans(self.outcomes, shift)
         self.outcome_parts: Tensor
         self.register_buffer("outcome_parts", outcomes, persistent=False)
-        self.query, self.key, self.value, self.out = (nn.Parameter(part) for part in _similar(width, heads))
+        self.query, self.key, self.value, self.out = (nn.Parameter(part) for part in similar_heads(width, heads))
         self.outcome_rows = nn.Parameter(torch.randn(outcomes.shape[1], width) * 0.3)
         self.other_rows = nn.Parameter(torch.randn(GAPS + RANKS + 1, width) * 0.1)
         self.beside = nn.ParameterList([nn.Parameter(torch.eye(width) * 0.5) for _ in range(int(shift) + int(raw))])
@@ -181,6 +182,16 @@ class TargetAttention(nn.Module):
             summed = summed + rows_RSD[:, s + 1] @ side.T
         return summed
 
+    def flops(self, queries: int, window: int) -> int:
+        """Multiply-adds x 2 of the folded way, each query seeing ``window`` rows."""
+        d, h, streams = self.width, self.heads, 1 + len(self.beside)
+        codes, (outcomes, values) = len(self.other_rows) + self.outcomes, self.outcome_parts.shape
+        once = 2 * d**3 + outcomes * values * d
+        # For each query and head: folded query, table and bins of codes, what was heard, the rows, the value.
+        beside = self.shift * ((2 * outcomes + 1) * d + d * d)
+        each = (2 * streams * d + 2 * codes + 2 * window * streams) * d + beside + outcomes * values
+        return 2 * (once + queries * h * each)
+
     def _reference(self, target: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> Tensor:
         """Every x_kj written out and projected: slow and plain, what the other ways are held against."""
         views, rows, codes = ops.views, self._rows(rows_of(ops, live, extra)), self._codes()
@@ -218,13 +229,3 @@ def _outcome(ops: Operands, k: int, j: int) -> int:
 def _each(x_QHD: Tensor, weight_DD: Tensor) -> Tensor:
     """Every head's row times one matrix: (Q, H, D)."""
     return dense(x_QHD.reshape(-1, x_QHD.shape[2]), weight_DD).view(x_QHD.shape)
-
-
-def _similar(width: int, heads: int) -> list[Tensor]:
-    """Query, key, value and out as shares of one random rotation: a layer begins as a memory of similar rows.
-
-    A row's weight is by how like the target it is, more so from head to head, and it adds itself to the target's state.
-    """
-    turn = torch.linalg.qr(torch.randn(width, width))[0].contiguous().view(heads, width // heads, width)
-    sharp = torch.linspace(0.5, 1.5, heads).view(-1, 1, 1)
-    return [turn * sharp, turn * sharp, turn.clone(), turn.clone()]

@@ -29,6 +29,10 @@ class Linear(nn.Module):
         """(R, K) to (R, N)."""
         return dense(x_RK, self.weight) + self.bias
 
+    def flops(self, rows: int) -> int:
+        """Multiply-adds x 2."""
+        return 2 * rows * self.weight.numel()
+
 
 class FeedForward(nn.Module):
     """SwiGLU (Shazeer 2020): (R, D) to (R, D)."""
@@ -43,6 +47,10 @@ class FeedForward(nn.Module):
         """(R, D) to (R, D)."""
         gate, value = self.inward(x_RD).chunk(2, -1)
         return self.outward(functional.silu(gate) * value)  # type: ignore[no-any-return]
+
+    def flops(self, rows: int) -> int:
+        """Multiply-adds x 2."""
+        return self.inward.flops(rows) + self.outward.flops(rows)
 
 
 class Experts(nn.Module):
@@ -63,6 +71,11 @@ class Experts(nn.Module):
         mixed: Tensor = (gate_RTE.unsqueeze(3) * made_REN.unsqueeze(1)).sum(2)
         return mixed
 
+    def flops(self, rows: int) -> int:
+        """Multiply-adds x 2."""
+        second = 2 * rows * self.experts * self.width * self.width
+        return self.first.flops(rows) + second + self.gate.flops(rows)
+
 
 class Heads(nn.Module):
     """One number for each task from its own vector: (R, T, N) to (R, T)."""
@@ -76,3 +89,13 @@ class Heads(nn.Module):
         """(R, T, N) to (R, T)."""
         # Not a matrix product: with one output column a BLAS sums in an order that depends on the number of rows.
         return (x_RTN * self.weight).sum(-1) + self.bias
+
+
+def similar_heads(width: int, heads: int) -> list[Tensor]:
+    """Query, key, value and out as shares of one random rotation: a layer begins as a memory of similar rows.
+
+    A row's weight is by how like the target it is, more so from head to head, and it adds itself to the target's state.
+    """
+    turn = torch.linalg.qr(torch.randn(width, width))[0].contiguous().view(heads, width // heads, width)
+    sharp = torch.linspace(0.5, 1.5, heads).view(-1, 1, 1)
+    return [turn * sharp, turn * sharp, turn.clone(), turn.clone()]

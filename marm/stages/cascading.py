@@ -122,7 +122,7 @@ class Cascading:
     def attend(self, history: History, targets: Sided, users: Sided, raw_UD: Tensor) -> Tensor:
         """Logits (Q, T) of targets whose users have this history; ``raw_UD``: rows of depth 0."""
         spans = self.model.layer.attention.spans
-        live, ops = history.operands(self.depth, spans, raw_UD, self.engine.model.stack)
+        live, ops = history.operands(self.depth, spans, raw_UD, self.engine.model.layers)
         logit: Tensor = self.model(targets, users, live, raw_UD, ops)
         return logit
 

@@ -122,7 +122,7 @@ class Retrieval:
 
     def _user_vectors(self, history: History) -> tuple[Tensor, list[Leaf]]:
         users, items = look(self.weights, history, np.zeros(0, np.int64))
-        made = self.model.user_vectors(history, users.rows, items.rows, self.engine.model.stack)
+        made = self.model.user_vectors(history, users.rows, items.rows, self.engine.model.layers)
         return made, [users, items]
 
     def known(self, step: int) -> Known:

@@ -55,8 +55,13 @@ def quiet(_: dict[str, Any]) -> None:
     """No progress."""
 
 
-def train(run: RunConfig, out: Path, progress: Progress = quiet, preparing: Preparing | None = None) -> dict[str, Any]:
-    """Train on a log from its beginning into a new folder; returns what ``result.json`` holds."""
+def train(
+    run: RunConfig, out: Path, progress: Progress = quiet, preparing: Preparing | None = None, *, page: bool = True
+) -> dict[str, Any]:
+    """Train on a log from its beginning into a new folder; returns what ``result.json`` holds.
+
+    ``page``: whether its report is drawn, which a training among hundreds can do without.
+    """
     if out.exists() and (not out.is_dir() or any(path.name not in _NOTHING for path in out.iterdir())):
         raise FolderError(f"{out}: not empty; name a new folder, or `marm resume {out}`")
     try:
@@ -65,7 +70,14 @@ def train(run: RunConfig, out: Path, progress: Progress = quiet, preparing: Prep
         raise DiskError(out, error) from None
     with held(out):
         write_text(out / "run.toml", to_toml(run))
-        return _from_start(run, out, progress, preparing)
+        result = _from_start(run, out, progress, preparing)
+    return _finished(out, result, page)
+
+
+def _finished(out: Path, result: dict[str, Any], page: bool) -> dict[str, Any]:
+    if page and not (out / "report.html").exists():
+        write_report(out)
+    return result
 
 
 def _from_start(run: RunConfig, out: Path, progress: Progress, preparing: Preparing | None) -> dict[str, Any]:
@@ -78,12 +90,16 @@ def _from_start(run: RunConfig, out: Path, progress: Progress, preparing: Prepar
         return _to_end(trainer, began, 0.0, progress)
 
 
-def resume(out: Path, progress: Progress = quiet, preparing: Preparing | None = None) -> dict[str, Any]:
+def resume(
+    out: Path, progress: Progress = quiet, preparing: Preparing | None = None, *, page: bool = True
+) -> dict[str, Any]:
     """Take up an interrupted training; before the first cut it starts over, after the end it gives the result again."""
     finish(out)
+    return _finished(out, _taken_up(out, progress, preparing), page)
+
+
+def _taken_up(out: Path, progress: Progress, preparing: Preparing | None) -> dict[str, Any]:
     if (out / "result.json").exists():
-        if not (out / "report.html").exists():
-            write_report(out)
         return json.loads((out / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
     run = run_of(out)
     with held(out):
@@ -110,6 +126,9 @@ def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -
     trainer.run_to_end(progress)
     seconds = trainer.clock()
     run, parts, log, out = trainer.run, trainer.parts, trainer.log, trainer.folder
+    rows = min(run.memory.window, trainer.tally.rows_per_query()) + (
+        run.memory.search.picked if run.memory.search else 0
+    )
     write_predictions(out / "predictions.parquet", run, trainer.spool, log)
     result = {
         "of": "training",
@@ -120,14 +139,13 @@ def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -
         "memory": memory_figures(parts, trainer.tally) | {"rows_refreshed": trainer.stepper.refresher.made},
         "segments": {"counts": trainer.tally.segments.tolist()},
         "parameters": parameter_counts(parts),
-        "flops_per_event": flops_per_event(run, min(run.memory.window, trainer.tally.rows_per_query())),
+        "flops_per_event": flops_per_event(parts.engine.model, rows),
         "age": age_figures(trainer.tally, parts.engine.memory.shape.depths),
         **({"stages": trainer.stages.result()} if trainer.stages else {}),
         "seconds": round(seconds, 2),
         **provenance(run, log),
     }
     write_text(out / "result.json", json.dumps(result, indent=1))
-    write_report(out)
     return result
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from marm.memory.memory import Memory, RingShape
 from marm.model.ranker import Ranker
 from marm.nn.shares import cores
 from marm.nn.table import HashTable
+from marm.rivals import make_reader
 from marm.store import Store, missing_store, open_store
 
 VERSION = "marm-1"
@@ -53,7 +55,7 @@ def ring_shape(run: RunConfig, log: EventLog, outstanding: int | None = None) ->
     """
     memory, sides = run.memory, 1 + (run.data.history is not None)
     searched = memory.search.history if memory.search else 0
-    least = memory.window + searched + run.train.live * sides + 1 + memory.slack
+    least = run.reach + searched + run.train.live * sides + 1 + memory.slack
     columns = tuple(log.manifest.columns["item"])
     sizes = (least, max(memory.facts, least), searched, run.search_keys)
     shape = RingShape(run.depths, run.model.width, memory.codec, columns, *sizes)
@@ -141,7 +143,8 @@ def build(
         )
     torch.manual_seed(run.train.seed)
     widths = dense_widths(run, log)
-    model = Ranker(run.model, run.tasks, run.memory.codec, widths, run.memory.store_top).to(device)
+    reader = partial(make_reader, run)
+    model = Ranker(run.model, run.tasks, run.memory.codec, widths, run.memory.store_top, reader).to(device)
     table = HashTable(
         run.model.table_rows, run.model.width, run.train.seed, device, biases=len(run.tasks), together=_together(run)
     )

@@ -13,8 +13,8 @@ from marm.data.stream import EventLog
 from marm.errors import FolderError
 from marm.metrics.progressive import summarise
 from marm.metrics.spool import Spool
-from marm.model.outcomes import OutcomeCodes
-from marm.model.ranker import tower_inputs
+from marm.model.ranker import Ranker
+from marm.model.reader import Size
 from marm.stages import Stages
 from marm.store.arena import ArenaStore
 from marm.train.applied import apply, catch_up
@@ -235,23 +235,13 @@ class Trainer:
         progress({"window": line})
 
 
-def flops_per_event(run: RunConfig, window: float) -> int:
-    """Multiply-adds x 2 of scoring one target (forward), as counted from the shapes; learning costs about three times that.
+def flops_per_event(model: Ranker, window: float, together: int = 256) -> int:
+    """Multiply-adds x 2 of scoring one target of as many users as are asked ``together``; learning costs three times that.
 
-    Rows that a search picks count in full, its looking for them does not.
+    Counted from the shapes: each target has ``window`` rows of its own, those that a search picks included; its looking is not.
     """
-    model, d = run.model, run.model.width
-    window += run.memory.search.picked if run.memory.search else 0
-    inner = round(d * model.ffn)
-    codes = 65 + 16
-    streams = 1 + model.token_shift + model.raw_rows
-    attend = 2 * window * d * model.heads * streams + 2 * d * d * model.heads + 2 * codes * d * model.heads
-    layer = attend + 3 * d * inner
-    _, inputs = tower_inputs(model, OutcomeCodes(run.tasks, model.outcomes).parts().shape[1])
-    tower = model.experts * (inputs + model.tower) * model.tower + len(run.tasks) * (
-        inputs * model.experts + model.tower
-    )
-    return int(2 * (model.layers * layer + tower))
+    rows = round(together * window)
+    return model.flops(Size(together, rows, rows + together, round(window))) // together
 
 
 def parameter_counts(parts: Parts) -> dict[str, int]:

@@ -17,6 +17,7 @@ PAGES = [
     "docs/cluster.md",
     "docs/follow.md",
     "docs/stages.md",
+    "docs/studies.md",
     "docs/log.md",
     "docs/results.md",
 ]

@@ -14,6 +14,7 @@ from marm.memory.memory import Memory, RingShape
 from marm.model.outcomes import OutcomeCodes
 from marm.model.ranker import Ranker
 from marm.nn.table import HashTable
+from marm.rivals import make_reader
 from marm.store.base import Facts, Holding
 
 SECOND = 1_000_000
@@ -64,7 +65,9 @@ def shelves(item):
 def build(run, seed=0):
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    model = Ranker(run.model, run.tasks, run.memory.codec, store_top=run.memory.store_top)
+    model = Ranker(
+        run.model, run.tasks, run.memory.codec, store_top=run.memory.store_top, reader=lambda: make_reader(run)
+    )
     # Larger than at the start of learning, so that a wrong row shows.
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -90,7 +93,7 @@ class NoStore:
 def memory_for(run):
     depths = remembered_depths(run.model, run.memory.store_top)
     searched = run.memory.search.history if run.memory.search else 0
-    capacity = run.memory.window + searched + run.train.live + run.memory.slack + 1
+    capacity = run.reach + searched + run.train.live + run.memory.slack + 1
     rest = tuple(run.features.item), capacity, 10_000, searched, run.search_keys
     shape = RingShape(depths, run.model.width, run.memory.codec, *rest)
     return Memory(NoStore(shape), shape, run.memory, torch.device("cpu"))

@@ -1,0 +1,62 @@
+"""Which models a study compares, each as settings laid over the run file."""
+
+from typing import Any
+
+from marm.config import RunConfig, StagesConfig
+from marm.config.load import check_run
+from marm.errors import SettingError
+
+Sections = dict[str, dict[str, Any]]
+
+LONGER = 4
+"""How many windows of rows a searching rival searches; it attends to as many as one window holds."""
+
+
+def overlays(run: RunConfig) -> dict[str, Sections]:
+    """Settings of each model by its name, in the order of a table; ``run`` is MARM's own."""
+    window, layers = run.memory.window, run.model.layers
+    searching: Sections = {"memory": {"window": LONGER * window}, "rival": {"picked": window}}
+    reach: Sections = {"memory": {"window": layers * window}}
+    plain = {"token_shift": False, "raw_rows": False, "task_layers": False}
+    rivals = ("mean", "din", "sim_hard", "sim_soft", "twin", "eta", "sasrec", "hstu")
+    models: dict[str, Sections] = {"none": {"model": {"layers": 0}}}
+    for kind in rivals:
+        models[kind] = {"model": {"kind": kind, **plain}, **(searching if kind in SEARCHING else {})}
+    models["one layer"] = {"model": {"layers": 1}}
+    models["one layer reach"] = {"model": {"layers": 1}, **reach}
+    models["stca"] = {"model": {"memory_reads": False}}
+    models["stca reach"] = {"model": {"memory_reads": False}, **reach}
+    models["recompute"] = {"model": {"kind": "recompute"}}
+    models["marm"] = {}
+    return models
+
+
+SEARCHING = ("sim_hard", "sim_soft", "twin", "eta")
+
+
+def laid_over(run: RunConfig, *sections: Sections) -> RunConfig:
+    """A run with these settings in place of its own. Errors: ``SettingError``."""
+    raw = run.model_dump(exclude_none=True)
+    for one in sections:
+        for section, values in one.items():
+            raw[section] = {**raw[section], **values}
+    return check_run(raw, "study")
+
+
+def chosen(run: RunConfig, names: str | None) -> dict[str, RunConfig]:
+    """The models named, commas between, or all that a run file's log allows. Errors: ``SettingError`` for another name."""
+    if run.model.kind != "marm" or not run.model.layers or not run.model.memory_reads:
+        raise SettingError(
+            'a study compares with MARM as the run file sets it: set model.kind = "marm" and layers above 0'
+        )
+    models = overlays(run)
+    if run.searched_by is None:
+        del models["sim_hard"]
+    wanted = [name.strip() for name in names.split(",")] if names else list(models)
+    for name in wanted:
+        if name not in models:
+            raise SettingError(f"--models {name}: no such model here; there are {', '.join(models)}")
+    if "marm" not in wanted:
+        wanted.append("marm")
+    run = run.model_copy(update={"stages": StagesConfig()})
+    return {name: laid_over(run, models[name]) for name in models if name in wanted}

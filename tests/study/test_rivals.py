@@ -1,0 +1,150 @@
+"""A study trains what is not there yet, compares on the same events, and says how sure it is."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from marm.config import RunConfig
+from marm.errors import FolderError, SettingError
+from marm.metrics import gauc
+from marm.study import runs
+from marm.study.grid import at, default_grid, points
+from marm.study.interval import UserAucs, difference, user_aucs
+from marm.study.models import chosen
+from marm.study.page import table, write_page
+from marm.study.rivals import Study, compare, study_rivals
+from marm.train.run import quiet
+from tests.train.folders import predictions
+from tests.train.logs import log_frame, run_over, write_world
+
+GRID = ["train.learning_rate=0.001,0.02"]
+
+
+@contextmanager
+def show(_: str) -> Iterator[Any]:
+    yield quiet
+
+
+def study(run: RunConfig, out: Path, grid: list[str] = GRID) -> Study:
+    return study_rivals(run, out, show, "din", 2, grid)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    world = write_world(tmp_path_factory.mktemp("study"), log_frame(events=240))
+    return run_over(world, model={"layers": 2}, train={"cut_every": 10**6, "micro_batch": 32})
+
+
+@pytest.fixture(scope="module")
+def done(run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Study]:
+    out = tmp_path_factory.mktemp("out") / "rivals"
+    return out, study(run, out)
+
+
+def test_each_model_is_tuned_on_the_beginning_and_trained_whole_with_every_seed(done: tuple[Path, Study]) -> None:
+    out, found = done
+    trials = [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
+    assert [(t["model"], t["events"]) for t in trials] == [("din", 96), ("marm", 96)] * 2
+    whole = [json.loads(line) for line in (out / "trainings.jsonl").read_text().splitlines()]
+    assert [(t["model"], t["seed"], t["events"]) for t in whole] == [
+        ("din", 0, 240), ("marm", 0, 240), ("din", 1, 240), ("marm", 1, 240)
+    ]  # fmt: skip
+    for model in found.models:
+        own = [t for t in trials if t["model"] == model.name]
+        assert list(model.point) == max(own, key=lambda t: t["tasks"]["click"]["gauc"])["point"]
+        config = model.trained[0].result["config"]
+        assert model.point == (f"train.learning_rate={config['train']['learning_rate']}",)
+    assert all(line.keys() >= {"commit", "config_hash", "data_hash", "machine", "seed"} for line in whole)
+
+
+def test_what_is_finished_is_not_trained_again(
+    run: RunConfig, done: tuple[Path, Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "again"
+    shutil.copytree(done[0], out)
+    broken = done[1].models[0].trained[1].folder
+    (out / "runs" / broken.name / "result.json").unlink()
+    begun = []
+    monkeypatch.setattr(runs.commands, "train", lambda *_, **__: pytest.fail("trained again"))
+    resume = runs.commands.resume
+    monkeypatch.setattr(
+        runs.commands, "resume", lambda folder, *a, **k: (begun.append(folder), resume(folder, *a, **k))[1]
+    )
+    again = study(run, out)
+    assert [one.line()["gauc"] for one in again.models] == [one.line()["gauc"] for one in done[1].models]
+    assert len(begun) == 8 and (out / "runs" / broken.name / "result.json").exists()
+    text = (out / "runs" / broken.name / "run.toml").read_text()
+    (out / "runs" / broken.name / "run.toml").write_text(text.replace("tower = 8", "tower = 4"))
+    with pytest.raises(FolderError, match="another run than its name says"):
+        study(run, out)
+
+
+def test_differences_are_of_the_same_events_of_the_last_fifth(done: tuple[Path, Study]) -> None:
+    for model in done[1].models:
+        for one in model.trained:
+            frame = predictions(one.folder)[192:]
+            user = frame["user"].str.tail(-1).cast(pl.UInt64).to_numpy()
+            columns = (frame[f"{name}_click"].cast(pl.Float32).to_numpy() for name in ("score", "label"))
+            value = gauc(user, *columns).value
+            assert user_aucs([one.folder], "click").gauc == pytest.approx(value)
+            assert one.result["tasks"]["click"]["gauc"] == pytest.approx(value)
+
+
+def test_an_interval_holds_the_difference_and_narrows_with_users() -> None:
+    rng = np.random.default_rng(0)
+
+    def drawn(users: int, above: float) -> tuple[UserAucs, UserAucs]:
+        base, sizes = rng.random(users), rng.integers(5, 50, users)
+        names = np.arange(users, dtype=np.uint64)
+        noise = rng.normal(0, 0.05, (3, users))
+        return UserAucs(base + above + noise, sizes, names), UserAucs(base[None].repeat(3, 0), sizes, names)
+
+    few, many, none = (difference(*drawn(users, above)) for users, above in ((40, 0.02), (4000, 0.02), (4000, 0.0)))
+    assert many.low < 0.02 < many.high and many.low > 0.01 and many.clear
+    assert few.high - few.low > 5 * (many.high - many.low)
+    assert none.low < 0 < none.high and not none.clear
+    one, other = drawn(50, 0.0)
+    assert difference(one, one).value == 0.0
+    with pytest.raises(FolderError, match="different events"):
+        difference(one, UserAucs(other.aucs[:, :49], other.sizes[:49], other.users[:49]))
+
+
+def test_a_log_that_has_changed_is_not_compared(done: tuple[Path, Study]) -> None:
+    trained = [one for model in done[1].models for one in model.trained]
+    changed = runs.Trained(trained[0].training, trained[0].folder, trained[0].result | {"data_hash": "other"})
+    with pytest.raises(FolderError, match="changed since"):
+        compare([*trained[1:], changed], ["click"])
+
+
+def test_the_page_and_the_table_tell_what_was_measured(done: tuple[Path, Study]) -> None:
+    out, found = done
+    text = write_page(out, found).read_text(encoding="utf-8")
+    assert "http" not in text.replace("http://www.w3.org", "") and "<script" not in text
+    din = next(model for model in found.models if model.name == "din")
+    gap = din.above_marm["click"]
+    assert f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})" in text
+    lines = table(found).splitlines()
+    assert len(lines) == 4 and {line.split(" | ")[0] for line in lines[2:]} == {"| din", "| marm"}
+
+
+def test_models_and_grids_that_make_no_sense_are_refused(run: RunConfig, tmp_path: Path) -> None:
+    assert points(["a.b=1,2", "c.d=3"]) == [("a.b=1", "c.d=3"), ("a.b=2", "c.d=3")] and points([]) == [()]
+    assert len(points(default_grid(run))) == 6
+    assert at(run, ["memory.window=7"]).memory.window == 7
+    models = chosen(run, None)
+    assert list(models)[-1] == "marm" and models["twin"].memory.window == 4 * run.memory.window
+    assert models["one layer reach"].memory.window == 2 * run.memory.window
+    for wrong, told in ((["rate"], "section.key"), (["train.rate=1"], "no setting")):
+        with pytest.raises(SettingError, match=told):
+            study(run, tmp_path, wrong)
+    with pytest.raises(SettingError, match="no such model"):
+        chosen(run, "dien")
+    with pytest.raises(SettingError, match="as the run file sets it"):
+        chosen(at(run, ["model.layers=0"]), "din")

@@ -1,0 +1,52 @@
+"""A planted law is found, with intervals that hold it; a study of a tiny grid is trained, fitted and shown."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marm.errors import SettingError
+from marm.study.law import fit, fit_law
+from marm.study.scaling import Grid, study_scaling
+from marm.study.scaling_page import table, write_page
+from tests.study.test_rivals import show
+from tests.train.logs import log_frame, run_over, write_world
+
+X = np.geomspace(100, 100_000, 24)
+
+
+def test_a_planted_law_is_found_and_foretells_places_that_were_held_out() -> None:
+    exact = fit_law(X, 0.75 - 0.6 * X**-0.35)
+    assert (exact.a, exact.b, exact.c) == pytest.approx((0.75, -0.6, -0.35), rel=1e-6)
+    noise = np.random.default_rng(2).normal(0, 0.001, len(X))
+    found = fit(X, 0.75 - 0.6 * X**-0.35 + noise)
+    for name, value in (("a", 0.75), ("b", -0.6), ("c", -0.35)):
+        low, high = found.interval(name)
+        assert low < value < high and high - low < 0.5
+    assert found.held_out < 0.003 < 0.01 < found.spread
+    low, high = found.band(X)
+    assert (low <= found.law.at(X) + 0.001).all() and (high - low).max() < 0.01
+
+
+def test_without_a_law_nothing_is_foretold_better_than_by_the_mean() -> None:
+    found = fit(X, 0.7 + np.random.default_rng(1).normal(0, 0.01, len(X)))
+    assert found.held_out > 0.9 * found.spread
+
+
+def test_a_grid_is_trained_fitted_and_shown(tmp_path: Path) -> None:
+    world = write_world(tmp_path / "world", log_frame(events=160))
+    run = run_over(world, train={"cut_every": 10**6, "micro_batch": 32})
+    found = study_scaling(run, tmp_path / "out", show, Grid([1, 2], [4, 12], [4, 8]))
+    assert [place.numbers for place in found.places] == [16, 32, 48, 96, 32, 64, 96, 192]
+    assert [place.bytes for place in found.places] == [0, 0, 0, 0, 32, 64, 96, 192]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "places.jsonl").read_text().splitlines()]
+    assert [line["gauc"] for line in lines] == [place.gauc for place in found.places]
+    assert found.places[0].trained[0].result["tasks"]["click"]["gauc"] == found.places[0].gauc
+    law = json.loads((tmp_path / "out" / "law.jsonl").read_text())
+    assert law["c"][0] == found.fit.law.c and law["c"][1] <= law["c"][2]
+    text = write_page(tmp_path / "out", found).read_text()
+    assert text.count("<svg") == 8 and "L = 2" in text
+    assert len(table(found).splitlines()) == 2 + 8 + 2
+    with pytest.raises(SettingError, match="5 places"):
+        study_scaling(run, tmp_path / "few", show, Grid([1, 2], [4], [8]))

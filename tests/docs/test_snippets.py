@@ -43,7 +43,10 @@ def test_every_command_and_snippet_of_a_page_runs(page: str, tmp_path: Path, mon
         # A page ends its own server, unless it failed before.
         if isinstance(server := names.get("server"), subprocess.Popen):
             server.kill()
-            server.communicate()
+            server.wait()
+            for pipe in (server.stdout, server.stderr):
+                if pipe:
+                    pipe.close()
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -152,7 +152,11 @@ class StagesFirst:
         """Items told of that the index does not hold yet: the newest of them go to ranking as they are."""
         known = self._catalogue.told.names
         newest = np.array(list(known)[-self._run.serve.popular :], np.uint64)
-        added = newest[~np.isin(newest, np.concatenate([ready.items, found.candidates, question.exclude]))]
+        # By look-up: the index may hold millions.
+        newest = newest[~ready.holds(newest)]
+        if not len(newest):
+            return found
+        added = newest[~np.isin(newest, np.concatenate([found.candidates, question.exclude]))]
         if question.allow is not None:
             added = added[np.isin(added, question.allow)]
         added = added[self._catalogue.available(added, question.at)]

@@ -13,7 +13,7 @@ from marm.stages.cascader import Sided
 from marm.stages.history import newest
 from marm.stages.index import read_index, search
 from marm.stages.stages import Stages
-from marm.types import F32, F64, I64, U64
+from marm.types import F32, F64, I64, U64, Bool
 
 _AT_ONCE = 8192
 
@@ -43,6 +43,10 @@ class Ready:
     def items(self) -> U64:
         """Ids of all items of the index, by place."""
         return self.retrieval.items.ids if self.retrieval else np.zeros(0, np.uint64)
+
+    def holds(self, items: U64) -> Bool:
+        """Which of these items the index has (n,)."""
+        return self.retrieval.items.find(items) >= 0 if self.retrieval else np.zeros(len(items), bool)
 
     def find(self, share: Share, query: int, allowed: U64 | None, hidden: U64, count: int) -> Found:
         """Items for the user of a share's query at its time, among ``allowed`` (None: all) and none of ``hidden``."""

@@ -11,27 +11,28 @@ Sections = dict[str, dict[str, Any]]
 LONGER = 4
 """How many windows of rows a searching rival searches; it attends to as many as one window holds."""
 
+SEARCHING = ("sim_hard", "sim_soft", "twin", "eta")
+
 
 def overlays(run: RunConfig) -> dict[str, Sections]:
     """Settings of each model by its name, in the order of a table; ``run`` is MARM's own."""
     window, layers = run.memory.window, run.model.layers
-    searching: Sections = {"memory": {"window": LONGER * window}, "rival": {"picked": window}}
-    reach: Sections = {"memory": {"window": layers * window}}
+    # What only MARM has: another model would refuse it.
+    alone: Sections = {"memory": {"search": None, "refresh": 0, "store_top": False}}
+    longer: Sections = {"memory": {**alone["memory"], "window": LONGER * window}, "rival": {"picked": window}}
+    reach: Sections = {"memory": {**alone["memory"], "window": layers * window}}
     plain = {"token_shift": False, "raw_rows": False, "task_layers": False}
-    rivals = ("mean", "din", "sim_hard", "sim_soft", "twin", "eta", "sasrec", "hstu")
-    models: dict[str, Sections] = {"none": {"model": {"layers": 0}}}
+    rivals = ("mean", "din", *SEARCHING, "sasrec", "hstu")
+    models: dict[str, Sections] = {"none": {"model": {"layers": 0}, **alone}}
     for kind in rivals:
-        models[kind] = {"model": {"kind": kind, **plain}, **(searching if kind in SEARCHING else {})}
-    models["one layer"] = {"model": {"layers": 1}}
+        models[kind] = {"model": {"kind": kind, **plain}, **(longer if kind in SEARCHING else alone)}
+    models["one layer"] = {"model": {"layers": 1}, **alone}
     models["one layer reach"] = {"model": {"layers": 1}, **reach}
-    models["stca"] = {"model": {"memory_reads": False}}
+    models["stca"] = {"model": {"memory_reads": False}, **alone}
     models["stca reach"] = {"model": {"memory_reads": False}, **reach}
-    models["recompute"] = {"model": {"kind": "recompute"}}
+    models["recompute"] = {"model": {"kind": "recompute"}, **alone}
     models["marm"] = {}
     return models
-
-
-SEARCHING = ("sim_hard", "sim_soft", "twin", "eta")
 
 
 def laid_over(run: RunConfig, *sections: Sections) -> RunConfig:

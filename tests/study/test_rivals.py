@@ -134,6 +134,12 @@ def test_the_page_and_the_table_tell_what_was_measured(done: tuple[Path, Study])
     assert len(lines) == 4 and {line.split(" | ")[0] for line in lines[2:]} == {"| din", "| marm"}
 
 
+def test_what_only_marm_has_is_taken_from_the_others_alone(run: RunConfig) -> None:
+    models = chosen(at(run, ["memory.search.rule='dot'", "memory.store_top=true"]), None)
+    assert models["marm"].memory.search and models["marm"].memory.store_top
+    assert not any(one.memory.search or one.memory.store_top for name, one in models.items() if name != "marm")
+
+
 def test_models_and_grids_that_make_no_sense_are_refused(run: RunConfig, tmp_path: Path) -> None:
     assert points(["a.b=1,2", "c.d=3"]) == [("a.b=1", "c.d=3"), ("a.b=2", "c.d=3")] and points([]) == [()]
     assert len(points(default_grid(run))) == 6

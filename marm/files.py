@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from marm.errors import DiskError, FolderError
@@ -26,24 +28,30 @@ def release(handle: int) -> None:
     os.close(handle)
 
 
-def sync(folder: Path) -> None:
-    """Make durable which files a folder holds."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make durable what a file holds, or which files a folder does."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write beside and rename: a reader sees the old text or the new one."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write what shall take a file's place, which it does at the end, whole, or not at all. Errors: ``DiskError``."""
     beside = path.with_name(f".{path.name}.tmp")
     try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield beside
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise DiskError(path, error) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write beside and rename: a reader sees the old text or the new one."""
+    with replacing(path) as beside, beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -7,7 +7,7 @@ import marm
 
 FLOORS = [
     {"errors"},
-    {"config", "files", "types"},
+    {"config", "files", "mix", "types"},
     {"data", "store", "nn", "metrics", "world"},
     {"memory", "model"},
     {"engine"},

@@ -19,6 +19,7 @@ from marm.data.record import erased_line, is_erased
 from marm.data.rows import EVENT_ID, LABELS, USER_ID
 from marm.data.side import ID, side_file
 from marm.data.stream import EventLog
+from marm.files import replacing
 from marm.types import U64, Bool
 
 
@@ -55,9 +56,8 @@ def erase_side(folder: Path, users: U64) -> None:
 
 
 def _replace(frame: pl.DataFrame, path: Path) -> None:
-    beside = path.with_name(f".{path.name}.tmp")
-    write_durable(frame, beside)
-    beside.replace(path)
+    with replacing(path) as beside:
+        write_durable(frame, beside)
 
 
 def _anonymous(frame: pl.DataFrame, mine: Bool) -> pl.DataFrame:

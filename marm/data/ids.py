@@ -7,11 +7,9 @@ import polars as pl
 from numba import njit
 
 from marm.errors import DataError
+from marm.mix import GOLDEN, mix
 from marm.types import I64, U8, U64
 
-_ODD = np.uint64(0x9E3779B97F4A7C15)
-_MUL_A = np.uint64(0xBF58476D1CE4E5B9)
-_MUL_B = np.uint64(0x94D049BB133111EB)
 _EXACT = 2.0**53
 
 
@@ -68,17 +66,9 @@ def _float_text(series: pl.Series) -> pl.Series:
     return frame.select(pl.coalesce(integer, pl.col("number").cast(pl.String))).to_series()
 
 
-@njit(cache=True, nogil=True, inline="always")
-def mix(x: np.uint64) -> np.uint64:
-    """SplitMix64's finalizer: every bit of the input moves half of the output's."""
-    x = (x ^ (x >> np.uint64(30))) * _MUL_A
-    x = (x ^ (x >> np.uint64(27))) * _MUL_B
-    return x ^ (x >> np.uint64(31))
-
-
 @njit(cache=True, nogil=True)
 def mix_all(ids: U64) -> U64:
-    """The same of an array (n,)."""
+    """Numbers that look unrelated to these (n,)."""
     out = np.empty_like(ids)
     for i in range(len(ids)):
         out[i] = mix(ids[i])
@@ -92,13 +82,13 @@ def _hash_spans(data: U8, ends: I64, missing: np.ndarray, salt: np.uint64) -> U6
     for i in range(len(ends)):
         end = ends[i]
         if not missing[i]:
-            state = mix(salt + _ODD * np.uint64(end - begin + 1))
+            state = mix(salt + GOLDEN * np.uint64(end - begin + 1))
             while begin < end:
                 word = np.uint64(0)
                 stop = min(begin + 8, end)
                 for at in range(begin, stop):
                     word = (word << np.uint64(8)) | np.uint64(data[at])
-                state = mix((state + _ODD) ^ word)
+                state = mix((state + GOLDEN) ^ word)
                 begin = stop
             out[i] = state if state != 0 else np.uint64(1)
         begin = end

@@ -8,11 +8,10 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
-from marm.data.ids import mix
+from marm.mix import GOLDEN, mix
 from marm.types import I64, U64, Bool
 
 TRIES = 32
-_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def draw(
@@ -66,9 +65,9 @@ def _pick(numbers: I64, slots: I64, ends: I64, recent: int, seed: np.uint64, tur
     for i in range(len(numbers)):
         begin = max(0, numbers[i] - recent)
         if begin < ends[i]:
-            word = mix(seed + _ODD)
+            word = mix(seed + GOLDEN)
             word = mix(word ^ np.uint64(numbers[i]))
-            word = mix((word + _ODD) ^ ((np.uint64(slots[i]) << np.uint64(8)) | np.uint64(turn)))
+            word = mix((word + GOLDEN) ^ ((np.uint64(slots[i]) << np.uint64(8)) | np.uint64(turn)))
             out[i] = begin + np.int64(word % np.uint64(ends[i] - begin))
     return out
 

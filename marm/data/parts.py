@@ -5,7 +5,6 @@ events/   manifest.json   columns.arrow   items.arrow   users.arrow   part-00000
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from marm.data.arrow import map_batch, write_batch
 from marm.data.events import Tags
 from marm.data.inbox import START, Position
 from marm.errors import FolderError
+from marm.files import sync, write_text
 
 MANIFEST = "manifest.json"
 COLUMNS = "columns.arrow"
@@ -102,12 +102,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write it as JSON into a folder, in place of the one that is there."""
-        beside = folder / f".{MANIFEST}.tmp"
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=None if self.growth.parts else 1)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(folder / MANIFEST)
+        write_text(folder / MANIFEST, json.dumps(asdict(self), indent=None if self.growth.parts else 1))
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -134,8 +129,7 @@ def appended_file(folder: Path, begin: int, end: int) -> Path:
 def write_durable(frame: pl.DataFrame, path: Path) -> None:
     """Write a frame as one record batch, down to the disk."""
     write_batch(frame, path)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(path)
 
 
 def add_columns(digest: "hashlib.blake2b", columns: Mapping[str, object]) -> None:

@@ -7,7 +7,9 @@ import numpy as np
 
 from marm.data.events import Column, take
 from marm.memory.memory import Recalled
+from marm.mix import GOLDEN
 from marm.nn.views import Views
+from marm.store.rings import places_from
 from marm.store.slots import SlotMap
 from marm.types import I16, I64, U64, Bool
 
@@ -140,18 +142,11 @@ def lay_out(batch: Batch, recalled: Recalled, window: int, hidden_until_known: b
     return Layout(rows_at, views, state, number[: len(row_keys)], number[len(row_keys) :], sample)
 
 
-def places_from(begin: I64, counts: I64) -> I64:
-    """begin[b], begin[b] + 1, ... for each b, ``counts[b]`` of them."""
-    first = np.cumsum(counts) - counts
-    places: I64 = np.arange(int(counts.sum())) + np.repeat(begin - first, counts)
-    return places
-
-
 def item_keys(item: U64, columns: U64) -> U64:
     """One key for an item as it was logged: the same item in another category is another thing to embed."""
     key = np.ascontiguousarray(item)
     for c in range(columns.shape[1]):
-        key = (key ^ (columns[:, c] >> np.uint64(1))) * np.uint64(0x9E3779B97F4A7C15)
+        key = (key ^ (columns[:, c] >> np.uint64(1))) * GOLDEN
     return key
 
 

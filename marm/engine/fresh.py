@@ -14,6 +14,7 @@ from marm.engine.batch import Batch
 from marm.engine.engine import Engine
 from marm.errors import SettingError
 from marm.nn.shares import side_by_side
+from marm.store.rings import places_from, starts
 from marm.types import I64
 
 
@@ -35,14 +36,18 @@ def rows_needed(engine: Engine, rows: int) -> int:
     return rows + engine.memory.shape.depths * reach
 
 
+def newest_of(counts: I64, wanted: I64) -> I64:
+    """Places of the last ``wanted[b]`` of each user's ``counts[b]`` rows, flat."""
+    return places_from(np.cumsum(counts) - wanted, wanted)
+
+
 def fresh_states(engine: Engine, counts: I64, facts: np.ndarray) -> Tensor:
     """States of histories (R, K x C) as memory holds them: user b's facts are the next ``counts[b]``, oldest first.
 
     The first rows of a history that was cut off see less than they did: see ``rows_needed``.
     """
-    ends = np.cumsum(counts)
     shares = _dealt(counts, engine.threads)
-    rows = [np.concatenate([np.arange(ends[b] - counts[b], ends[b]) for b in share]) for share in shares]
+    rows = [places_from(starts(counts)[share], counts[share]) for share in shares]
     jobs = [partial(_made, engine, counts[share], facts[which]) for share, which in zip(shares, rows, strict=True)]
     made = side_by_side(jobs)
     out = torch.empty((len(facts), made[0].shape[1]), dtype=made[0].dtype, device=made[0].device)

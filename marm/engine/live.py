@@ -8,6 +8,7 @@ import numpy as np
 from marm.data.events import Column, join_column, take
 from marm.engine.batch import Batch
 from marm.engine.exposures import Exposures
+from marm.mix import GOLDEN
 from marm.types import I64, U64, Bool
 
 
@@ -64,4 +65,4 @@ def newest(user: U64, time: I64, known: I64, may: Bool, asked_user: U64, asked: 
 
 def moments(user: U64, time: I64) -> U64:
     """One number for each user at a time."""
-    return user * np.uint64(0x9E3779B97F4A7C15) + time.view(np.uint64)
+    return user * GOLDEN + time.view(np.uint64)

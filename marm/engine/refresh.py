@@ -4,9 +4,10 @@ A function of the stream alone: whom a step brings, the versions of their rows, 
 """
 
 import numpy as np
+import torch
 
 from marm.engine.engine import Engine
-from marm.engine.fresh import fresh_states, rows_needed
+from marm.engine.fresh import fresh_states, newest_of, rows_needed
 from marm.nn.dense import steady_rows
 from marm.types import U64
 
@@ -42,8 +43,7 @@ class Refresher:
         counts = np.array([len(past) for past in facts])
         with steady_rows():
             states = fresh_states(self._engine, counts, np.concatenate(facts))
-        ends = np.cumsum(counts)
-        newest = np.concatenate([np.arange(end - row, end) for end, row in zip(ends, rows, strict=True)])
-        self._engine.memory.renew(users, rows, states[newest.tolist()], version)
+        newest = torch.from_numpy(newest_of(counts, rows)).to(states.device)
+        self._engine.memory.renew(users, rows, states[newest], version)
         self.saved -= int(rows.sum())
         self.made += int(rows.sum())

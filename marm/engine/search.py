@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from marm.config import RunConfig
-from marm.engine.batch import Batch, item_keys, places_from
+from marm.engine.batch import Batch, item_keys
 from marm.engine.beside import Rows, beside
 from marm.engine.leaf import Leaf
 from marm.memory.ages import newest
@@ -26,6 +26,7 @@ from marm.nn.blocks import row_norm
 from marm.nn.codec import codec_of
 from marm.nn.dense import is_steady
 from marm.nn.signs import planes, signs
+from marm.store.rings import places_from
 from marm.store.slots import SlotMap
 from marm.types import I64, U64, Bool
 

@@ -17,6 +17,7 @@ from marm.memory.hot import HotArena, block_rows
 from marm.memory.shown import locate_shown
 from marm.nn.codec import CODECS, Codec
 from marm.store.base import Facts, Layout, Rows, Store
+from marm.store.rings import places_from, starts
 from marm.types import I64, U8, U64, Bool
 
 _log = logging.getLogger("marm.memory")
@@ -203,12 +204,10 @@ class Memory:
         """Append each admitted user's rows: ``facts`` (R,) and ``states`` (R, K, D), once for each exposure."""
         at = self.hot.map.find(users)
         first = self.hot.head[at]
-        self._expire(users, at, facts["time"][np.cumsum(counts) - counts])
+        self._expire(users, at, facts["time"][starts(counts)])
         self.hot.write(at, first, counts, facts, self.shape.coding.encode(states).flatten(1))
         self.hot.seen[at] = seen
-        flat = np.repeat(np.arange(len(users)), counts)
-        begin = np.cumsum(counts) - counts
-        self._pending.append((users[flat], first[flat] + np.arange(len(flat)) - begin[flat], facts))
+        self._pending.append((np.repeat(users, counts), places_from(first, counts), facts))
         self.budget.note(users, first + counts, seen)
         self._drop(*self.budget.drop())
 
@@ -250,9 +249,7 @@ class Memory:
         facts = self.hot.facts.reshape(-1)[rows].copy()
         facts["version"] = version
         self.hot.write(at, first, counts, facts, states)
-        flat = np.repeat(np.arange(len(users)), counts)
-        begin = np.cumsum(counts) - counts
-        self._pending.append((users[flat], first[flat] + np.arange(len(flat)) - begin[flat], facts))
+        self._pending.append((np.repeat(users, counts), places_from(first, counts), facts))
 
     def _expire(self, users: U64, at: I64, time: I64) -> None:
         """Who comes back after longer than a user lasts begins anew, whenever its states are dropped from the store."""
@@ -309,9 +306,7 @@ class Memory:
         """Bytes of the states at these positions; of those that left the ring already, zeros that nobody will read."""
         at = self.hot.map.find(users)
         rows, _ = block_rows(at, first, counts, self.hot.states_from, self.shape.capacity)
-        owner = np.repeat(np.arange(len(users)), counts)
-        begin = np.cumsum(counts) - counts
-        gone = first[owner] + np.arange(len(rows)) - begin[owner] < self.hot.head[at][owner] - self.shape.capacity
+        gone = places_from(first, counts) < np.repeat(self.hot.head[at] - self.shape.capacity, counts)
         states = self.hot.states[torch.from_numpy(rows).to(self.hot.device)].cpu().numpy()
         states[gone] = 0
         return rows_as_bytes(states)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from marm.config import FeatureConfig
 from marm.data.events import Column, Tags
+from marm.mix import GOLDEN
 from marm.nn.blocks import Linear
 from marm.nn.table import Bag, mean, single
 from marm.types import F32, U64
@@ -72,7 +73,7 @@ class FeatureEncoder:
     def _bucket(self, name: str, x: F32) -> U64:
         """A number's bucket: four for each doubling, fixed, so that no later value moves it; missing is nothing."""
         code = np.rint(4 * _signed_log(np.nan_to_num(x))).astype(np.int64).view(np.uint64)
-        keys = (code + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) ^ self._salts[name]
+        keys = (code + np.uint64(1)) * GOLDEN ^ self._salts[name]
         return np.where(np.isnan(x), 0, keys).astype(np.uint64)
 
 

@@ -9,7 +9,7 @@ from functools import cache
 import numba as nb
 import numpy as np
 
-from marm.nn.table import mix
+from marm.mix import GOLDEN, mix
 from marm.types import F32, U64
 
 
@@ -24,7 +24,7 @@ def _planes(width: int, bits: int) -> F32:
     out = np.empty((width, bits), np.float32)
     for d in range(width):
         for b in range(bits):
-            drawn = mix(np.uint64(d * 4096 + b + 1) * np.uint64(0x9E3779B97F4A7C15))
+            drawn = mix(np.uint64(d * 4096 + b + 1) * GOLDEN)
             total = np.int64(0)
             for part in range(4):
                 total += np.int64((drawn >> np.uint64(16 * part)) & np.uint64(0xFFFF))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marm.mix import GOLDEN, mix
 from marm.nn.shares import side_by_side
 from marm.types import F32, I64, U64
 
@@ -73,16 +74,8 @@ def place(bag: Bag, before: int, after: int) -> Bag:
 
 
 @nb.njit(cache=True, nogil=True, inline="always")
-def mix(x: np.uint64) -> np.uint64:
-    """A bijection of 64 bits that spreads them (the finalizer of splitmix64, Steele et al. 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-@nb.njit(cache=True, nogil=True, inline="always")
 def _probe(key: np.uint64, probe: int, rows: int) -> np.int64:
-    salt = np.uint64(0x9E3779B97F4A7C15) if probe == 0 else np.uint64(0xD1B54A32D192ED03)
+    salt = GOLDEN if probe == 0 else np.uint64(0xD1B54A32D192ED03)
     return np.int64(mix(key ^ salt) % np.uint64(rows))
 
 

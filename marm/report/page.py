@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from marm.errors import DiskError
+from marm.files import write_text
 from marm.report.style import CSS, SERIES
 from marm.report.text import mapping, plain
 
@@ -38,12 +38,7 @@ def page(title: str, subtitle: str, parts: Iterable[str]) -> str:
 
 def save(path: Path, text: str) -> Path:
     """Write a page, whole or not at all."""
-    fresh = path.with_name(path.name + ".tmp")
-    try:
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
-    except OSError as error:
-        raise DiskError(path, error) from None
+    write_text(path, text)
     return path
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-from marm.nn.table import mix
+from marm.mix import GOLDEN, mix
 from marm.types import F32, F64, I64, Bool
 
 PARTS = ("last", "whole", "window")
@@ -81,6 +81,6 @@ def sampled(numbers: I64, share: float, key: int) -> Bool:
     """Events chosen by their numbers: of all, this share."""
     out = np.empty(len(numbers), np.bool_)
     for i in range(len(numbers)):
-        x = np.uint64(numbers[i]) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
+        x = np.uint64(numbers[i]) * GOLDEN + np.uint64(key)
         out[i] = mix(x) < np.uint64(share * 18446744073709549568.0)
     return out

@@ -21,6 +21,7 @@ from marm.stages.retriever import Retriever, look, own_history, own_items, softm
 from marm.stages.rivals import CoOccurrence, Popularity, load_rivals, rivals_state
 from marm.stages.room import room
 from marm.stages.weights import Leaf, Weights, seeded
+from marm.store.rings import places_from
 from marm.types import F32, I64, U64, Bool
 
 DEPTHS = [50, 100, 500]
@@ -289,7 +290,7 @@ class Ragged:
     def put(self, users: I64, values: I64, begin: I64, end: I64) -> None:
         """Of each user the values of a range."""
         counts = np.maximum(end - begin, 0)
-        at = np.arange(counts.sum()) + np.repeat(begin - (np.cumsum(counts) - counts), counts)
+        at = places_from(begin, counts)
         self._counts[users] = counts
         self._pieces.append(values[at])
         self._whose.append(np.repeat(users, counts))

@@ -16,6 +16,7 @@ from marm.model.stack import Layer, TargetAttentionStack
 from marm.nn.blocks import Linear, row_norm
 from marm.stages.history import History, repeated
 from marm.stages.weights import Leaf, Weights
+from marm.store.rings import places_from
 from marm.types import I64
 
 _TIMID = 0.02
@@ -102,7 +103,7 @@ def own_history(history: History, shown: I64, place: I64) -> Tensor:
     ``shown`` (U,): places of the history's distinct items; -1 where one is not known.
     """
     begin, counts = history.views.begin, np.maximum(history.views.end - history.views.begin, 0)
-    rows = np.arange(counts.sum()) + np.repeat(begin - (np.cumsum(counts) - counts), counts)
+    rows = places_from(begin, counts)
     item, query = shown[history.item_of_row][rows], np.repeat(np.arange(len(counts)), counts)
     at = np.minimum(np.searchsorted(place, item), len(place) - 1)
     there = place[at] == item

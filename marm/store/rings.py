@@ -76,6 +76,12 @@ def starts(counts: I64) -> I64:
     return np.cumsum(counts) - counts
 
 
+def places_from(begin: I64, counts: I64) -> I64:
+    """begin[b], begin[b] + 1, ... for each b, ``counts[b]`` of them."""
+    places: I64 = np.arange(int(counts.sum())) + np.repeat(begin - starts(counts), counts)
+    return places
+
+
 def stats_of(held: Holding, layout: Layout) -> StoreStats:
     """Counts and bytes of the rows that can be read."""
     bounds = Bounds(held.next, held.states_from)

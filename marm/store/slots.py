@@ -3,9 +3,9 @@
 import numpy as np
 from numba import njit
 
+from marm.mix import GOLDEN
 from marm.types import I64, U64
 
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _FOLD = np.uint64(32)
 _LEAST_BITS = 4
 
@@ -82,7 +82,7 @@ def _empty(bits: int) -> I64:
 @njit(cache=True, nogil=True)
 def _home(key: np.int64, mask: int) -> np.int64:
     mixed = np.uint64(key)
-    mixed = (mixed ^ (mixed >> _FOLD)) * _MULTIPLIER
+    mixed = (mixed ^ (mixed >> _FOLD)) * GOLDEN
     return np.int64((mixed ^ (mixed >> _FOLD)) & np.uint64(mask))
 
 

@@ -9,13 +9,11 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
+from marm.mix import GOLDEN, MUL_A, MUL_B, mix
 from marm.store.pages import copy_bytes
 from marm.types import I64, U8, U32, U64, Bool
 
 SUM_BYTES = 4
-_ODD_A = np.uint64(0x9E3779B97F4A7C15)
-_ODD_B = np.uint64(0xBF58476D1CE4E5B9)
-_ODD_C = np.uint64(0x94D049BB133111EB)
 
 
 def sealed_width(width: int) -> int:
@@ -49,15 +47,8 @@ def block_sums(data: U8, size: int) -> U32:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _mixed(x: np.uint64) -> np.uint64:
-    x = (x ^ (x >> np.uint64(30))) * _ODD_B
-    x = (x ^ (x >> np.uint64(27))) * _ODD_C
-    return x ^ (x >> np.uint64(31))
-
-
-@njit(cache=True, nogil=True, inline="always")
 def _place(user: np.uint64, column: int, position: np.int64) -> np.uint64:
-    return _mixed(user + _ODD_A * np.uint64(2 * position + column + 1))
+    return mix(user + GOLDEN * np.uint64(2 * position + column + 1))
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -85,15 +76,15 @@ def _sum(data: U8, begin: np.int64, size: int, seed: np.uint64) -> np.uint32:
     one, two = seed, ~seed
     at, end = begin, begin + size // 8 * 8
     while at + 8 < end:
-        one = _turned((one ^ _word(data, at)) * _ODD_A)
-        two = _turned((two ^ _word(data, at + 8)) * _ODD_B)
+        one = _turned((one ^ _word(data, at)) * GOLDEN)
+        two = _turned((two ^ _word(data, at + 8)) * MUL_A)
         at += 16
     if at < end:
-        one = _turned((one ^ _word(data, at)) * _ODD_A)
+        one = _turned((one ^ _word(data, at)) * GOLDEN)
     rest = np.uint64(size)
     for byte in range(end, begin + size):
         rest = (rest << np.uint64(8)) | np.uint64(data[byte])
-    return np.uint32(_mixed(one ^ _turned(two) ^ (rest * _ODD_C)) & np.uint64(0xFFFFFFFF))
+    return np.uint32(mix(one ^ _turned(two) ^ (rest * MUL_B)) & np.uint64(0xFFFFFFFF))
 
 
 @njit(cache=True, nogil=True)

@@ -18,7 +18,7 @@ import torch
 from marm.engine.batches import Asked
 from marm.engine.engine import Attended, Engine
 from marm.engine.exposures import Exposures
-from marm.engine.fresh import check_fresh, fresh_states, rows_needed
+from marm.engine.fresh import check_fresh, fresh_states, newest_of, rows_needed
 from marm.files import write_text
 from marm.memory.memory import Memory
 from marm.metrics.ranking import auc, gauc
@@ -102,8 +102,7 @@ class _Watch:
         with steady_rows():
             states = fresh_states(self._engine, counts, facts)
         kept = np.minimum(counts, shape.capacity)
-        ends = np.cumsum(counts)
-        newest = np.concatenate([np.arange(end - row, end) for end, row in zip(ends, kept, strict=True)])
+        newest = newest_of(counts, kept)
         hot = self._other.memory.hot
         hot.write(at[here], np.zeros_like(kept), kept, facts[newest], states[torch.from_numpy(newest)])
         # A row that had no state to be read shall have none here either.

@@ -5,7 +5,6 @@ cuts/00000007/   model.safetensors   table.safetensors   optimizer.safetensors  
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import fields
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from marm.errors import DiskError, FolderError
+from marm.files import sync
 from marm.nn.saving import hashes, signed
 from marm.nn.table import HashTable
 from marm.stages import Stages
@@ -51,20 +51,12 @@ def write_cut(
             dump(beside / "store")
         (beside / "state.json").write_text(json.dumps(state), encoding="utf-8")
         for path in [*beside.rglob("*"), beside]:
-            _sync(path)
+            sync(path)
         beside.rename(target)
-        _sync(cuts)
+        sync(cuts)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise DiskError(target, error if isinstance(error, OSError) else OSError(str(error))) from None
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def cut_numbers(folder: Path) -> list[int]:

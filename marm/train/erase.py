@@ -7,7 +7,7 @@ interrupted, since each part can be done twice. `erased.json` counts, so that a 
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from marm.data.erase import erase_asides, erase_events, erase_inbox, erase_side
 from marm.data.ids import hash_text
 from marm.data.stream import EventLog
 from marm.errors import DiskError, FolderError
-from marm.files import sync, write_text
+from marm.files import replacing, sync, write_text
 from marm.metrics.spool import Spool
 from marm.store import ArenaStore, LmdbStore
 from marm.train.cut import Cut, cut_numbers, rows_tensors
@@ -143,9 +143,8 @@ class _Erasing:
             frame = pl.read_parquet(path)
             mine = np.isin(hash_text(frame["user"]), self.users)
             if mine.any():
-                beside = path.with_name(f".{path.name}.tmp")
-                frame.filter(pl.Series(~mine)).write_parquet(beside)
-                beside.replace(path)
+                with replacing(path) as beside:
+                    frame.filter(pl.Series(~mine)).write_parquet(beside)
         return count
 
     def _cuts(self) -> None:
@@ -154,11 +153,10 @@ class _Erasing:
             rows = cut.rows()
             keep = ~np.isin(rows.users, self.users)
             if not keep.all() or np.isin(rows.forgotten, self.users).any():
-                beside = cut.path / ".memory.tmp"
                 forgotten = rows.forgotten[~np.isin(rows.forgotten, self.users)]
-                kept = rows.of(keep)
-                save_file(rows_tensors(type(rows)(**{**vars(kept), "forgotten": forgotten})), beside)
-                beside.replace(cut.path / "memory.safetensors")
+                kept = replace(rows.of(keep), forgotten=forgotten)
+                with replacing(cut.path / "memory.safetensors") as beside:
+                    save_file(rows_tensors(kept), beside)
             if isinstance(self.opened.store, ArenaStore):
                 dump = ArenaStore(self.opened.store.layout)
                 dump.load(cut.path / "store")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from marm.store import ArenaStore, LmdbStore, Store
-from marm.store.rings import Bounds
+from marm.store.rings import Bounds, places_from
 from marm.train.opened import Opened, ranges, to_change, to_read
 from marm.train.tally import quantile
 from marm.types import I64, U64
@@ -62,7 +62,7 @@ def _ages(opened: Opened, users: U64, next_: I64) -> tuple[I64, I64, int]:
         found = store.read_facts(users[part], shape.facts_kept)
         facts = found.facts.view(shape.facts).reshape(-1)
         recent += int((facts["time"] > since).sum())
-        position = np.repeat(found.first - np.cumsum(found.counts) + found.counts, found.counts) + np.arange(len(facts))
+        position = places_from(found.first, found.counts)
         floor = np.maximum(found.states_from, found.next - store.layout.states_kept)
         made = facts[position >= np.repeat(floor, found.counts)]
         age = opened.cut.state["steps"] - made["version"].astype(np.int64)

@@ -11,6 +11,7 @@ import numpy as np
 from marm.config import RunConfig
 from marm.data.stream import EventLog
 from marm.errors import FolderError
+from marm.files import replacing
 from marm.memory.memory import RingShape
 from marm.store import ArenaStore, LmdbStore, Store, generations, open_store
 from marm.train.applied import catch_up
@@ -64,9 +65,8 @@ class Opened:
 
 def replace_dump(store: ArenaStore, path: Path) -> None:
     """Write a dump beside and rename."""
-    beside = path.with_name(f".{path.name}.tmp")
-    store.dump(beside)
-    beside.replace(path)
+    with replacing(path) as beside:
+        store.dump(beside)
 
 
 def original_users(log: EventLog, users: U64) -> dict[int, str]:

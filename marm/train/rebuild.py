@@ -15,7 +15,7 @@ import numpy as np
 
 from marm.data.journal import ItemJournal
 from marm.engine.engine import Engine
-from marm.engine.fresh import check_fresh, fresh_states, rows_needed
+from marm.engine.fresh import check_fresh, fresh_states, newest_of, rows_needed
 from marm.files import write_text
 from marm.memory.budget import Budget
 from marm.memory.memory import rows_as_bytes
@@ -116,11 +116,3 @@ def remade(engine: Engine, store: Store, users: U64, seen: np.ndarray, keeps: Bo
         states[at[inner]] = rows_as_bytes(made[inner].cpu().numpy())
         facts["version"][at[inner]] = engine.version
     return Rows(users, first, counts, facts.view(np.uint8).reshape(len(facts), -1), states, next_ - kept, seen)
-
-
-def newest_of(counts: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Places of the last ``wanted[b]`` of each user's ``counts[b]`` rows, flat."""
-    ends = np.cumsum(counts)
-    inner = np.cumsum(wanted) - wanted
-    places: np.ndarray = np.arange(int(wanted.sum())) + np.repeat(ends - wanted - inner, wanted)
-    return places

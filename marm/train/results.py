@@ -17,7 +17,7 @@ from polars.io.plugins import register_io_source
 
 from marm.config import RunConfig, to_toml
 from marm.data.stream import EventLog
-from marm.errors import DiskError
+from marm.files import replacing
 from marm.metrics.progressive import last_fifth, summarise
 from marm.metrics.spool import Spool
 from marm.nn.shares import cores
@@ -112,18 +112,13 @@ def write_predictions(path: Path, run: RunConfig, spool: Spool, log: EventLog) -
     """Every scored row with the ids and times of the log: row, user, item, time, drawn, and score and label per task."""
     tasks = list(run.tasks)
     first = _prediction_rows(spool, log, tasks, 0, min(len(spool), 1))
-    beside = path.with_name(f".{path.name}.tmp")
 
     def source(columns: Any, predicate: Any, rows: int | None, size: int | None) -> Iterator[pl.DataFrame]:
         for lo in range(0, len(spool), _CHUNK):
             yield _prediction_rows(spool, log, tasks, lo, min(lo + _CHUNK, len(spool)))
 
-    try:
+    with replacing(path) as beside:
         register_io_source(source, schema=first.schema).sink_parquet(beside)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise DiskError(path, error) from None
 
 
 def _prediction_rows(spool: Spool, log: EventLog, tasks: list[str], lo: int, hi: int) -> pl.DataFrame:

@@ -22,7 +22,8 @@ from marm.engine.batch import Batch
 from marm.engine.engine import Attended
 from marm.engine.heed import Heeded, heed
 from marm.engine.live import moments
-from marm.errors import DataError, DiskError, MarmError
+from marm.errors import DataError, MarmError
+from marm.files import replacing
 from marm.stages import Ready, Stages
 from marm.store.slots import SlotMap
 from marm.train.asked import chunk_of, features_of, ids_of, pick, times_of
@@ -179,11 +180,6 @@ def predict_pairs(scorer: Scorer, pairs: Path, out: Path) -> int:
         raise DataError(f"{pairs}: no such file; name a Parquet, CSV or NDJSON file of pairs") from None
     scores = scorer.score_frame(frame, str(pairs))
     columns = {f"score_{name}": pl.Series(scores[:, t]) for t, name in enumerate(scorer.run.tasks)}
-    beside = out.with_name(f".{out.name}.tmp")
-    try:
+    with replacing(out) as beside:
         frame.with_columns(**columns).write_parquet(beside)
-        beside.replace(out)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise DiskError(out, error) from None
     return len(frame)

@@ -14,8 +14,10 @@ import polars as pl
 from polars.exceptions import PolarsError
 from polars.io.plugins import register_io_source
 
-from marm.errors import DataError, DiskError
+from marm.errors import DataError
+from marm.files import replacing
 from marm.store import Holding, LmdbStore, Rows, Store
+from marm.store.rings import places_from
 from marm.train.opened import Opened, ranges, to_change, to_read
 
 _PLAIN = {"time": pl.Int64, "known": pl.Int64, "item": pl.UInt64, "version": pl.UInt32, "outcome": pl.Int16}
@@ -34,14 +36,9 @@ def export(folder: Path, out: Path, states: bool = True) -> dict[str, Any]:
             for part in parts:
                 yield _frame(opened, held, part, states)
 
-        beside = out.with_name(f".{out.name}.tmp")
         schema = _frame(opened, held, slice(0, 0), states).schema
-        try:
+        with replacing(out) as beside:
             register_io_source(source, schema=schema).sink_parquet(beside, metadata={"marm": _about(opened)})
-            beside.replace(out)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise DiskError(out, error) from None
         stats = opened.store.stats()
     return {"users": stats.users, "facts_rows": stats.facts_rows, "rows": stats.rows if states else 0, "out": str(out)}
 
@@ -55,7 +52,7 @@ def _frame(opened: Opened, held: Holding, part: slice, states: bool) -> pl.DataF
     shape, store, users = opened.shape, opened.store, held.users[part]
     found = store.read_facts(users, shape.facts_kept)
     facts = found.facts.view(shape.facts).reshape(-1)
-    position = np.repeat(found.first - np.cumsum(found.counts) + found.counts, found.counts) + np.arange(len(facts))
+    position = places_from(found.first, found.counts)
     columns: dict[str, Any] = {
         "user": np.repeat(users, found.counts),
         "position": position,

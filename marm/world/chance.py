@@ -8,27 +8,17 @@ import math
 import numpy as np
 from numba import njit
 
+from marm.mix import GOLDEN, MUL_A, MUL_B, mix
 from marm.types import I64, U64
 
-_STEP = np.uint64(0x9E3779B97F4A7C15)
-_MIX1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX2 = np.uint64(0x94D049BB133111EB)
-_S11, _S27, _S30, _S31 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31)
+_S11 = np.uint64(11)
 _UNIT = 2.0**-53
-
-
-@njit(cache=True, nogil=True)
-def mix(x: np.uint64) -> np.uint64:
-    """A number that looks unrelated to ``x``, for 64 bits of it."""
-    x = (x ^ (x >> _S30)) * _MIX1
-    x = (x ^ (x >> _S27)) * _MIX2
-    return x ^ (x >> _S31)
 
 
 @njit(cache=True, nogil=True)
 def uniform(streams: U64, row: int) -> float:
     """The next number of a stream, in [0, 1)."""
-    streams[row] += _STEP
+    streams[row] += GOLDEN
     return float(mix(streams[row]) >> _S11) * _UNIT
 
 
@@ -42,15 +32,15 @@ def normal(streams: U64, row: int) -> float:
 @njit(cache=True, nogil=True)
 def sign(key: np.uint64, first: int, second: int) -> float:
     """A fixed fair coin for a pair: 1.0 or -1.0."""
-    x = mix(mix(key + np.uint64(first) * _STEP) ^ (np.uint64(second) * _MIX1))
+    x = mix(mix(key + np.uint64(first) * GOLDEN) ^ (np.uint64(second) * MUL_A))
     return 1.0 if x & np.uint64(1) else -1.0
 
 
 @njit(cache=True, nogil=True)
 def streams(seed: int, purpose: int, users: I64) -> U64:
     """One stream for each user, for one purpose."""
-    base = mix(mix(np.uint64(seed) + _STEP) + np.uint64(purpose) * _MIX2)
+    base = mix(mix(np.uint64(seed) + GOLDEN) + np.uint64(purpose) * MUL_B)
     out = np.empty(len(users), np.uint64)
     for row in range(len(users)):
-        out[row] = mix(base ^ (np.uint64(users[row]) * _STEP))
+        out[row] = mix(base ^ (np.uint64(users[row]) * GOLDEN))
     return out

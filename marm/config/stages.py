@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from marm.config.base import Fraction, Settings
 
 if TYPE_CHECKING:
-    from marm.config.settings import TaskConfig
+    from marm.config.data import TaskConfig
 
 
 class RetrievalConfig(Settings):

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from marm.config.settings import NO_PASSWORD
+from marm.config.memory import NO_PASSWORD
 from marm.errors import SettingError
 
 KINDS = ("redis", "rediss", "valkey")

@@ -1,0 +1,148 @@
+"""Sections about what a log holds: its columns and files, features, tasks, drawn negatives."""
+
+from typing import Any, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from marm.config.base import Settings
+
+
+class SideFile(Settings):
+    """A second file joined to the log by id; one row for each id."""
+
+    file: str
+    """Path relative to ``data.path``; Parquet, CSV or NDJSON."""
+
+    id: str
+    """Its id column; ids compare as text."""
+
+
+class DataConfig(Settings):
+    """Where the log is and what its columns mean."""
+
+    path: str = "."
+    """Base folder, relative to the run file; every file below is relative to it."""
+
+    log: str | list[str]
+    """A file, a list of files, a glob or a folder of Parquet, CSV or NDJSON."""
+
+    where: str | None = None
+    """SQL condition on rows to keep; dropped rows are counted."""
+
+    user: str
+    """Column of the user id; any type, compared as text."""
+
+    item: str
+    """Column of the item id; any type, compared as text."""
+
+    time: str
+    """Column of the exposure's time: seconds, milliseconds, microseconds or datetimes."""
+
+    time_unit: Literal["auto", "s", "ms", "us"] = "auto"
+    """Unit of a numeric time; ``auto`` tells it from the first value and says so."""
+
+    first: PositiveInt | None = None
+    """Only this many events, the first by time, are taken: for trials on the beginning of a log."""
+
+    feedback_delay: NonNegativeFloat | str = 0.0
+    """Seconds until an exposure's outcome is known, or the column that holds them."""
+
+    history: str | None = None
+    """SQL condition: which exposures enter histories (long-watched ones, say); all are still learned from."""
+
+    items: SideFile | None = None
+    """Features of items."""
+
+    users: SideFile | None = None
+    """Features of users."""
+
+
+class FeatureConfig(Settings):
+    """One feature: ``name = "category"`` or ``name = {kind = "number", linear = true}``."""
+
+    kind: Literal["category", "tags", "number", "vector"]
+    """``category`` one id, ``tags`` a list (or text split at ``|``), ``number`` a scalar, ``vector`` a list of floats."""
+
+    linear: bool = False
+    """Numbers: a learned direction times sign(x) log(1 + |x|) instead of buckets of that."""
+
+
+def _feature(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+class FeaturesConfig(Settings):
+    """Columns that describe items, users and the context of an exposure, beside the ids."""
+
+    item: dict[str, FeatureConfig] = Field(default_factory=dict)
+    """Columns of the item file, or, for categories, of the log."""
+
+    user: dict[str, FeatureConfig] = Field(default_factory=dict)
+    """Columns of the user file, or of the log."""
+
+    context: dict[str, FeatureConfig] = Field(default_factory=dict)
+    """Columns of the log known before the outcome (page, device, hour ...)."""
+
+    @field_validator("item", "user", "context", mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {name: _feature(kind) for name, kind in value.items()} if isinstance(value, dict) else value
+
+
+class TaskConfig(Settings):
+    """One thing to predict of an exposure."""
+
+    column: str | None = None
+    """Column of the outcome; null means this outcome was not observed for this row."""
+
+    kind: Literal["binary", "regression"] = "binary"
+    """``binary`` learns a probability by cross-entropy, ``regression`` a number by Huber loss on its log scale."""
+
+    at_least: float | None = None
+    """Positive where the column is at least this."""
+
+    equals: bool | int | float | str | None = None
+    """Positive where the column equals this (compared as text)."""
+
+    every_row: bool = False
+    """Positive on every row: a log of clicks or purchases; needs drawn negatives."""
+
+    divide_by: str | None = None
+    """Column to divide by first (watch time by duration gives the watch ratio)."""
+
+    weight: NonNegativeFloat = 1.0
+    """Share of this task in the loss; 0 keeps it as an outcome in histories only."""
+
+    history: bool = True
+    """Whether rows of history carry this outcome, where known."""
+
+    edges: list[float] = Field([0.1, 0.5, 1.0, 3.0])
+    """Regression: the buckets by which rows of history carry the number."""
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> "TaskConfig":
+        rules = [self.at_least is not None, self.equals is not None, self.every_row]
+        if sum(rules) > 1:
+            raise ValueError("give one of at_least, equals and every_row")
+        if self.kind == "regression" and any(rules):
+            raise ValueError('kind = "regression" takes the column as it is: drop at_least, equals and every_row')
+        if not self.every_row and self.column is None:
+            raise ValueError("name its column, or set every_row = true")
+        return self
+
+
+class NegativesConfig(Settings):
+    """Negatives for logs that hold positives only (sampled among items of earlier events)."""
+
+    per_event: NonNegativeInt = 0
+    """Drawn negatives for each event; 0 for a log that holds true negatives."""
+
+    recent: PositiveInt = 100_000
+    """They are items of events among the last this many of the log before the event."""

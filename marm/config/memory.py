@@ -1,0 +1,63 @@
+"""The section about memory."""
+
+from typing import Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
+
+from marm.config.base import Settings
+from marm.config.search import SearchConfig
+
+NO_PASSWORD = "a run file is no place for a password: leave it out, and set MARM_REDIS_USERNAME and MARM_REDIS_PASSWORD"
+
+
+class MemoryConfig(Settings):
+    """What is remembered of each exposure, and where."""
+
+    url: str = "lmdb://memory"
+    """Where rings live: ``arena://`` (this process), ``lmdb:///path`` (``lmdb://memory``: inside the run folder), or
+    ``redis://host:port/name`` (one server or a cluster; ``rediss://`` by TLS)."""
+
+    window: PositiveInt = 100
+    """Most recent events a target attends to (N)."""
+
+    codec: Literal["float32", "float16", "int8"] = "float16"
+    """How the numbers of a state are stored; ``int8``: with a scale for each row and depth."""
+
+    facts: PositiveInt = 10_000
+    """Events of a user whose facts (item, time, outcome) are kept in the store."""
+
+    slack: NonNegativeInt = 16
+    """Rows beyond the window and the live tail, for ties; what does not fit is counted as overflow."""
+
+    hot: PositiveInt = 2 * 1024**3
+    """Bytes of the hot arena in this process, in front of the store."""
+
+    budget: PositiveInt = 64 * 1024**3
+    """Bytes of states over all users; beyond it the states of the least recently active users are dropped."""
+
+    max_age: NonNegativeInt = 0
+    """Steps of the weights after which a state reads as if it were not there; 0: never."""
+
+    max_age_seconds: NonNegativeFloat = 0.0
+    """The same in seconds of the stream's time since the row's event; 0: never."""
+
+    ttl: NonNegativeFloat = 0.0
+    """Seconds of the stream's time after a user's last event, after which all its states are dropped; 0: never."""
+
+    refresh: NonNegativeInt = 0
+    """Rows that each step makes anew with the weights of the day, of its users with the oldest states; 0: none."""
+
+    store_top: bool = False
+    """Remember the last layer's states too, for other stages."""
+
+    search: SearchConfig | None = None
+    """Search the events before the window; absent: the window is all that a target sees."""
+
+    @field_validator("url")
+    @classmethod
+    def _no_password(cls, url: str) -> str:
+        kind, mark, place = url.partition("://")
+        if mark and kind in ("redis", "rediss", "valkey") and "@" in place:
+            # The message does not repeat it, and no run file was written yet.
+            raise ValueError(f"{kind}://...@...: {NO_PASSWORD}")
+        return url

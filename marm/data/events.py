@@ -1,5 +1,6 @@
 """Events as the rest of the project sees them: arrays in stream order, ids hashed, times in microseconds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,12 +42,13 @@ def take(column: Column, rows: I64) -> Column:
     return found
 
 
-def join_column(first: Column, second: Column) -> Column:
-    """One column after the other."""
-    if isinstance(first, Tags) and isinstance(second, Tags):
-        offsets = np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]])
-        return Tags(np.concatenate([first.values, second.values]), offsets)
-    return np.concatenate([first, second])
+def join_columns(parts: Sequence[Column]) -> Column:
+    """Columns of one kind, one after the other."""
+    tags = [part for part in parts if isinstance(part, Tags)]
+    if not tags:
+        return np.concatenate([part for part in parts if not isinstance(part, Tags)])
+    counts = np.concatenate([np.diff(part.offsets) for part in tags])
+    return Tags(np.concatenate([part.values for part in tags]), np.concatenate([[0], np.cumsum(counts)]))
 
 
 def absent(kind: str, rows: int, width: int) -> Column:

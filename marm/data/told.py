@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from marm.data.events import Column, Side, Tags, take
+from marm.data.events import Column, Side, join_columns, take
 from marm.data.stream import EventLog
 from marm.data.values import Converter, hashes_of
 from marm.errors import DataError
@@ -108,16 +108,8 @@ def _over_side(side: Side, features: dict[int, Features]) -> Side:
         rows = np.arange(len(ids))
         rows[len(keep) + np.flatnonzero(has)] = len(ids) + np.arange(has.sum())
         parts = [take(column, np.concatenate([keep, at])), *(given[name] for given in told.values() if name in given)]
-        columns[name] = take(_joined(parts), rows[order])
+        columns[name] = take(join_columns(parts), rows[order])
     return Side(ids[order], columns)
-
-
-def _joined(parts: list[Column]) -> Column:
-    tags = [part for part in parts if isinstance(part, Tags)]
-    if not tags:
-        return np.concatenate([part for part in parts if not isinstance(part, Tags)])
-    counts = np.concatenate([np.diff(part.offsets) for part in tags])
-    return Tags(np.concatenate([part.values for part in tags]), np.concatenate([[0], np.cumsum(counts)]))
 
 
 def _over_logged(known: Logged, features: dict[int, Features], names: list[str]) -> Logged:
@@ -130,5 +122,5 @@ def _over_logged(known: Logged, features: dict[int, Features], names: list[str])
     before = np.searchsorted(ids, known.ids)
     values[before], told[before] = known.values, known.told
     at = np.searchsorted(ids, keys), [c for _, c, _ in given]
-    values[at], told[at] = cast(U64, _joined([value for _, _, value in given])), True
+    values[at], told[at] = cast(U64, join_columns([value for _, _, value in given])), True
     return Logged(ids, values, told)

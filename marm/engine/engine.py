@@ -14,7 +14,7 @@ from marm.data.lookup import Lookup
 from marm.data.told import Told, nothing_told
 from marm.engine.batch import Batch, Layout, deal, lay_out, split
 from marm.engine.exposures import Exposures
-from marm.engine.leaf import Leaf
+from marm.engine.leaf import Leaf, look_up
 from marm.engine.search import Items, PassSearch
 from marm.memory.memory import Memory, Recalled, nothing
 from marm.model.features import Encoded, FeatureEncoder
@@ -25,7 +25,7 @@ from marm.nn.dense import ROWS, is_steady, padded
 from marm.nn.operands import plan_work
 from marm.nn.shares import side_by_side
 from marm.nn.signs import planes, signs
-from marm.nn.table import Bag, HashTable, place
+from marm.nn.table import HashTable, place
 from marm.types import F32, I64, U64
 
 WORTH = 2 * ROWS
@@ -130,16 +130,12 @@ class Engine:
         for side in (items, users, contexts):
             bags += [place(bag, before, total - before - side.count) for bag in side.bags]
             before += side.count
-        leaf = self._look_up(bags, _asked(passed, len(batch)))
+        leaf = look_up(self.table, bags, _asked(passed, len(batch)))
         search = self._search(batch, recalled, passed)
         output = self.model(leaf.embedded, replace(passed, search=search) if search else passed)
         return Share(
             queries, output, [leaf, *(search.leaves if search else [])], recalled, batch, passed, ids, layout, search
         )
-
-    def _look_up(self, bags: list[Bag], asked: F32) -> Leaf:
-        embedded = self.table.lookup(bags, len(asked))
-        return Leaf(embedded.requires_grad_(torch.is_grad_enabled()), bags, asked)
 
     def _search(self, batch: Batch, recalled: Recalled, passed: Pass) -> PassSearch | None:
         if not self.run.memory.search:
@@ -149,7 +145,7 @@ class Engine:
 
     def _embed_picked(self, ids: U64, logged: U64) -> tuple[Leaf, Tensor]:
         items = self._encode_items(ids, logged)
-        leaf = self._look_up(items.bags, np.zeros(items.count, np.float32))
+        leaf = look_up(self.table, items.bags, np.zeros(items.count, np.float32))
         item_VD: Tensor = self.model.dense["item"](leaf.embedded[:, : self.table.width], items.dense)
         return leaf, item_VD
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marm.data.events import Column, Events, join_column, take
+from marm.data.events import Column, Events, join_columns, take
 from marm.types import F32, I16, I64, U64, Bool
 
 
@@ -60,12 +60,11 @@ def from_events(events: Events, outcome: I16) -> Exposures:
     )
 
 
-def join(first: Exposures, second: Exposures) -> Exposures:
+def join(*parts: Exposures) -> Exposures:
     """One after the other."""
+    first = parts[0]
     return Exposures(
-        **{name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _ARRAYS},
-        user_columns={
-            name: join_column(column, second.user_columns[name]) for name, column in first.user_columns.items()
-        },
-        context={name: join_column(column, second.context[name]) for name, column in first.context.items()},
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS},
+        user_columns={name: join_columns([part.user_columns[name] for part in parts]) for name in first.user_columns},
+        context={name: join_columns([part.context[name] for part in parts]) for name in first.context},
     )

@@ -27,7 +27,7 @@ def check_fresh(run: RunConfig) -> None:
         )
 
 
-def rows_needed(engine: Engine, rows: int) -> int:
+def rows_needed(engine: Engine, rows: I64) -> I64:
     """Of how many newest facts ``rows`` states are made: a state reaches one window further back for each depth below.
 
     Where a filter hides rows until they are known, a window reaches as far as a ring does.

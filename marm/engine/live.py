@@ -5,7 +5,7 @@ from dataclasses import replace
 import numba as nb
 import numpy as np
 
-from marm.data.events import Column, join_column, take
+from marm.data.events import Column, join_columns, take
 from marm.engine.batch import Batch
 from marm.engine.exposures import Exposures
 from marm.mix import GOLDEN
@@ -26,7 +26,7 @@ def with_tails(batch: Batch, tail: Exposures, segment: I64) -> tuple[Batch, I64]
         return np.concatenate([first, second])[order]
 
     def column(name: str) -> Column:
-        return take(join_column(tail.context[name], batch.context[name]), order)
+        return take(join_columns([tail.context[name], batch.context[name]]), order)
 
     merged = replace(
         batch,

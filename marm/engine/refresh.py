@@ -9,7 +9,7 @@ import torch
 from marm.engine.engine import Engine
 from marm.engine.fresh import fresh_states, newest_of, rows_needed
 from marm.nn.dense import steady_rows
-from marm.types import U64
+from marm.types import I64, U64
 
 
 class Refresher:
@@ -33,16 +33,15 @@ class Refresher:
         chosen = order[np.cumsum(rows[order]) <= self.saved]
         if not len(chosen):
             return
-        facts = [memory.past(user, rows_needed(self._engine, count))
-                 for user, count in zip(users[chosen].tolist(), rows[chosen].tolist(), strict=True)]  # fmt: skip
-        whole = [at for at, past in enumerate(facts) if len(past) >= rows[chosen][at]]
-        if whole:
-            self._renew(users[chosen[whole]], rows[chosen[whole]], [facts[at] for at in whole], version)
+        users, rows = users[chosen], rows[chosen]
+        counts, facts = memory.past(users, rows_needed(self._engine, rows))
+        whole = counts >= rows
+        if whole.any():
+            self._renew(users[whole], rows[whole], counts[whole], facts[np.repeat(whole, counts)], version)
 
-    def _renew(self, users: U64, rows: np.ndarray, facts: list[np.ndarray], version: int) -> None:
-        counts = np.array([len(past) for past in facts])
+    def _renew(self, users: U64, rows: I64, counts: I64, facts: np.ndarray, version: int) -> None:
         with steady_rows():
-            states = fresh_states(self._engine, counts, np.concatenate(facts))
+            states = fresh_states(self._engine, counts, facts)
         newest = torch.from_numpy(newest_of(counts, rows)).to(states.device)
         self._engine.memory.renew(users, rows, states[newest], version)
         self.saved -= int(rows.sum())

@@ -99,9 +99,10 @@ class PassSearch:
         return [found.position[found.at[query] : found.at[query + 1]] for found in self.found]
 
     def facts(self, query: int, position: I64) -> tuple[np.ndarray, Bool]:
-        """Facts at positions of a query's user, and whether each has a state."""
-        hot, slot = self.memory.hot, np.broadcast_to(self.ranges.slot[query], position.shape)
-        return hot.facts.reshape(-1)[self._where(slot, position)], position >= hot.states_from[slot]
+        """Facts at positions of a query's user, and whether each has a state that may be read."""
+        segment = np.broadcast_to(self.batch.segment[query], position.shape)
+        rows = self._where(self._slots[segment], position)
+        return self.memory.hot.facts.reshape(-1)[rows], self._there(segment, position, rows)
 
     def recall(self) -> I64:
         """Of each layer, how many of the rows that the exact search finds were picked, and how many there are: (L, 2)."""

@@ -18,6 +18,7 @@ from marm.memory.shown import locate_shown
 from marm.nn.codec import CODECS, Codec
 from marm.store.base import Facts, Layout, Rows, Store
 from marm.store.rings import places_from, starts
+from marm.store.slots import SlotMap
 from marm.types import I64, U8, U64, Bool
 
 _log = logging.getLogger("marm.memory")
@@ -211,26 +212,31 @@ class Memory:
         self.budget.note(users, first + counts, seen)
         self._drop(*self.budget.drop())
 
-    def past(self, user: int, count: int) -> np.ndarray:
-        """The newest ``count`` facts of an admitted user, wherever they lie; none where the store lost some."""
-        at = self.hot.map.find(np.array([user], np.uint64))
-        saved = int(self.hot.saved[at][0])
-        found = self.store.read_facts(np.array([user], np.uint64), count)
-        if int(found.next[0]) != saved:
-            return np.zeros(0, self.shape.facts)
-        mine = [(position[owner == user], facts[owner == user]) for owner, position, facts in self._gathered()]
-        position, facts = (np.concatenate(column) for column in zip(*mine, strict=True))
-        # Of a row that was made anew the last one counts.
-        newest = len(position) - 1 - np.unique(position[::-1], return_index=True)[1]
-        newest = newest[position[newest] >= saved]
-        return np.concatenate([found.facts.view(self.shape.facts).reshape(-1), facts[newest]])[-count:]
+    def past(self, users: U64, counts: I64) -> tuple[I64, np.ndarray]:
+        """The newest ``counts`` facts of admitted users, wherever they lie: rows of each (B,), flat; none if some are gone."""
+        saved = self.hot.saved[self.hot.map.find(users)]
+        found = self.store.read_facts(users, int(counts.max(initial=0)))
+        whole = found.next == saved
+        owner, position, facts = self._gathered()
+        mine = SlotMap(len(users))
+        mine.insert(users)
+        at = mine.find(owner)
+        late = (at >= 0) & (position >= saved[at])
+        at, position, facts = at[late], position[late], facts[late]
+        last = _newest(at, position)
+        both = np.concatenate([np.repeat(np.arange(len(users)), found.counts), at[last]])
+        rows = np.concatenate([found.facts.view(self.shape.facts).reshape(-1), facts[last]])
+        rows = rows[np.argsort(both, kind="stable")]
+        held = np.bincount(both, minlength=len(users))
+        keep = np.where(whole, np.minimum(held, counts), 0)
+        return keep, rows[places_from(np.cumsum(held) - keep, keep)]
 
-    def _gathered(self) -> list[tuple[U64, I64, np.ndarray]]:
-        """What is pending, in one piece."""
+    def _gathered(self) -> tuple[U64, I64, np.ndarray]:
+        """What is pending, in one piece: users, positions, facts."""
         empty = (np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, self.shape.facts))
         owner, position, facts = (np.concatenate(column) for column in zip(empty, *self._pending, strict=True))
         self._pending = [(owner, position, facts)]
-        return self._pending
+        return self._pending[0]
 
     def oldest(self, users: U64) -> tuple[I64, I64]:
         """Rows with states of admitted users, and the version of the oldest of them (0 where there is none)."""
@@ -280,12 +286,9 @@ class Memory:
 
     def delta(self) -> Rows:
         """What the store does not have yet, users in rising order."""
-        owner, position, facts = self._gathered()[0]
-        order = np.lexsort((position, owner))
-        owner, position = owner[order], position[order]
-        last = np.ones(len(order), bool)
-        last[:-1] = (owner[1:] != owner[:-1]) | (position[1:] != position[:-1])
-        owner, position, facts = owner[last], position[last], facts[order[last]]
+        owner, position, facts = self._gathered()
+        last = _newest(owner, position)
+        owner, position, facts = owner[last], position[last], facts[last]
         grown, begin, counts = np.unique(owner, return_index=True, return_counts=True)
         states = self._states(grown, position[begin], counts)
         users = np.union1d(grown, np.fromiter(self._dropped, np.uint64))
@@ -333,6 +336,14 @@ class Memory:
         self._pending.clear()
         self._dropped.clear()
         self._forgotten.clear()
+
+
+def _newest(owner: np.ndarray, position: I64) -> I64:
+    """Places of rows in order of owner and position; of a row that was made anew, the last."""
+    order = np.lexsort((position, owner))
+    last = np.ones(len(order), bool)
+    last[:-1] = (np.diff(owner[order]) != 0) | (np.diff(position[order]) != 0)
+    return order[last]
 
 
 def nothing(users: int, memory: Memory) -> Recalled:

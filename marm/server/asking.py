@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from marm.config import RunConfig
-from marm.data.events import Column, absent, join_column, take
+from marm.data.events import Column, absent, join_columns, take
 from marm.data.seen import LastSeen
 from marm.data.stream import EventLog
 from marm.data.values import Converter
@@ -92,9 +92,7 @@ class Asker:
         live = [(i, tail) for i, tail in enumerate(tails) if tail is not None]
         if not live:
             return batch, np.arange(len(batch))
-        joined = live[0][1]
-        for _, tail in live[1:]:
-            joined = join(joined, tail)
+        joined = join(*(tail for _, tail in live))
         segment = np.repeat([i for i, _ in live], [len(tail) for _, tail in live])
         return with_tails(batch, joined, segment)
 
@@ -105,13 +103,15 @@ class Asker:
         users = [self._user(question, tail) for question, tail in zip(questions, tails, strict=True)]
         return Batch(
             users=np.array([question.user for question in questions], np.uint64),
-            user_columns={name: _stacked([one[name] for one in users]) for name in self._columns["user"]},
+            user_columns={name: join_columns([one[name] for one in users]) for name in self._columns["user"]},
             since=at,
             segment=segment,
             item=item,
             item_columns=self.item_columns(item),
             time=at[segment],
-            context={n: take(_stacked([q.context[n] for q in questions]), segment) for n in self._columns["context"]},
+            context={
+                n: take(join_columns([q.context[n] for q in questions]), segment) for n in self._columns["context"]
+            },
             live=np.zeros(len(item), bool),
             known=at[segment],
             outcome=np.zeros(len(item), np.int16),
@@ -128,10 +128,3 @@ class Asker:
             else:
                 out[name] = absent(convert.kind, 1, convert.width)
         return out
-
-
-def _stacked(columns: list[Column]) -> Column:
-    out = columns[0]
-    for column in columns[1:]:
-        out = join_column(out, column)
-    return out

@@ -14,6 +14,7 @@ from marm.engine.batch import Batch
 from marm.engine.batches import Asked, Drawn, ask
 from marm.engine.engine import Attended, Engine, Share
 from marm.engine.exposures import Exposures
+from marm.engine.leaf import Leaf
 from marm.model.outcomes import OutcomeCodes
 from marm.nn.saving import part
 from marm.nn.table import HashTable
@@ -23,7 +24,7 @@ from marm.stages.history import History, newest, places
 from marm.stages.hits import Hits, sampled
 from marm.stages.kept import Kept
 from marm.stages.retriever import look
-from marm.stages.weights import Leaf, Weights, seeded
+from marm.stages.weights import Weights, seeded
 from marm.types import F32, F64, I64, U64, Bool
 
 TOPS = [10, 50]
@@ -115,8 +116,8 @@ class Cascading:
     def _logits(self, share: Share, local: I64) -> tuple[Tensor, tuple[Leaf, Leaf]]:
         history, about = newest(share, local, self.config.window), share.passed.item_of_query[local]
         own_users, own_items = look(self.weights, history, about)
-        items = self.model.items(history.item_UD, own_items.rows)
-        users = self.model.users(history.user_QD, own_users.rows)
+        items = self.model.items(history.item_UD, own_items.embedded)
+        users = self.model.users(history.user_QD, own_users.embedded)
         return self.attend(history, items.pick(about), users, items.row), (own_users, own_items)
 
     def attend(self, history: History, targets: Sided, users: Sided, raw_UD: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class Ready:
         with torch.no_grad():
             targets = self._known(items) or self._items(items, stage.engine.embed_items(items, logged))
             rows = self._items(share.items, history.item_UD).row
-            own = stage.weights.look_up(stage.weights.users(history.users[:1]))
+            own = stage.weights.look_up(stage.weights.users(history.users[:1])).embedded
             user = stage.model.users(history.user_QD[:1], own).repeat(len(items))
             return stage.final(stage.attend(history, targets, user, rows))
 
@@ -93,7 +93,7 @@ class Ready:
     def _items(self, ids: U64, ranked_ND: Tensor) -> Sided:
         assert self.cascading is not None
         weights = self.cascading.weights
-        return self.cascading.model.items(ranked_ND, weights.look_up(weights.items(ids)))
+        return self.cascading.model.items(ranked_ND, weights.look_up(weights.items(ids)).embedded)
 
 
 def has_history(share: Share, query: int) -> bool:

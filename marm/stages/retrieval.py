@@ -10,6 +10,7 @@ from torch import Tensor
 from marm.config import RunConfig
 from marm.data.stream import EventLog
 from marm.engine.engine import Attended, Engine, Share
+from marm.engine.leaf import Leaf
 from marm.model.outcomes import OutcomeCodes
 from marm.nn.saving import part, signed
 from marm.nn.table import HashTable
@@ -20,7 +21,7 @@ from marm.stages.orders import ORDERS, Asked, Known, ranks
 from marm.stages.retriever import Retriever, look, own_history, own_items, softmax_loss
 from marm.stages.rivals import CoOccurrence, Popularity, load_rivals, rivals_state
 from marm.stages.room import room
-from marm.stages.weights import Leaf, Weights, seeded
+from marm.stages.weights import Weights, seeded
 from marm.store.rings import places_from
 from marm.types import F32, I64, U64, Bool
 
@@ -123,7 +124,7 @@ class Retrieval:
 
     def _user_vectors(self, history: History) -> tuple[Tensor, list[Leaf]]:
         users, items = look(self.weights, history, np.zeros(0, np.int64))
-        made = self.model.user_vectors(history, users.rows, items.rows, self.engine.model.layers)
+        made = self.model.user_vectors(history, users.embedded, items.embedded, self.engine.model.layers)
         return made, [users, items]
 
     def known(self, step: int) -> Known:
@@ -150,7 +151,7 @@ class Retrieval:
                 some = at[low : low + _AT_ONCE]
                 ranked, own = self._item_parts(some)
                 log_share = torch.from_numpy(popular[low : low + _AT_ONCE]).to(ranked.device)
-                out[low : low + _AT_ONCE] = self.model.item_vectors(ranked, own.rows, log_share).cpu().numpy()
+                out[low : low + _AT_ONCE] = self.model.item_vectors(ranked, own.embedded, log_share).cpu().numpy()
         return out
 
     def _log_share(self, at: I64) -> F32:
@@ -160,8 +161,7 @@ class Retrieval:
         """Ranking's embeddings and own rows of known items."""
         ids = self.items.ids[at]
         ranked = self.engine.embed_items(ids, self.log.item_columns(self.items.event[at]))
-        bag = self.weights.items(ids)
-        return ranked, Leaf(bag, self.weights.look_up(bag), np.ones(len(at), np.float32))
+        return ranked, self.weights.look_up(self.weights.items(ids))
 
     def see(self, items: U64, numbers: I64) -> None:
         """Items that were shown, after all that is measured of them."""
@@ -198,7 +198,7 @@ class Retrieval:
         ranked, own = self._item_parts(place)
         frequency = torch.from_numpy(self.items.log_frequency(place)).to(ranked.device)
         popular = torch.from_numpy(self._log_share(place)).to(ranked.device)
-        items_KE = self.model.item_vectors(ranked, own.rows, popular)
+        items_KE = self.model.item_vectors(ranked, own.embedded, popular)
         made, whose, had, leaves = [], [], [], [own]
         for share in attended.shares:
             mine, local = places(share, received.query)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marm.config import ModelConfig, RetrievalConfig
+from marm.engine.leaf import Leaf
 from marm.model.stack import Layer, TargetAttentionStack
 from marm.nn.blocks import Linear, row_norm
 from marm.stages.history import History, repeated
-from marm.stages.weights import Leaf, Weights
+from marm.stages.weights import Weights
 from marm.store.rings import places_from
 from marm.types import I64
 
@@ -69,10 +70,8 @@ class Retriever(nn.Module):
 
 def look(weights: Weights, history: History, targets: I64) -> tuple[Leaf, Leaf]:
     """A stage's own rows of the history's users (Q) and items (U). ``targets``: places of the items that queries are about."""
-    users, items = weights.users(history.users), weights.items(history.items)
-    once = np.ones(len(history.users), np.float32)
     about = np.bincount(targets, minlength=len(history.items)).astype(np.float32)
-    return Leaf(users, weights.look_up(users), once), Leaf(items, weights.look_up(items), about)
+    return weights.look_up(weights.users(history.users)), weights.look_up(weights.items(history.items), about)
 
 
 def softmax_loss(

@@ -1,17 +1,18 @@
 """What a stage learns: dense weights by Adam, its own small table by row-wise Adagrad, apart from ranking's."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from marm.engine.leaf import Leaf, look_up
 from marm.errors import FolderError
 from marm.model.features import salt
 from marm.nn.adam import Adam
 from marm.nn.saving import part
-from marm.nn.table import Bag, HashTable, Part, single
+from marm.nn.table import Bag, HashTable, single
 from marm.types import F32, U64
 
 M = TypeVar("M", bound=nn.Module)
@@ -23,15 +24,6 @@ def seeded(seed: int, make: Callable[[], M]) -> M:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """Rows of the table (N, D + biases) that take a gradient, the bag that they are of, and how many queries use each (N,)."""
-
-    bag: Bag
-    rows: Tensor
-    asked: F32
 
 
 class Weights:
@@ -52,19 +44,17 @@ class Weights:
         """Keys of items in this stage's table."""
         return single((ids ^ _ITEM)[:, None])
 
-    def look_up(self, bag: Bag) -> Tensor:
-        """The table's rows (N, D + biases), which take a gradient where one is wanted."""
-        out = self.table.lookup([bag], len(bag.offsets) - 1)
-        return out.requires_grad_(torch.is_grad_enabled())
+    def look_up(self, bag: Bag, asked: F32 | None = None) -> Leaf:
+        """The table's rows; ``asked`` (N,): how many queries use each, one if not given."""
+        return look_up(self.table, [bag], np.ones(len(bag.offsets) - 1, np.float32) if asked is None else asked)
 
     def learn(self, loss: Tensor, leaves: Sequence[Leaf], count: int) -> None:
         """One update from a loss summed over ``count`` things, and the leaves that it hangs on."""
         parameters = self._adam.parameters
-        grads = torch.autograd.grad(loss, [*parameters, *(leaf.rows for leaf in leaves)], allow_unused=True)
+        grads = torch.autograd.grad(loss, [*parameters, *(leaf.embedded for leaf in leaves)], allow_unused=True)
         dense, sparse = grads[: len(parameters)], grads[len(parameters) :]
         rise = self._adam.step([None if grad is None else grad / count for grad in dense])
-        pairs = zip(leaves, sparse, strict=True)
-        parts = [Part(leaf.bag, grad, leaf.asked) for leaf, grad in pairs if grad is not None]
+        parts = [part for leaf, grad in zip(leaves, sparse, strict=True) for part in leaf.parts(grad)]
         self.table.learn(parts, self._table_rate * rise)
 
     def state(self) -> dict[str, Tensor]:

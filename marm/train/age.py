@@ -92,13 +92,14 @@ class _Watch:
         """Give the other memory these users' rows, with states by the weights of this moment."""
         memory, shape = self._engine.memory, self._engine.memory.shape
         rows, _ = memory.oldest(users)
-        pasts = [memory.past(user, rows_needed(self._engine, shape.capacity)) for user in users.tolist()]
+        needed = rows_needed(self._engine, np.full(len(users), shape.capacity))
+        counts, facts = memory.past(users, needed)
         self._admissions += 1
         at = self._other.memory.hot.admit(users, self._admissions)
-        here = np.array([len(past) > 0 for past in pasts])
+        here = counts > 0
         if not here.any():
             return
-        counts, facts = np.array([len(past) for past in pasts])[here], np.concatenate(pasts)
+        counts = counts[here]
         with steady_rows():
             states = fresh_states(self._engine, counts, facts)
         kept = np.minimum(counts, shape.capacity)

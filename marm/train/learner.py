@@ -38,10 +38,8 @@ class Learner:
         leaves = [*self.adam.parameters, *(leaf.embedded for leaf in share.leaves)]
         grads: Sequence[Tensor | None] = torch.autograd.grad(loss, leaves, allow_unused=True)
         dense, sparse = grads[: len(self.adam.parameters)], grads[len(self.adam.parameters) :]
-        parts = [
-            Part(bag, slope * len(label_QT), leaf.asked)
-            for leaf, slope in zip(share.leaves, sparse, strict=True)
-            if slope is not None
-            for bag in leaf.bags
+        # The table learns from sums over queries, all else from means.
+        slopes = [None if slope is None else slope * len(label_QT) for slope in sparse]
+        return list(dense), [
+            part for leaf, slope in zip(share.leaves, slopes, strict=True) for part in leaf.parts(slope)
         ]
-        return list(dense), parts

@@ -109,7 +109,7 @@ def remade(engine: Engine, store: Store, users: U64, seen: np.ndarray, keeps: Bo
     states = np.zeros((len(facts), shape.state_bytes), np.uint8)
     kept = np.where(keeps, np.minimum(counts, shape.capacity), 0)
     if kept.any() and shape.depths:
-        needed = np.where(keeps, np.minimum(counts, rows_needed(engine, shape.capacity)), 0)
+        needed = np.where(keeps, np.minimum(counts, rows_needed(engine, kept)), 0)
         at, inner = newest_of(counts, needed), newest_of(needed, kept)
         with steady_rows():
             made = fresh_states(engine, needed[needed > 0], facts[at])

@@ -6,6 +6,7 @@ import torch
 
 from marm.engine.batches import Drawn, ask
 from marm.engine.heed import heed
+from marm.memory.ages import Ages
 from tests.engine.causal import CausalPass
 from tests.engine.worlds import SECOND, build, exposures, run_config, segment_through, shelves, tie_groups, with_column
 
@@ -85,3 +86,19 @@ def test_what_is_explained_names_what_each_layer_picked_and_how_it_weighs_it():
     for weight_HN in told.weight:
         np.testing.assert_allclose(weight_HN.sum(1), 1, rtol=1e-5)
         assert ((weight_HN[:, :-5] > 0).sum(1) == 3).all()
+
+
+def test_a_pick_too_old_to_be_read_is_read_as_one_without_a_state():
+    engine, seen = build(searching({"rule": "hash"}, {})), shelved(1)
+    segment_through(engine, seen, np.arange(1, len(tie_groups(seen)) - 1), drawer(1))
+    late = with_column(seen.pick(np.array([39])), "time", seen.time[-1:] + SECOND)
+    batch = ask(late, Drawn.none(1)).batch
+    engine.memory.admit(batch.users, 100)
+    oldest_of_window = seen.time[np.flatnonzero(seen.user == late.user[0])[-4]]
+    with torch.no_grad():
+        whole = heed(engine, batch, 0)
+        engine.memory.ages = Ages(0, int(late.time[0] - oldest_of_window), 0)
+        aged = heed(engine, batch, 0)
+    assert whole.past.there.all() and len(aged.past.there) > 4
+    assert (aged.past.there == (aged.past.time >= oldest_of_window)).all() and not aged.past.there.all()
+    assert not torch.equal(whole.logit_QT, aged.logit_QT)

@@ -161,3 +161,37 @@ def test_what_is_forgotten_is_gone_and_its_rows_never_reach_the_store() -> None:
     driven.memory.forget()
     assert driven.recall([1]) == [(b"", [], [])] and driven.memory.budget.rows == 0
     assert not len(driven.memory.delta().users)
+
+
+def test_the_past_of_many_users_is_what_was_remembered_last_wherever_it_lies() -> None:
+    driven = Driven(4)
+    driven.remember({1: 5, 2: 3, 3: 2})
+    driven.cut()
+    driven.remember({1: 8, 2: 2})
+    users = np.array([3, 1, 2], np.uint64)
+    counts = np.array([6, 2])
+    driven.memory.renew(users[1:], counts, driven.memory.hot.states[: counts.sum()].clone(), version=9)
+    rows, facts = driven.memory.past(users, np.array([10, 12, 4]))
+    assert rows.tolist() == [2, 12, 4]
+    assert facts["time"].tolist() == [0, 1, *range(1, 13), 1, 2, 3, 4]
+    assert (facts["item"] == np.repeat(users, rows) * np.uint64(100)).all()
+    # Made anew were the newest six of user 1 and two of user 2.
+    assert facts["version"].tolist() == [0, 0, *[0] * 6, *[9] * 6, 0, 0, 9, 9]
+    driven.cut()
+    assert driven.store.read_facts(users, 2).facts.view(SHAPE.facts).reshape(-1)["version"].tolist() == [
+        0,
+        0,
+        9,
+        9,
+        9,
+        9,
+    ]
+
+
+def test_a_past_of_which_the_store_lost_some_is_none() -> None:
+    driven = Driven(4)
+    driven.remember({1: 5, 2: 3})
+    driven.cut()
+    driven.store.forget(np.array([1], np.uint64))
+    rows, facts = driven.memory.past(np.array([1, 2], np.uint64), np.array([5, 5]))
+    assert rows.tolist() == [0, 3] and facts["item"].tolist() == [200] * 3

@@ -206,4 +206,5 @@ def test_biases_are_told_how_many_queries_are_about_each_item() -> None:
     weights = Weights(nn.Linear(1, 1), HashTable(64, 4, 0, torch.device("cpu"), biases=1), (0.1, 0.1), 0, 1.0)
     users, items = look(weights, Some(), np.array([2, 0, 2]))  # type: ignore[arg-type]
     assert users.asked.tolist() == [1, 1, 1] and items.asked.tolist() == [1, 0, 2, 0]
-    assert users.rows.shape == (3, 5) and torch.equal(users.rows[0], users.rows[1]) and items.rows.requires_grad
+    assert users.embedded.shape == (3, 5) and torch.equal(users.embedded[0], users.embedded[1])
+    assert items.embedded.requires_grad

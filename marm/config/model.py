@@ -33,6 +33,9 @@ class ModelConfig(Settings):
     token_shift: bool = False
     """Each row of history also brings the event before it, with its outcome."""
 
+    equal_ids: bool = False
+    """Layers are told which ids (of the item, of its categories) a row of history shares with the target."""
+
     raw_rows: bool = False
     """Each remembered row also brings its live embedding."""
 

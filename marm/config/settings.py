@@ -12,6 +12,9 @@ from marm.config.serving import ServeConfig
 from marm.config.stages import StagesConfig, check_stages
 from marm.config.training import FollowConfig, TrainConfig
 
+MOST_IDS = 6
+"""Kinds of id that a layer compares: each outcome takes 2 to this power places."""
+
 
 class RunConfig(Settings):
     """A whole run file."""
@@ -81,6 +84,27 @@ class RunConfig(Settings):
                 "rival.category: name an item feature that is a category or tags, for sim_hard to search by"
             )
         return self
+
+    @model_validator(mode="after")
+    def _ids_compared(self) -> "RunConfig":
+        if self.model.equal_ids and self.model.kind != "marm":
+            raise ValueError(f'model.kind = "{self.model.kind}" compares no ids: set model.equal_ids = false')
+        if self.model.equal_ids and self.memory.search:
+            raise ValueError(
+                "model.equal_ids with [memory.search]: ids of what a search picks are not compared; drop one"
+            )
+        if self.compared_ids > MOST_IDS:
+            raise ValueError(
+                f"model.equal_ids compares the item's id and its categories, {self.compared_ids} here, at most {MOST_IDS}: "
+                "give fewer features.item of kind category"
+            )
+        return self
+
+    @property
+    def compared_ids(self) -> int:
+        """Kinds of id that a layer compares: the item's own, and each of its categories; 0 where it compares none."""
+        kinds = [feature.kind for feature in self.features.item.values()]
+        return (1 + kinds.count("category")) * self.model.equal_ids
 
     @property
     def searched_by(self) -> str | None:

@@ -191,13 +191,16 @@ class Engine:
         views = layout.views
         begin, end, asked = (_pad(column, extra) for column in (views.begin, views.end, views.asked))
         views = replace(views, begin=begin, end=end, asked=asked)
+        item_of_query = _pad(layout.item_of_query, extra)
+        if self.run.compared_ids:
+            views = replace(views, row_ids=items.ids[layout.item_of_row], query_ids=items.ids[item_of_query])
         segment = _pad(batch.segment, extra)
         work = plan_work(views, segment, layout.rows_at)
         return Pass(
             items,
             users,
             contexts,
-            _pad(layout.item_of_query, extra),
+            item_of_query,
             segment,
             _pad(np.arange(len(batch)), extra),
             layout.item_of_row,

@@ -26,6 +26,8 @@ class Encoded:
     dense: dict[str, F32] = field(default_factory=dict)
     named: dict[str, Bag] = field(default_factory=dict)
     """Keys of categories and tags by name, for what searches by them."""
+    ids: U64 = field(default_factory=lambda: np.zeros((0, 0), np.uint64))
+    """(N, F) the id, if it counts, and each category; 0 where it is missing."""
 
 
 def salt(name: str) -> np.uint64:
@@ -51,6 +53,7 @@ class FeatureEncoder:
         bags: list[Bag] = []
         dense: dict[str, F32] = {}
         named: dict[str, Bag] = {}
+        compared = list(keys)
         for name, feature in self.features.items():
             column = columns[name]
             if isinstance(column, Tags):
@@ -60,6 +63,7 @@ class FeatureEncoder:
                 hashed = cast(U64, column)
                 keys.append(np.where(hashed == 0, 0, hashed ^ self._salts[name]).astype(np.uint64))
                 named[name] = single(keys[-1][:, None])
+                compared.append(keys[-1])
             elif feature.kind == "vector":
                 dense[name] = cast(F32, column)
             elif feature.linear:
@@ -68,7 +72,8 @@ class FeatureEncoder:
                 keys.append(self._bucket(name, cast(F32, column)))
         if keys:
             bags.insert(0, single(np.stack(keys, 1)))
-        return Encoded(len(ids), bags, dense, named)
+        same = np.stack(compared, 1) if compared else np.zeros((len(ids), 0), np.uint64)
+        return Encoded(len(ids), bags, dense, named, same)
 
     def _bucket(self, name: str, x: F32) -> U64:
         """A number's bucket: four for each doubling, fixed, so that no later value moves it; missing is nothing."""

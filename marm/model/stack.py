@@ -19,10 +19,10 @@ from marm.types import I64
 class Layer(nn.Module):
     """Attention and feed-forward, each with norm before and residual around."""
 
-    def __init__(self, config: ModelConfig, outcomes: Tensor, deep: bool) -> None:
+    def __init__(self, config: ModelConfig, outcomes: Tensor, deep: bool, ids: int = 0) -> None:
         super().__init__()
         raw = config.raw_rows and deep and config.memory_reads
-        self.attention = TargetAttention(config.width, config.heads, outcomes, config.token_shift, raw)
+        self.attention = TargetAttention(config.width, config.heads, outcomes, config.token_shift, raw, ids)
         self.feed_forward = FeedForward(config.width, config.ffn)
         _silence(self.attention, config)
 
@@ -39,7 +39,7 @@ class Layer(nn.Module):
 
 def _silence(attention: TargetAttention, config: ModelConfig) -> None:
     """Switched-off signals keep their codes, at zero and unlearned, so that every setting runs the same code."""
-    gaps, ranks, null = (int(span) - attention.outcomes for span in attention.spans[:3])
+    gaps, ranks, null = (int(span - attention.spans[0]) for span in attention.spans[:3])
     kept = torch.ones(len(attention.other_rows), 1)
     kept[gaps:ranks] = float(config.time_gap)
     kept[ranks:null] = float(config.rank)
@@ -56,16 +56,19 @@ def _silence(attention: TargetAttention, config: ModelConfig) -> None:
 class TargetAttentionStack(Reader):
     """All layers, and the learned fall-backs for rows whose state is not there."""
 
-    def __init__(self, config: ModelConfig, outcomes: Tensor, codec: str, top: int = 0) -> None:
-        """``top``: how many last layers stand side by side (one for each task), beside ``config.layers`` in a row."""
+    def __init__(self, config: ModelConfig, outcomes: Tensor, codec: str, top: int = 0, ids: int = 0) -> None:
+        """``top``: how many last layers stand side by side (one for each task), beside ``config.layers`` in a row.
+
+        ``ids``: kinds of id that rows and targets may share.
+        """
         super().__init__(codec)
         self.reads_memory = config.memory_reads
         self.shift, self.raw = config.token_shift, config.raw_rows
         self.width = config.width
         row = config.layers - bool(top)
         self.made, self.heard, self.aside = row, row * config.heads * (outcomes.shape[1] + 1), top
-        self.layers = nn.ModuleList(Layer(config, outcomes, depth > 0) for depth in range(row))
-        self.top = nn.ModuleList(Layer(config, outcomes, row > 0) for _ in range(top))
+        self.layers = nn.ModuleList(Layer(config, outcomes, depth > 0, ids) for depth in range(row))
+        self.top = nn.ModuleList(Layer(config, outcomes, row > 0, ids) for _ in range(top))
         self.fallbacks = nn.ModuleList(Linear(config.width, config.width) for _ in range(config.layers - 1))
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:

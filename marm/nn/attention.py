@@ -1,14 +1,18 @@
 """One layer of target attention: a query per target, the history's rows as keys and values, never projected (design: folding).
 
-    x_kj  = u_j + A[outcome] + G[gap] + R[rank] + S(e_{j-1} + A[outcome of j-1]) + W e_j
-    logit = q_k . Wk x_kj / sqrt(dk)  =  (Wk^T q_k) . u_j + (A Wk^T q_k)[outcome] + ...
-    value = Wv sum_j w_kj x_kj        =  Wv (sum w u + A^T bins + ...)
+    x_kj  = u_j + A[outcome] + G[gap] + R[rank]; beside it e_{j-1} + A[outcome of j-1], and e_j
+    logit = q_k . (Wk x_kj + Sk beside_kj + ...) / sqrt(dk)  =  (Wk^T q_k) . u_j + (A Wk^T q_k)[outcome] + ...
+    value = sum_j w_kj (Wv x_kj + Sv beside_kj + ...)        =  Wv (sum w u + A^T bins) + ...
 
+What travels beside a row has keys and values of its own in each head, so that a head may ask for "after something like
+this, and not like this itself". Folded, that costs what one shared matrix would.
 Everything about a pair is a code with a learned row; nothing nonlinear follows, so all of it moves to the query's side.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -20,26 +24,51 @@ from marm.nn.fused import FusedAttention
 from marm.nn.one_view import attend_one_view
 from marm.nn.operands import Operands, code_spans
 from marm.nn.plain import folded, projected, rows_of, weights
-from marm.nn.views import GAPS, RANKS
+from marm.nn.views import GAPS, RANKS, Views
+
+SAME, AFTER = 1.0, 6.0
+"""What an equal id adds to a logit at the beginning: of a row, and, in heads that ask for what came after, of the row before it."""
 
 
 class TargetAttention(nn.Module):
     """Multi-head target attention over remembered and live rows (MARM, section on multi-layer target attention)."""
 
-    def __init__(self, width: int, heads: int, outcomes: Tensor, shift: bool = False, raw: bool = False) -> None:
-        """``outcomes`` (codes, F): which of F learned rows each outcome code is the sum of."""
+    def __init__(
+        self, width: int, heads: int, outcomes: Tensor, shift: bool = False, raw: bool = False, ids: int = 0
+    ) -> None:
+        """``outcomes`` (codes, F): which of F learned rows each outcome code is the sum of.
+
+        ``ids``: kinds of id of which a head may know whether row and target have the same.
+        """
         super().__init__()
         if width % heads:
             raise ValueError(f"heads = {heads} does not divide width = {width}")
         self.width, self.heads, self.outcomes = width, heads, len(outcomes)
-        self.spans = code_spans(self.outcomes, shift)
+        self.spans = code_spans(self.outcomes, shift, 2**ids)
         self.outcome_parts: Tensor
         self.register_buffer("outcome_parts", outcomes, persistent=False)
         self.query, self.key, self.value, self.out = (nn.Parameter(part) for part in similar_heads(width, heads))
         self.outcome_rows = nn.Parameter(torch.randn(outcomes.shape[1], width) * 0.3)
         self.other_rows = nn.Parameter(torch.randn(GAPS + RANKS + 1, width) * 0.1)
-        self.beside = nn.ParameterList([nn.Parameter(torch.eye(width) * 0.5) for _ in range(int(shift) + int(raw))])
+        self.beside_key, self.beside_value = nn.ParameterList(), nn.ParameterList()
+        # Every other head begins by asking for what came after something like the target, not for something like it.
+        after = (torch.arange(heads) % 2 == 1).float().view(-1, 1, 1) * shift
+        if shift:
+            self._beside(self.key * torch.where(after > 0, 1.0, 0.1), self.value * 0.1)
+            self.key.data *= torch.where(after > 0, -0.5, 1.0)
+        if raw:
+            self._beside(self.key * 0.5, self.value * 0.5)
+        self.lean = nn.Parameter(torch.zeros(heads, len(self.other_rows) + self.outcomes) if ids else torch.zeros(0))
+        own = torch.where(after > 0, -AFTER, SAME).view(1, -1, 1)
+        equal = torch.cat([own, AFTER * after.view(1, -1, 1)])[: 1 + shift]
+        self.equal = nn.Parameter(equal.repeat(1, 1, ids))
+        if ids and shift:
+            self.lean.data[:, self.outcomes + GAPS : -1] = -after.view(-1, 1) * doublings()
         self.shift = shift
+
+    def _beside(self, key: Tensor, value: Tensor) -> None:
+        self.beside_key.append(nn.Parameter(key.detach().clone()))
+        self.beside_value.append(nn.Parameter(value.detach().clone()))
 
     def forward(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands, way: str = "auto") -> Tensor:
         """What each target makes of its view: (Q, D). ``way``: auto, fused, folded, projected or reference."""
@@ -57,17 +86,17 @@ class TargetAttention(nn.Module):
         if way == "auto":
             way = choose(target_QD.device, self.width, self.heads, len(target_QD), len(ops.work.rows_at) - 1)
             # Where bits must not hang on what else is asked, or a gradient is wanted, every query goes alone.
-            if way == "fused" and not (is_steady() or torch.is_grad_enabled()) and ops.work.parts[0]:
+            alone = is_steady() or torch.is_grad_enabled() or self.equal.numel()
+            if way == "fused" and not alone and ops.work.parts[0]:
                 return self._by_view(target_QD, live, extra, ops)
         codes = self._codes()
         q_QSHD, tab = self._folded_queries(target_QD, codes)
-        unfold = torch.einsum("hkd,hke->hde", self.value, self.out)
         if way == "projected":
-            value_QD, bins = self._projected(target_QD, live, extra, ops, tab, codes, unfold)
+            value_QD, bins = self._projected(target_QD, live, extra, ops, tab, codes)
         else:
             attend = FusedAttention.apply if way == "fused" else folded
             context, bins = attend(q_QSHD, tab, live, extra, ops)
-            value_QD = self._value(context, bins, codes, unfold)
+            value_QD = self._unfolded(context.unbind(1), self._coded(bins, codes))
         return value_QD, self._heard(bins)
 
     def heed(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> Tensor:
@@ -81,58 +110,68 @@ class TargetAttention(nn.Module):
     def _folded_queries(self, target_QD: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Queries on the rows' side of the key projection, one for each stream of rows (Q, S, H, D), and what codes add."""
         # The product of two projections first: one matrix for each head, whatever the number of targets.
-        fold = torch.einsum("hkd,hke->dhe", self.query, self.key).reshape(self.width, -1) / self._root()
-        q_QHD = dense(target_QD, fold).view(-1, self.heads, self.width)
-        beside = [_each(q_QHD, side) for side in self.beside]
-        return torch.stack([q_QHD, *beside], 1), self._tab(q_QHD, beside, codes)
+        folds = [torch.einsum("hkd,hke->dhe", self.query, key) for key in self._keys()]
+        fold = torch.stack(folds, 1).reshape(self.width, -1) / self._root()
+        q_QSHD = dense(target_QD, fold).view(-1, len(folds), self.heads, self.width)
+        return q_QSHD, self._tab(q_QSHD, codes)
 
     def _by_view(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
         """Groups of queries that share a view attend to it projected once; the others as ever. No gradient."""
         groups, (rest, others) = ops.work.parts
-        rows_RD, codes = self._rows(rows_of(ops, live, extra)), self._codes()
+        rows_RSD, codes = rows_of(ops, live, extra), self._codes()
         if len(groups[0][0]) == len(target_QD):
-            return self._one_view(target_QD, rows_RD, replace(ops, work=groups[0][1]), codes)
+            return self._one_view(target_QD, rows_RSD, replace(ops, work=groups[0][1]), codes)
         value_QD = target_QD.new_empty(target_QD.shape)
         heard = target_QD.new_empty(len(target_QD), self.heads, self.outcome_parts.shape[1] + 1)
         for group, one in groups:
             at = torch.from_numpy(group)
-            value_QD[at], heard[at] = self._one_view(target_QD[at], rows_RD, replace(ops, work=one), codes)
+            value_QD[at], heard[at] = self._one_view(target_QD[at], rows_RSD, replace(ops, work=one), codes)
         if len(rest):
             at = torch.from_numpy(rest)
             value_QD[at], heard[at] = self.read(target_QD[at], live, extra, replace(ops, work=others), "fused")
         return value_QD, heard
 
-    def _one_view(self, target_GD: Tensor, rows_RD: Tensor, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def _one_view(self, target_GD: Tensor, rows_RSD: Tensor, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Plain attention of queries that all see what the ``one`` sees: codes are added to the rows themselves."""
         begin, end = int(one.views.begin[0]), int(one.views.end[0])
-        outcome, added = self._pair_rows(one, codes)
-        x_ND = torch.cat([codes[int(self.spans[2])][None], rows_RD[begin:end] + added])
+        outcome, added_NSD = self._pair_rows(one, codes)
+        null_SD = functional.pad(codes[-1:], (0, 0, 0, rows_RSD.shape[1] - 1))
+        x_NSD = torch.cat([null_SD[None], rows_RSD[begin:end] + added_NSD])
         # What a head heard of outcomes comes with the values, as columns that say which outcome each row has.
-        said = x_ND.new_zeros(len(x_ND), self.outcome_parts.shape[1] + 1)
+        said = x_NSD.new_zeros(len(x_NSD), self.outcome_parts.shape[1] + 1)
         said[0, -1], said[1:, :-1] = 1, self.outcome_parts[outcome]
         # Rows lie along the last axis: that is how the loops read them.
         q_HGK = torch.einsum("gd,hkd->hgk", target_GD, self.query) / self._root()
-        key, value = (torch.einsum("hkd,nd->hkn", weight, x_ND) for weight in (self.key, self.value))
+        x_NX = x_NSD.flatten(1)
+        key, value = (torch.einsum("hkx,nx->hkn", torch.cat(w, 2), x_NX) for w in (self._keys(), self._values()))
         value = torch.cat([value, said.T.expand(self.heads, -1, -1)], 1)
         made_HGV = attend_one_view(q_HGK, key, value)
         inner = self.width // self.heads
         return torch.einsum("hgk,hkd->gd", made_HGV[:, :, :inner], self.out), made_HGV[:, :, inner:].transpose(0, 1)
 
     def _pair_rows(self, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Outcome code of every row that the one query sees (N,), and the sum of the rows that its codes stand for (N, D)."""
+        """Outcome code of every row that the one query sees (N,), and the rows that its codes stand for (N, S, D)."""
         outcome, *before, gap, rank = (torch.from_numpy(code) for code in one.pair_codes())
-        added = codes[outcome] + codes[gap] + codes[rank]
+        streams = [codes[outcome] + codes[gap] + codes[rank]]
         if self.shift:
             # A previous outcome's place begins after all others; past the last of them there is no previous row.
-            coded = functional.pad(codes[: self.outcomes] @ self.beside[0].T, (0, 0, 0, 1))
-            added = added + coded[before[0] - int(self.spans[3])]
-        return outcome, added
+            streams.append(functional.pad(codes[: self.outcomes], (0, 0, 0, 1))[before[0] - int(self.spans[3])])
+        added = torch.stack(streams, 1)
+        return outcome, functional.pad(added, (0, 0, 0, len(self._keys()) - added.shape[1]))
+
+    def _keys(self) -> list[Tensor]:
+        """Of each stream of rows: (H, K, D)."""
+        return [self.key, *self.beside_key]
+
+    def _values(self) -> list[Tensor]:
+        """Of each stream of rows: (H, K, D)."""
+        return [self.value, *self.beside_value]
 
     def _heard(self, bins: Tensor) -> Tensor:
         """Weight on each of the rows that outcomes are the sum of, and on the null row: (Q, H, F + 1)."""
-        known = dense(bins[:, :, : self.outcomes].reshape(-1, self.outcomes), self.outcome_parts)
-        null = int(self.spans[2])
-        return torch.cat([known.view(*bins.shape[:2], -1), bins[:, :, null : null + 1]], 2)
+        plain = self._unanswered(bins)[0]
+        known = dense(plain[:, :, : self.outcomes].reshape(-1, self.outcomes), self.outcome_parts)
+        return torch.cat([known.view(*bins.shape[:2], -1), plain[:, :, -1:]], 2)
 
     def _root(self) -> float:
         return math.sqrt(self.width // self.heads)
@@ -141,77 +180,108 @@ class TargetAttention(nn.Module):
         """The row that each code stands for: outcomes, gaps, ranks and the null row, (C, D)."""
         return torch.cat([self.outcome_parts @ self.outcome_rows, self.other_rows])
 
-    def _tab(self, q_QHD: Tensor, beside: list[Tensor], codes: Tensor) -> Tensor:
+    def _tab(self, q_QSHD: Tensor, codes: Tensor) -> Tensor:
         """What each code adds to a logit: (Q, H, C)."""
-        tab = dense(q_QHD.reshape(-1, self.width), codes.T)
+        tab = dense(q_QSHD[:, 0].reshape(-1, self.width), codes.T).view(len(q_QSHD), self.heads, -1)
+        if self.equal.numel():
+            tab = tab + self.lean
+        parts = [self._answered(tab[:, :, : self.outcomes], 0), tab[:, :, self.outcomes :]]
         if self.shift:
+            before = dense(q_QSHD[:, 1].reshape(-1, self.width), codes[: self.outcomes].T).view(*tab.shape[:2], -1)
             # One place more, for rows without a previous event: it adds nothing.
-            before = functional.pad(codes[: self.outcomes], (0, 0, 0, 1))
-            tab = torch.cat([tab, dense(beside[0].reshape(-1, self.width), before.T)], 1)
-        return tab.view(len(q_QHD), self.heads, -1)
+            parts += [self._answered(before, 1), torch.zeros_like(tab[:, :, :1])]
+        return torch.cat(parts, 2)
 
-    def _coded(self, bins: Tensor, codes: Tensor) -> Tensor:
-        """The rows that codes stand for, weighted: (Q, H, D), token shift's previous outcomes included."""
-        plain = len(codes)
-        summed = dense(bins[:, :, :plain].reshape(-1, plain), codes)
-        if self.shift:
-            before = dense(bins[:, :, plain:-1].reshape(-1, self.outcomes), codes[: self.outcomes])
-            summed = summed + dense(before, self.beside[0].T)
-        return summed.view(*bins.shape[:2], self.width)
+    def _answered(self, tab_QHO: Tensor, stream: int) -> Tensor:
+        """What each outcome adds with each answer to which ids are equal: (Q, H, answers x O)."""
+        kinds = self.equal.shape[2]
+        answer = (
+            torch.arange(2**kinds, device=tab_QHO.device)[:, None] >> torch.arange(kinds, device=tab_QHO.device) & 1
+        )
+        added_HA = self.equal[stream] @ answer.T.float()
+        return (tab_QHO[:, :, None] + added_HA[:, :, None]).flatten(2)
 
-    def _value(self, context_QSHD: Tensor, bins: Tensor, codes: Tensor, unfold_HDD: Tensor) -> Tensor:
-        summed = context_QSHD[:, 0] + self._coded(bins, codes)
-        for s, side in enumerate(self.beside):
-            summed = summed + _each(context_QSHD[:, s + 1], side.T)
-        return dense(summed.reshape(len(summed), -1), unfold_HDD.reshape(-1, self.width))
+    def _unanswered(self, bins: Tensor) -> list[Tensor]:
+        """Weight on each code whatever the ids: outcomes, gaps, ranks and the null row (Q, H, C); previous outcomes (Q, H, O)."""
+        gap, null = int(self.spans[0]), int(self.spans[2])
+        wide = [bins[:, :, :gap], *([bins[:, :, null + 1 : -1]] if self.shift else [])]
+        own, *before = [part.reshape(*part.shape[:2], -1, self.outcomes).sum(2) for part in wide]
+        return [torch.cat([own, bins[:, :, gap : null + 1]], 2), *before]
+
+    def _coded(self, bins: Tensor, codes: Tensor) -> list[Tensor]:
+        """The rows that codes stand for, weighted, of each stream that has any: (Q, H, D)."""
+        plain = self._unanswered(bins)
+        return [dense(part.flatten(0, 1), codes[: part.shape[2]]).view(*part.shape[:2], -1) for part in plain]
+
+    def _unfolded(self, *parts: Sequence[Tensor]) -> Tensor:
+        """What sums of rows, stream by stream (Q, H, D), are as values: (Q, D)."""
+        given = [[one for one in streams if one is not None] for streams in zip_longest(*parts)]
+        summed_QSHD = torch.stack([torch.stack(streams).sum(0) for streams in given], 1)
+        unfold = [torch.einsum("hkd,hke->hde", value, self.out) for value in self._values()[: len(given)]]
+        return dense(summed_QSHD.flatten(1), torch.stack(unfold).reshape(-1, self.width))
 
     def _projected(
-        self, target: Tensor, live: Tensor, extra: Tensor, ops: Operands, tab: Tensor, codes: Tensor, unfold: Tensor
+        self, target: Tensor, live: Tensor, extra: Tensor, ops: Operands, tab: Tensor, codes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        rows_RD = self._rows(rows_of(ops, live, extra))
+        rows_RX = rows_of(ops, live, extra).flatten(1)
         q_QHK = torch.einsum("qd,hkd->qhk", target, self.query) / self._root()
-        keys, values = (torch.einsum("rd,hkd->rhk", rows_RD, w) for w in (self.key, self.value))
+        keys, values = (torch.einsum("rx,hkx->rhk", rows_RX, torch.cat(w, 2)) for w in (self._keys(), self._values()))
         value_QHK, bins = projected(q_QHK, keys, values, tab, ops)
-        coded = self._coded(bins, codes).reshape(len(target), -1) @ unfold.reshape(-1, self.width)
-        return torch.einsum("qhk,hkd->qd", value_QHK, self.out) + coded, bins
-
-    def _rows(self, rows_RSD: Tensor) -> Tensor:
-        """Rows with what travels beside them, as keys and values see them: (R, D)."""
-        summed = rows_RSD[:, 0]
-        for s, side in enumerate(self.beside):
-            summed = summed + rows_RSD[:, s + 1] @ side.T
-        return summed
+        return torch.einsum("qhk,hkd->qd", value_QHK, self.out) + self._unfolded(self._coded(bins, codes)), bins
 
     def flops(self, queries: int, window: int) -> int:
         """Multiply-adds x 2 of the folded way, each query seeing ``window`` rows."""
-        d, h, streams = self.width, self.heads, 1 + len(self.beside)
+        d, h, streams = self.width, self.heads, len(self._keys())
         codes, (outcomes, values) = len(self.other_rows) + self.outcomes, self.outcome_parts.shape
-        once = 2 * d**3 + outcomes * values * d
+        once = 2 * streams * d**3 + outcomes * values * d
         # For each query and head: folded query, table and bins of codes, what was heard, the rows, the value.
-        beside = self.shift * ((2 * outcomes + 1) * d + d * d)
+        beside = self.shift * (2 * outcomes + 1) * d
         each = (2 * streams * d + 2 * codes + 2 * window * streams) * d + beside + outcomes * values
         return 2 * (once + queries * h * each)
 
     def _reference(self, target: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> Tensor:
         """Every x_kj written out and projected: slow and plain, what the other ways are held against."""
-        views, rows, codes = ops.views, self._rows(rows_of(ops, live, extra)), self._codes()
-        gap0, rank0, null0, prev0 = (int(s) for s in ops.spans)
+        views, rows_RSD, codes = ops.views, rows_of(ops, live, extra), self._codes()
+        null_SD = functional.pad(codes[-1:], (0, 0, 0, rows_RSD.shape[1] - 1))
+        gap0, rank0 = self.outcomes, self.outcomes + GAPS
         out = []
         for k in range(len(target)):
-            x = [codes[null0]]
+            x, added = [null_SD], [self._leans([len(codes) - 1])]
             for j in range(int(views.begin[k]), int(views.end[k])):
                 gap = int((ops.work.edges <= views.asked[k] - views.time[j]).sum())
                 rank = int(ops.work.ranks[views.place[views.end[k] - 1] - views.place[j] + 1])
-                x_kj = rows[j] + codes[_outcome(ops, k, j)] + codes[gap0 + gap] + codes[rank0 + rank]
+                x_SD = rows_RSD[j].clone()
+                x_SD[0] += codes[_outcome(ops, k, j)] + codes[gap0 + gap] + codes[rank0 + rank]
                 before = int(views.previous[j])
-                if prev0 >= 0 and before >= 0:
-                    x_kj = x_kj + self.beside[0] @ codes[_outcome(ops, k, before)]
-                x.append(x_kj)
-            x_ND = torch.stack(x)
-            q, key, value = self.query @ target[k], x_ND @ self.key.mT, x_ND @ self.value.mT
-            weight = (torch.einsum("hk,hnk->hn", q, key) / self._root()).softmax(1)
+                added.append(
+                    self._leans([_outcome(ops, k, j), gap0 + gap, rank0 + rank])
+                    + self._alike(views, k, j, 0)
+                    + (self._alike(views, k, before, 1) if self.shift and before >= 0 else 0)
+                )
+                if self.shift and before >= 0:
+                    x_SD[1] += codes[_outcome(ops, k, before)]
+                x.append(x_SD)
+            x_NSD = torch.stack(x)
+            q = self.query @ target[k]
+            key, value = (torch.einsum("nsd,shkd->hnk", x_NSD, torch.stack(w)) for w in (self._keys(), self._values()))
+            weight = (torch.einsum("hk,hnk->hn", q, key) / self._root() + torch.stack(added, 1)).softmax(1)
             out.append(torch.einsum("hn,hnk,hkd->d", weight, value, self.out))
         return torch.stack(out)
+
+    def _leans(self, codes: list[int]) -> Tensor:
+        return self.lean[:, codes].sum(1) if self.equal.numel() else self.equal.new_zeros(self.heads)
+
+    def _alike(self, views: Views, k: int, j: int, stream: int) -> Tensor:
+        if not self.equal.numel():
+            return self.equal.new_zeros(self.heads)
+        same = (views.row_ids[j] == views.query_ids[k]) & (views.query_ids[k] != 0)
+        return self.equal[stream] @ torch.from_numpy(same).float()
+
+
+def doublings() -> Tensor:
+    """How often the rank of each bucket doubles the newest row's: (RANKS,)."""
+    bucket = torch.arange(RANKS, dtype=torch.float32)
+    return torch.where(bucket < 8, torch.log2(bucket + 1), 3 + (bucket - 7.5) / 4)
 
 
 def choose(device: torch.device, width: int, heads: int, queries: int, segments: int) -> str:
@@ -224,8 +294,3 @@ def choose(device: torch.device, width: int, heads: int, queries: int, segments:
 
 def _outcome(ops: Operands, k: int, j: int) -> int:
     return int(ops.views.outcome[j]) if ops.views.known[j] <= ops.views.asked[k] else 0
-
-
-def _each(x_QHD: Tensor, weight_DD: Tensor) -> Tensor:
-    """Every head's row times one matrix: (Q, H, D)."""
-    return dense(x_QHD.reshape(-1, x_QHD.shape[2]), weight_DD).view(x_QHD.shape)

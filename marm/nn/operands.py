@@ -5,6 +5,8 @@ row j's state      block[at[j], column : column + C]   where at[j] >= 0: remembe
 beside it          extra[beside[s, j]]                 token shift's previous event, the raw embedding; -1 nothing
 
 codes (C)   | outcome | gap | rank | null |(previous outcome)|      spans: where each begins
+
+Where a layer asks which ids are equal, each outcome has as many places as there are answers: outcome + outcomes x answer.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from marm.nn.codec import Codec, codec_of
-from marm.nn.views import GAPS, RANKS, Views, gap_edges, gap_rank_runs, outcome_codes, rank_buckets
+from marm.nn.views import GAPS, RANKS, Views, equal_ids, gap_edges, gap_rank_runs, outcome_codes, rank_buckets
 from marm.types import I16, I64
 
 
@@ -40,6 +42,12 @@ class Work:
         """(2, P) of every pair, oldest row first: outcome, previous outcome (-1: there is no previous row)."""
         v = self.views
         return outcome_codes(v.known, v.outcome, v.previous, v.begin, v.end, v.asked, self.pairs_at)
+
+    @cached_property
+    def equal(self) -> I16:
+        """(2, P) of every pair, a bit for each kind of id that is equal: of the row's item, of the previous row's."""
+        v = self.views
+        return equal_ids(v.row_ids, v.query_ids, v.previous, v.begin, v.end, self.pairs_at)
 
     @cached_property
     def runs_and_firsts(self) -> tuple[I64, I64]:
@@ -91,7 +99,7 @@ class Operands:
     beside: I64
     """(S - 1, R)."""
     spans: I64
-    """(4,) first code of gap, rank, null and previous outcome; the last is -1 without token shift."""
+    """(5,) first code of gap, rank, null and previous outcome (-1 without token shift); how many outcomes there are."""
 
     @property
     def views(self) -> Views:
@@ -105,13 +113,16 @@ class Operands:
 
     def codes(self) -> tuple[NDArray[np.uint16], I64]:
         """Outcome (with token shift the previous one too) of every pair, and runs of gap and rank, as places in the table."""
-        gap0, rank0, _, prev0 = self.spans
+        gap0, rank0, _, prev0, outcomes = self.spans
         runs = self.work.runs_and_firsts[0] + np.array([0, gap0, rank0])[:, None]
+        pairs = self.work.pairs
+        if gap0 > outcomes:
+            pairs = np.where(pairs < 0, pairs, pairs + self.work.equal * np.int16(outcomes))
         if prev0 < 0:
-            return self.work.pairs[:1].view(np.uint16), runs
+            return pairs[:1].view(np.uint16), runs
         # A row without a previous one takes a place past the end, where nothing is learned.
-        before = np.where(self.work.pairs[1] < 0, gap0, self.work.pairs[1]) + prev0
-        return np.stack([self.work.pairs[0], before]).astype(np.uint16), runs
+        before = np.where(pairs[1] < 0, gap0, pairs[1]) + prev0
+        return np.stack([pairs[0], before]).astype(np.uint16), runs
 
     def pair_codes(self) -> list[I64]:
         """The same written out: places in the table of every pair (P,), one array for each kind of code."""
@@ -124,7 +135,8 @@ class Operands:
         return replace(self, work=self.work.of(queries))
 
 
-def code_spans(outcomes: int, shift: bool) -> I64:
-    """First code of gap, rank, null and previous outcome, for this many outcome codes."""
-    null = outcomes + GAPS + RANKS
-    return np.array([outcomes, outcomes + GAPS, null, null + 1 if shift else -1])
+def code_spans(outcomes: int, shift: bool, answers: int = 1) -> I64:
+    """First code of gap, rank, null and previous outcome, for this many outcome codes and answers to which ids are equal."""
+    gap = outcomes * answers
+    null = gap + GAPS + RANKS
+    return np.array([gap, gap + GAPS, null, null + 1 if shift else -1, outcomes])

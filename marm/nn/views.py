@@ -6,12 +6,12 @@
 Views are ranges because everything that hides a row (time, a history filter) hides all later rows of the user too.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numba as nb
 import numpy as np
 
-from marm.types import I16, I64
+from marm.types import I16, I64, U64
 
 GAPS = 32
 """Time-gap buckets: 0 under a second (2^20 microseconds), then one for each doubling."""
@@ -25,6 +25,11 @@ UNKNOWN = 0
 
 SHARED = 16
 """Queries of one view from which on it is worth projecting its rows."""
+
+
+def no_ids() -> U64:
+    """Of rows or queries whose ids nobody compares."""
+    return np.zeros((0, 0), np.uint64)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,10 @@ class Views:
     """(Q,) one past the last row seen."""
     asked: I64
     """(Q,) time of the query."""
+    row_ids: U64 = field(default_factory=no_ids)
+    """(R, F) ids of the row's item, one of each kind."""
+    query_ids: U64 = field(default_factory=no_ids)
+    """(Q, F) ids of the query's item; none where nobody asks whether ids are equal."""
 
     @property
     def longest(self) -> int:
@@ -70,7 +79,8 @@ class Views:
 
     def of(self, queries: I64) -> "Views":
         """The same rows as these queries see them."""
-        return replace(self, begin=self.begin[queries], end=self.end[queries], asked=self.asked[queries])
+        ids = self.query_ids[queries] if self.query_ids.size else self.query_ids
+        return replace(self, begin=self.begin[queries], end=self.end[queries], asked=self.asked[queries], query_ids=ids)
 
 
 def rank_buckets(farthest: int) -> I64:
@@ -95,6 +105,22 @@ def outcome_codes(known: I64, outcome: I16, previous: I64, begin: I64, end: I64,
             out[0, p] = outcome[j] if known[j] <= asked[k] else 0
             before = previous[j]
             out[1, p] = -1 if before < 0 else (outcome[before] if known[before] <= asked[k] else 0)
+    return out
+
+
+@nb.njit(cache=True, nogil=True)
+def equal_ids(of_row: U64, of_query: U64, previous: I64, begin: I64, end: I64, pair: I64) -> I16:
+    """Which of a query's ids the row of each pair has, and the row before it: a bit for each kind, (2, P)."""
+    out = np.zeros((2, pair[-1]), np.int16)
+    for k in range(len(begin)):
+        for j in range(begin[k], end[k]):
+            p, before = pair[k] + j - begin[k], previous[j]
+            for f in range(of_query.shape[1]):
+                wanted = of_query[k, f]
+                if wanted != 0:
+                    out[0, p] |= np.int16(of_row[j, f] == wanted) << f
+                    if before >= 0:
+                        out[1, p] |= np.int16(of_row[before, f] == wanted) << f
     return out
 
 

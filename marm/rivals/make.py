@@ -32,7 +32,7 @@ READERS: dict[str, Callable[[RunConfig, Tensor], Reader]] = {
 def make_reader(run: RunConfig) -> Reader:
     """What reads histories in a run (``model.kind``)."""
     if run.model.kind == "marm":
-        return marm_layers(run.model, run.tasks, run.memory.codec)
+        return marm_layers(run.model, run.tasks, run.memory.codec, run.compared_ids)
     outcomes = OutcomeCodes(run.tasks, run.model.outcomes).parts()
     if run.model.kind == "recompute":
         return Recompute(run, outcomes, len(run.tasks) if run.model.task_layers else 0)

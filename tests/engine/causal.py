@@ -132,39 +132,60 @@ class CausalPass:
 
     def parts(self, attention, k, j):
         """Which learned rows the outcome of j is the sum of, as k may know it."""
-        known = self.known(j) <= self.seen.time[k]
-        return attention.outcome_parts[int(self.seen.outcome[j]) if known else 0]
+        return attention.outcome_parts[self.outcome_code(k, j)]
+
+    def outcome_code(self, k, j):
+        return int(self.seen.outcome[j]) if self.known(j) <= self.seen.time[k] else 0
+
+    def leans(self, attention, codes, outcome=None):
+        """What the codes of a row add in each head, whatever the target."""
+        if not self.run.model.equal_ids:
+            return torch.zeros(attention.heads)
+        own = 0 if outcome is None else attention.lean[:, outcome]
+        return attention.lean[:, [attention.outcomes + code for code in codes]].sum(1) + own
+
+    def alike(self, attention, k, j, stream):
+        """What it adds that the items of k and j are the same or have the same categories."""
+        if not self.run.model.equal_ids:
+            return torch.zeros(attention.heads)
+        same = [self.seen.item[j] == self.seen.item[k]]
+        same += [int(a) == int(b) != 0 for a, b in zip(*self.seen.item_columns[[j, k]], strict=True)]
+        return attention.equal[stream] @ torch.tensor(same, dtype=torch.float32)
 
     def known(self, j):
         return self.enter[j] if self.run.data.history else self.seen.known[j]
 
     def layer(self, layer, depth, state, k):
         attention, seen = layer.attention, self.seen
-        gaps, ranks, null = (int(s) - attention.outcomes for s in attention.spans[:3])
+        gaps, ranks, null = (int(s - attention.spans[0]) for s in attention.spans[:3])
         every, view = self.view(k)
         view = [*self.picked(attention, depth, state, every), *view]
-        x = [attention.other_rows[null]]
+        keys, values = attention._keys(), attention._values()
+        nothing = torch.zeros_like(state)
+        x, added = [[attention.other_rows[null], *[nothing] * (len(keys) - 1)]], [self.leans(attention, [null])]
         for j in view:
             gap = (int(seen.time[k]) - int(seen.time[j])) >> 20
             rank = len(every) - every.index(j)
             far = 8 + math.floor(4 * math.log2(max(rank, 8) / 8))
-            row = self.row(j, depth) + self.outcome(attention, k, j)
-            row = row + attention.other_rows[gaps + min(gap.bit_length(), 31)]
-            row = row + attention.other_rows[ranks + (rank - 1 if rank <= 8 else min(far, 31))]
-            sides = list(attention.beside)
+            codes = [gaps + min(gap.bit_length(), 31), ranks + (rank - 1 if rank <= 8 else min(far, 31))]
+            streams = [self.row(j, depth) + self.outcome(attention, k, j) + attention.other_rows[codes].sum(0)]
+            adds = self.leans(attention, codes, self.outcome_code(k, j)) + self.alike(attention, k, j, 0)
             if self.run.model.token_shift:
-                side = sides.pop(0)
-                if every.index(j) > 0:
-                    before = every[every.index(j) - 1]
-                    row = row + side @ (row_norm(self.item[before]) + self.outcome(attention, k, before))
-            if sides:
-                row = row + sides[0] @ row_norm(self.item[j])
-            x.append(row)
-        x_ND = torch.stack(x)
+                before = every[every.index(j) - 1] if every.index(j) > 0 else None
+                streams.append(
+                    nothing if before is None else row_norm(self.item[before]) + self.outcome(attention, k, before)
+                )
+                adds = adds + (0 if before is None else self.alike(attention, k, before, 1))
+            if len(streams) < len(keys):
+                streams.append(row_norm(self.item[j]))
+            x.append(streams)
+            added.append(adds)
+        x_SND = torch.stack([torch.stack(stream) for stream in zip(*x, strict=True)])
         query = torch.einsum("hkd,d->hk", attention.query, row_norm(state))
-        key = torch.einsum("hkd,nd->hnk", attention.key, x_ND)
-        value = torch.einsum("hkd,nd->hnk", attention.value, x_ND)
-        weight = (torch.einsum("hk,hnk->hn", query, key) / math.sqrt(key.shape[2])).softmax(1)
+        key = torch.einsum("shkd,snd->hnk", torch.stack(keys), x_SND)
+        value = torch.einsum("shkd,snd->hnk", torch.stack(values), x_SND)
+        logit = torch.einsum("hk,hnk->hn", query, key) / math.sqrt(key.shape[2])
+        weight = (logit + torch.stack(added, 1)).softmax(1)
         state = state + torch.einsum("hn,hnk,hkd->d", weight, value, attention.out)
         parts = [self.parts(attention, k, j) for j in view]
         spread = torch.stack([torch.zeros(attention.outcome_parts.shape[1]), *parts])

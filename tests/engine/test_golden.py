@@ -22,6 +22,8 @@ SHAPES = {
     "token shift": {"token_shift": True},
     "raw rows": {"raw_rows": True},
     "shift and raw": {"token_shift": True, "raw_rows": True},
+    "equal ids": {"equal_ids": True},
+    "equal ids, shift and raw": {"equal_ids": True, "token_shift": True, "raw_rows": True},
     "a last layer for each task": {"task_layers": True},
     "no memory": {"memory_reads": False},
     "no signals": {"time_gap": False, "rank": False, "outcomes": False},

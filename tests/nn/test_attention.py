@@ -1,12 +1,14 @@
 """The fused, folded and projected ways equal the plain reference, in values and gradients."""
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from marm.nn.attention import TargetAttention
 from marm.nn.codec import CODECS
@@ -18,7 +20,7 @@ from marm.nn.views import Views, rank_buckets
 OUTCOMES = 4
 
 
-def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw=False):
+def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw=False, ids=0):
     """A pass of random rows: some remembered, some live, some without a row before them; views of any length, 0 too."""
     rng = np.random.default_rng(seed)
     rows = rng.integers(0, longest + 1, segments)
@@ -36,12 +38,17 @@ def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw
     known = time + rng.integers(0, 10**12, total)
     outcome = rng.integers(1, OUTCOMES, total).astype(np.int16)
     views = Views(time, known, outcome, previous, np.arange(total), begins, ends, asked.astype(np.int64))
+    if ids:
+        row_ids, query_ids = (rng.integers(0, 4, (n, ids)).astype(np.uint64) for n in (total, queries))
+        views = replace(views, row_ids=row_ids, query_ids=query_ids)
     live = torch.randn(7, width, requires_grad=True)
     block = CODECS[codec].encode(torch.randn(50, 2, width)).flatten(1)
     extra = torch.randn(9, width, requires_grad=True)
     at = rng.integers(-7, 50, total)
     beside = [np.where(previous >= 0, rng.integers(0, 9, total), -1)] * shift + [rng.integers(0, 9, total)] * raw
-    attention = TargetAttention(width, 2, torch.eye(OUTCOMES), shift, raw)
+    attention = TargetAttention(width, 2, torch.eye(OUTCOMES), shift, raw, ids)
+    with torch.no_grad():
+        attention.lean.normal_()
     sides = np.stack(beside) if beside else np.zeros((0, total), np.int64)
     work = plan_work(views, segment, rows_at)
     ops = Operands(work, block, CODECS[codec].columns(width), at, sides, attention.spans)
@@ -60,10 +67,13 @@ def run(attention, target, live, extra, ops, way):
 @pytest.mark.parametrize("way", ["fused", "folded", "projected"])
 @pytest.mark.parametrize(("shift", "raw"), [(False, False), (True, False), (False, True), (True, True)])
 @settings(max_examples=6, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 5), st.sampled_from([0, 3, 40]), st.sampled_from(list(CODECS)))
-def test_each_way_equals_the_reference_in_values_and_gradients(way, shift, raw, seed, segments, longest, codec):
+@given(
+    st.integers(0, 10**6), st.integers(1, 5), st.sampled_from([0, 3, 40]), st.sampled_from(list(CODECS)),
+    st.sampled_from([0, 2]),
+)  # fmt: skip
+def test_each_way_equals_the_reference_in_values_and_gradients(way, shift, raw, seed, segments, longest, codec, ids):
     torch.manual_seed(seed)
-    drawn = random_pass(seed, segments, longest, queries=12, width=8, codec=codec, shift=shift, raw=raw)
+    drawn = random_pass(seed, segments, longest, 12, width=8, codec=codec, shift=shift, raw=raw, ids=ids)
     wanted, wanted_grads = run(*drawn, "reference")
     got, got_grads = run(*drawn, way)
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=2e-6)
@@ -98,14 +108,14 @@ def test_what_a_layer_makes_is_the_sum_of_rows_by_the_weights_that_it_tells(shif
     with torch.no_grad():
         weight_QHN = attention.heed(target, live, extra, ops)
         made = attention.read(target, live, extra, ops, "fused")[0]
-        rows, codes = attention._rows(rows_of(ops, live, extra)), attention._codes()
+        rows_RSD, codes = rows_of(ops, live, extra), attention._codes()
+        null_SD = functional.pad(codes[-1:], (0, 0, 0, rows_RSD.shape[1] - 1))
         for k in range(len(target)):
             begin, end = int(ops.views.begin[k]), int(ops.views.end[k])
-            x_ND = torch.cat(
-                [rows[begin:end] + attention._pair_rows(ops.of(np.array([k])), codes)[1], codes[[int(ops.spans[2])]]]
-            )
+            seen_NSD = rows_RSD[begin:end] + attention._pair_rows(ops.of(np.array([k])), codes)[1]
+            x_NSD = torch.cat([seen_NSD, null_SD[None]])
             weight = torch.cat([weight_QHN[k, :, : end - begin], weight_QHN[k, :, -1:]], 1)
-            value = torch.einsum("hn,nd,hkd,hke->e", weight, x_ND, attention.value, attention.out)
+            value = torch.einsum("hn,nsd,shkd,hke->e", weight, x_NSD, torch.stack(attention._values()), attention.out)
             torch.testing.assert_close(value, made[k], rtol=1e-5, atol=2e-6)
             assert not weight_QHN[k, :, end - begin : -1].any()
         torch.testing.assert_close(weight_QHN.sum(2), torch.ones(12, 2))
@@ -113,7 +123,7 @@ def test_what_a_layer_makes_is_the_sum_of_rows_by_the_weights_that_it_tells(shif
 
 def test_a_query_without_history_attends_to_the_null_row_alone():
     attention, target, live, extra, ops = random_pass(0, 1, 0, queries=3, width=8, codec="float32")
-    null = attention._codes()[int(attention.spans[2])]
+    null = attention._codes()[-1]
     value = torch.einsum("hkd,d->hk", attention.value, null)
     wanted = torch.einsum("hk,hkd->d", value, attention.out).expand(3, -1)
     torch.testing.assert_close(attention(target, live, extra, ops, "fused"), wanted, atol=1e-6, rtol=1e-5)

@@ -48,8 +48,6 @@ class RunConfig(Settings):
             raise ValueError(f"memory.search is MARM's, model.kind = {self.model.kind!r}: drop [memory.search]")
         if search and not self.model.layers:
             raise ValueError("memory.search serves attention, model.layers = 0 has none: drop [memory.search]")
-        if search and self.memory.refresh:
-            raise ValueError("memory.refresh makes states anew without a search: drop it, or [memory.search]")
         categories = [name for name, feature in self.features.item.items() if feature.kind == "category"]
         if search and search.category and search.category not in categories:
             has = ", ".join(categories) or "none"

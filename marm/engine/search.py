@@ -25,7 +25,7 @@ from marm.model.inputs import Pass, Picked
 from marm.nn.blocks import row_norm
 from marm.nn.codec import codec_of
 from marm.nn.dense import is_steady
-from marm.nn.signs import planes, signs
+from marm.nn.signs import signatures
 from marm.store.rings import places_from
 from marm.store.slots import SlotMap
 from marm.types import I64, U64, Bool
@@ -90,8 +90,7 @@ class PassSearch:
             return same(keys, wanted[:, None], self.ranges, most)
         if self.config.rule == "dot":
             return self.exact(depth, query_QD)
-        words, normals = self.config.bits // 64, planes(query_QD.shape[1], self.config.bits)
-        wanted = signs(query_QD.cpu().numpy(), normals)
+        words, wanted = self.config.bits // 64, signatures(query_QD[:, None], self.config.bits)
         return nearest(keys[depth * words : (depth + 1) * words], wanted, self.ranges, most)
 
     def picked(self, query: int) -> list[I64]:

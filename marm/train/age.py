@@ -4,7 +4,6 @@ The stream is trained anew in a scratch folder, so both scores are those of the 
 only by which weights its history's states were made.
 """
 
-import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,14 +17,11 @@ import torch
 from marm.engine.batches import Asked
 from marm.engine.engine import Attended, Engine
 from marm.engine.exposures import Exposures
-from marm.engine.fresh import check_fresh, fresh_states, newest_of, rows_needed
+from marm.engine.fresh import engine_beside, fresh_states, newest_of, rows_needed
 from marm.files import write_text
-from marm.memory.memory import Memory
 from marm.metrics.ranking import auc, gauc
 from marm.nn.dense import steady_rows
 from marm.report.age import age_page
-from marm.store import ArenaStore
-from marm.train.folder import run_of
 from marm.train.replay import begun
 from marm.train.results import commit, config_hash, machine
 from marm.types import F32, F64, I64, U64
@@ -50,10 +46,7 @@ class _Watch:
 
     def __init__(self, engine: Engine, binary: I64) -> None:
         self.seen, self._engine, self._binary = _Seen(), engine, binary
-        shape = engine.memory.shape
-        config = engine.run.memory.model_copy(update={"max_age": 0, "max_age_seconds": 0.0, "ttl": 0.0})
-        self._other = copy.copy(engine)
-        self._other.memory = Memory(ArenaStore(engine.memory.store.layout), shape, config, engine.memory.hot.device)
+        self._other = engine_beside(engine, engine.run.memory.hot)
         self._admissions = 0
 
     def __call__(self, seen: Exposures, asked: Asked, attended: Attended, which: np.ndarray) -> None:
@@ -101,11 +94,13 @@ class _Watch:
             return
         counts = counts[here]
         with steady_rows():
-            states = fresh_states(self._engine, counts, facts)
+            made = fresh_states(self._engine, counts, facts)
+        if shape.keys:
+            facts["keys"] = made.keys
         kept = np.minimum(counts, shape.capacity)
         newest = newest_of(counts, kept)
         hot = self._other.memory.hot
-        hot.write(at[here], np.zeros_like(kept), kept, facts[newest], states[torch.from_numpy(newest)])
+        hot.write(at[here], np.zeros_like(kept), kept, facts[newest], made.states[torch.from_numpy(newest)])
         # A row that had no state to be read shall have none here either.
         hot.states_from[at[here]] = kept - np.minimum(rows[here], kept)
 
@@ -115,7 +110,6 @@ def memory_age(folder: Path, progress: Callable[[dict[str, Any]], None]) -> dict
 
     ``age.json`` and ``age.html``; the drift is in log odds, fresh minus remembered.
     """
-    check_fresh(run_of(folder))
     with TemporaryDirectory(prefix="marm-") as scratch, begun(folder, Path(scratch) / "trunk", progress) as trainer:
         names = [name for name, kind in trainer.kinds.items() if kind == "binary"]
         binary = np.array([list(trainer.kinds).index(name) for name in names])

@@ -27,7 +27,7 @@ from marm.train.frozen import SinceCut
 from marm.train.learner import Learner
 from marm.train.steps import first_stop, next_events, step_size, tie_groups
 from marm.train.tally import Tally
-from marm.train.waiting import Waiting, beyond, first_of_user, may_enter
+from marm.train.waiting import Waiting, beyond_whole, first_of_user, may_enter
 from marm.types import F32, I64, U64, Bool
 
 Watch = Callable[[Exposures, Asked, Attended, Bool], None]
@@ -163,7 +163,7 @@ class Stepper:
         if self.stages:
             self.stages.scored(both, asked, attended, is_new, self.steps, spool is not None)
         early = may_enter(both, now)
-        early[early] = beyond(both.user[early], self.run.train.live - self._new_live)
+        early[early] = beyond_whole(both.user[early], both.time[early], self.run.train.live - self._new_live)
         self._remember(both, asked, attended, np.flatnonzero(early))
         self.waiting.remembered[places[order[early & ~is_new]]] = True
         self.waiting.add(new, early[np.flatnonzero(is_new)])

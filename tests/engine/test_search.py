@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from marm.engine import fresh
 from marm.engine.batches import Drawn, ask
 from marm.engine.heed import heed
 from marm.memory.ages import Ages
+from marm.nn.dense import steady_rows
 from tests.engine.causal import CausalPass
 from tests.engine.worlds import SECOND, build, exposures, run_config, segment_through, shelves, tie_groups, with_column
 
@@ -65,6 +67,32 @@ def test_remembering_in_any_segmentation_equals_one_causal_pass_that_searches(ru
         wanted, wanted_beside = CausalPass(engine, seen).scores(drawer(1)(seen))
     torch.testing.assert_close(exposed, wanted, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(beside, wanted_beside, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("at_once", [2, 2048])
+def test_what_is_made_anew_of_whole_histories_is_what_was_remembered(rule, at_once, monkeypatch):
+    """``at_once``: so few rows a pass that users take turns."""
+    monkeypatch.setattr(fresh, "_AT_ONCE", at_once)
+    search, model = RULES[rule]
+    delay, filtered = 3 * ("delay" in rule), "filtered" in rule
+    run = searching(search, model, **({"data": {"history": "c = 1"}} if filtered else {}))
+    engine, seen = build(run), shelved(1, delay=delay, filtered=filtered)
+    cut_up(engine, seen, 1)
+    hot = engine.memory.hot
+    counts = hot.head[:2]
+    facts, states = (
+        np.concatenate([rows.reshape(hot.slots, hot.capacity, -1)[user, : counts[user]] for user in (0, 1)])
+        for rows in (hot.facts, hot.states.numpy())
+    )
+    anew = facts[:, 0].copy()
+    if run.search_keys:
+        anew["keys"] = 0
+    with steady_rows():
+        made = fresh.fresh_states(engine, counts, anew)
+    np.testing.assert_allclose(made.states, states, rtol=1e-5, atol=1e-6)
+    if run.search_keys:
+        assert (made.keys == facts[:, 0]["keys"]).all()
 
 
 def test_what_is_explained_names_what_each_layer_picked_and_how_it_weighs_it():

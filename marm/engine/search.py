@@ -97,6 +97,20 @@ class PassSearch:
         """Positions that each layer picked for a query."""
         return [found.position[found.at[query] : found.at[query + 1]] for found in self.found]
 
+    @property
+    def deep(self) -> int:
+        """How many layers read states."""
+        return sum(depth > 0 for depth, _ in self.asked)
+
+    def versions(self) -> tuple[I64, I64, Bool]:
+        """Of what these layers picked: the query, the weights' version at which it was made, whether it has a state (P,)."""
+        parts = [found for found, (depth, _) in zip(self.found, self.asked, strict=True) if depth]
+        none = [np.zeros(0, np.int64)]
+        query = np.concatenate(none + [np.repeat(np.arange(len(self.batch)), np.diff(found.at)) for found in parts])
+        position, segment = np.concatenate(none + [found.position for found in parts]), self.batch.segment[query]
+        rows = self._where(self._slots[segment], position)
+        return query, self._fact("version", rows).astype(np.int64), self._there(segment, position, rows)
+
     def facts(self, query: int, position: I64) -> tuple[np.ndarray, Bool]:
         """Facts at positions of a query's user, and whether each has a state that may be read."""
         segment = np.broadcast_to(self.batch.segment[query], position.shape)

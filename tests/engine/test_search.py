@@ -102,8 +102,12 @@ def test_what_is_explained_names_what_each_layer_picked_and_how_it_weighs_it():
     batch = ask(late, Drawn.none(1)).batch
     engine.memory.admit(batch.users, 100)
     with torch.no_grad():
-        told, logit = heed(engine, batch, 0), engine.attend(batch).logit_QT
-    assert torch.equal(told.logit_QT, logit)
+        told, attended = heed(engine, batch, 0), engine.attend(batch)
+    assert torch.equal(told.logit_QT, attended.logit_QT)
+    search = attended.shares[0].search
+    query, version, there = search.versions()
+    assert search.deep == 2 and not query.any() and there.all()
+    assert version.tolist() == [v for layer in search.picked(0)[1:] for v in search.facts(0, layer)[0]["version"]]
     theirs = np.flatnonzero(seen.user == late.user[0])
     window, before = theirs[-4:], theirs[:-4]
     assert (told.past.item[-4:] == seen.item[window]).all()

@@ -3,7 +3,7 @@
 python -m benchmarks.rebuild [--full] [--search RULE] [--folder DIR] [--out results.jsonl]
 
 ``made`` are states that end in the rebuilt memory; ``run`` counts every event that the passes go over, those before a ring's
-first row included, which the states in it hang on. ``--search``: by ``hash`` or ``dot``, as many rows as a history has, 20 picked.
+first row included, which the states in it hang on. ``--search``: 20 picked of a whole history.
 """
 
 import argparse

@@ -7,6 +7,7 @@ A choice has no gradient; what was picked has what a row of the window has.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from marm.config import RunConfig
 from marm.engine.batch import Batch, item_keys
-from marm.engine.beside import Rows, beside
+from marm.engine.beside import Lists, Rows, beside, listed
 from marm.engine.leaf import Leaf
 from marm.memory.ages import newest
 from marm.memory.memory import Memory, Recalled
@@ -26,6 +27,7 @@ from marm.nn.blocks import row_norm
 from marm.nn.codec import codec_of
 from marm.nn.dense import is_steady
 from marm.nn.signs import signatures
+from marm.nn.views import SHARED
 from marm.store.rings import places_from
 from marm.store.slots import SlotMap
 from marm.types import I64, U64, Bool
@@ -79,8 +81,17 @@ class PassSearch:
         again = self.config.shared and self.found
         self.asked.append((depth, query_QD[: len(self.batch)]))
         self.found.append(self.found[0] if again else self.find(*self.asked[-1]))
-        rows = self._rows(self.found[-1], depth > 0)
-        return Picked(beside(self.passed, self.found[-1].at, rows, self.run.model.token_shift), rows.item_VD)
+        lists = listed(self.found[-1], self._groups, len(self.passed.views.begin))
+        rows = self._rows(lists, depth > 0)
+        return Picked(beside(self.passed, lists, rows, self.run.model.token_shift), rows.item_VD)
+
+    @cached_property
+    def _groups(self) -> list[I64]:
+        """Targets that share a window, where bits may hang on what else is asked and attention knows how."""
+        if is_steady() or torch.is_grad_enabled() or self.memory.hot.device.type != "cpu":
+            return []
+        groups = [group[~self.batch.live[group]] for group in self.passed.views.of(np.arange(len(self.batch))).shared()]
+        return [group for group in groups if len(group) >= SHARED]
 
     def find(self, depth: int, query_QD: Tensor) -> Found:
         """The rows that the rule picks for a layer which reads ``depth``."""
@@ -134,10 +145,12 @@ class PassSearch:
         way = exact_together if may else exact_alone
         return way(block, column, lines, query_QD, self.batch.segment, self.ranges, self.config.picked)
 
-    def _rows(self, found: Found, deep: bool) -> Rows:
-        """What was found, as rows of a pass; their items are looked up where a layer reads them."""
+    def _rows(self, lists: Lists, deep: bool) -> Rows:
+        """What was picked, as rows of a pass; their items are looked up where a layer reads them."""
         shift = self.run.model.token_shift
-        segment, position = np.repeat(self.batch.segment, np.diff(found.at)), found.position
+        # Padding's lists are empty, whosever they are.
+        whose = self.passed.segment_of_query[lists.query]
+        segment, position = np.repeat(whose, np.diff(lists.at)), lists.position
         slot = self._slots[segment]
         previous = np.full(len(position), -1)
         if shift:

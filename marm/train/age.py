@@ -72,21 +72,22 @@ class _Watch:
         total, rows = (np.zeros(len(attended.logit_QT)) for _ in range(2))
         for share in attended.shares:
             total[share.queries], rows[share.queries] = self._read_by(share)
-        return np.divide(total, rows, out=np.full(len(total), np.nan), where=rows > 0)
+        mean: F64 = np.divide(total, rows, out=np.full(len(total), np.nan), where=rows > 0)
+        return mean
 
     def _read_by(self, share: Share) -> tuple[F64, F64]:
         """Of what a share's queries read, in layers that read states: steps since it was made, summed, and rows."""
         recalled, queries, now = share.recalled, len(share.queries), self._engine.version
         owner = np.repeat(np.arange(len(recalled.counts)), recalled.counts)
         age = now - recalled.facts["version"].astype(np.int64)
-        window = [
-            np.bincount(owner, each, len(recalled.counts)) for each in (age * recalled.there, recalled.there * 1.0)
-        ]
-        total, rows = (of_user[share.batch.segment] for of_user in window)
+        total, rows = (
+            np.bincount(owner, each, len(recalled.counts)).astype(np.float64)[share.batch.segment]
+            for each in (age * recalled.there, recalled.there.astype(np.float64))
+        )
         if share.search:
             layers, (query, version, there) = share.search.deep, share.search.versions()
             total = total * layers + np.bincount(query, (now - version) * there, queries)
-            rows = rows * layers + np.bincount(query, there * 1.0, queries)
+            rows = rows * layers + np.bincount(query, there.astype(np.float64), queries)
         return total, rows
 
     def _make(self, users: U64) -> None:

@@ -8,6 +8,7 @@ from marm.engine import fresh
 from marm.engine.batches import Drawn, ask
 from marm.engine.heed import heed
 from marm.memory.ages import Ages
+from marm.nn import attention
 from marm.nn.dense import steady_rows
 from tests.engine.causal import CausalPass
 from tests.engine.worlds import SECOND, build, exposures, run_config, segment_through, shelves, tie_groups, with_column
@@ -93,6 +94,33 @@ def test_what_is_made_anew_of_whole_histories_is_what_was_remembered(rule, at_on
     np.testing.assert_allclose(made.states, states, rtol=1e-5, atol=1e-6)
     if run.search_keys:
         assert (made.keys == facts[:, 0]["keys"]).all()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_candidates_that_share_a_window_read_it_once_beside_their_own_picks(rule, monkeypatch):
+    search, model = RULES[rule]
+    run = searching(search, model)
+    engine, seen = build(run), shelved(1, delay=2)
+    segment_through(engine, seen, np.arange(1, len(tie_groups(seen)) - 1), drawer(1))
+    # A live event of each user, then twenty candidates of the one and eighteen of the other.
+    last = np.array([np.flatnonzero(seen.user == user)[-1] for user in (1, 2)])
+    late = with_column(seen.pick(np.repeat(last, 2)), "time", seen.time[-1] + SECOND * np.array([1, 2, 1, 2]))
+    exposure = np.repeat([1, 3], [20, 18])
+    item = (1 + np.arange(38) % 15).astype(np.uint64)
+    batch = ask(late, Drawn(exposure, exposure, item, shelves(item))).batch
+    engine.memory.admit(batch.users, 100)
+    read, groups = attention.attend_with_choices, []
+    monkeypatch.setattr(
+        attention, "attend_with_choices", lambda *args: groups.append(len(args[5].queries)) or read(*args)
+    )
+    with torch.no_grad():
+        shared = engine.attend(batch)
+        with steady_rows():
+            alone = engine.attend(batch)
+    layers = 3 + model.get("task_layers", 0) * (len(run.tasks) - 1)
+    assert sorted(groups) == [18] * layers + [20] * layers
+    torch.testing.assert_close(shared.logit_QT, alone.logit_QT, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(shared.state_QKD, alone.state_QKD, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_explained_names_what_each_layer_picked_and_how_it_weighs_it():

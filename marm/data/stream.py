@@ -10,7 +10,7 @@ import polars as pl
 from marm.data.arrow import Mapped, map_batch
 from marm.data.events import Column, Events, Side, Tags
 from marm.data.parts import Manifest, appended_file, part_file
-from marm.data.place import Mark
+from marm.data.place import Mark, Offsets
 from marm.data.rows import EVENT_ID, ITEM_ID, LABELS, TIME_VALUE, USER_ID
 from marm.data.side import open_side
 from marm.types import F32, I64, U64
@@ -91,11 +91,12 @@ class EventLog:
         return _together([self._original(self._path(number))[begin:end] for number, begin, end in self._spans(lo, hi)])
 
     def event_ids(self, most: int, end: int | None = None) -> list[str]:
-        """Ids of appended events that have one, oldest first; of the ``most`` events before event ``end`` (None: the last)."""
+        """Ids of events, appended or of a topic, oldest first; of the ``most`` before event ``end`` (None: the last)."""
         end = len(self) if end is None else end
-        first = min(max(end - most, self.manifest.prepared), end)
+        named = isinstance(self.manifest.growth.begun, Offsets)
+        first = min(max(end - most, 0 if named else self.manifest.prepared), end)
         pieces = [pl.read_ipc(self._path(number), columns=[EVENT_ID])[low:high, 0].drop_nulls()
-                  for number, low, high in self._spans(first, end) if number >= self._prepared_parts]  # fmt: skip
+                  for number, low, high in self._spans(first, end) if named or number >= self._prepared_parts]  # fmt: skip
         return [name for piece in pieces for name in piece.to_list()]
 
     def ids_beyond(self, position: int) -> list[str]:

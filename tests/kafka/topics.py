@@ -4,12 +4,14 @@ import json
 import os
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import polars as pl
 import pytest
 
+from marm.config import RunConfig, load_run
 from tests.train.logs import log_frame
 
 confluent_kafka = pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed")
@@ -94,3 +96,8 @@ def sets_of(settings: dict[str, Any]) -> list[str]:
     otherwise = told.pop("otherwise", {})
     named = [("follow", told), ("kafka", kafka), ("follow.otherwise", otherwise)]
     return [f"{section}.{name}={json.dumps(value)}" for section, values in named for name, value in values.items()]
+
+
+def at_once(run: Path, **settings: Any) -> RunConfig:
+    """The settings of a run folder, laid over by ``sets_of``."""
+    return load_run(run / "run.toml", sets_of(settings))

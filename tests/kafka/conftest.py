@@ -22,6 +22,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     world = write_world(folder / "world", log_frame(events=400)[:TRAINED])
     train = {"cut_every": 30, "micro_batch": 8, "window_events": 25}
-    run = run_over(world, memory={"url": "lmdb://memory"}, train=train, data={"feedback_delay": "delay"})
+    run = run_over(world, train=train, data={"feedback_delay": "delay"})
     commands.train(run, folder / "run", page=False)
     return folder / "run"

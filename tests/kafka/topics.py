@@ -1,5 +1,6 @@
 """Topics of a broker: librdkafka's mock cluster in this process, or the one that MARM_KAFKA_BROKERS names."""
 
+import gc
 import json
 import os
 import time
@@ -24,8 +25,9 @@ _QUIET = {"log_level": 0, "error_cb": lambda error: None}
 class Cluster:
     """One broker, in this process unless the environment names another."""
 
-    def __init__(self) -> None:
-        named = os.environ.get("MARM_KAFKA_BROKERS")
+    def __init__(self, alone: bool = False) -> None:
+        """``alone``: in this process, whatever the environment names."""
+        named = None if alone else os.environ.get("MARM_KAFKA_BROKERS")
         self.holder: Any = None
         if named is None:
             self.holder = confluent_kafka.Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, **_QUIET})
@@ -34,6 +36,11 @@ class Cluster:
         self.servers = named
         self._producer = confluent_kafka.Producer({"bootstrap.servers": named, "linger.ms": 1, **_QUIET})
 
+    def end(self) -> None:
+        """The broker dies, if it is in this process."""
+        self.holder = None
+        gc.collect()
+
     def name(self) -> str:
         """A topic that nobody has used."""
         return f"t{uuid4().hex[:12]}"
@@ -41,11 +48,19 @@ class Cluster:
     def url(self, topic: str) -> str:
         return f"kafka://{self.servers}/{topic}"
 
-    def put(self, topic: str, values: Iterable[Any], keys: Sequence[str] | None = None, **more: Any) -> None:
-        """Send messages, one after another; values are JSON, or bytes as they are."""
+    def put(
+        self,
+        topic: str,
+        values: Iterable[Any],
+        keys: Sequence[str] | None = None,
+        sent: Sequence[int] | None = None,
+        **more: Any,
+    ) -> None:
+        """Send messages, one after another; values are JSON, or bytes as they are, ``sent`` their clock in milliseconds."""
         for number, value in enumerate(values):
             data = value if isinstance(value, bytes) else json.dumps(value).encode()
-            self._producer.produce(topic, value=data, key=keys[number] if keys else None, **more)
+            told = more | ({"timestamp": sent[number]} if sent else {})
+            self._producer.produce(topic, value=data, key=keys[number] if keys else None, **told)
             self._producer.poll(0)
         assert self._producer.flush(20) == 0
 

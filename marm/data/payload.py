@@ -7,9 +7,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import orjson
 import polars as pl
 import polars.selectors as cs
@@ -75,6 +77,13 @@ class Rows:
     message: list[int]
     bad: list[tuple[int, str]]
     """Number of a message, and why."""
+
+    @cached_property
+    def within(self) -> list[int]:
+        """Which row of its message each row is."""
+        message = np.array(self.message)
+        first: list[int] = (np.arange(len(message)) - np.searchsorted(message, message)).tolist()
+        return first
 
 
 def rows_of(values: Sequence[bytes | None]) -> Rows:
@@ -160,10 +169,9 @@ def _event_ids(rows: Rows, messages: Messages, columns: Columns) -> list[str]:
     told = [row.get(columns.event_id) for row in rows.row]
     if None not in told:
         return list(map(str, told))
-    out, before = [], 0
-    for at, (one, number) in enumerate(zip(told, rows.message, strict=True)):
-        before = before + 1 if at and rows.message[at - 1] == number else 0
-        place = f"{messages.lane[number]}:{messages.offset[number]}" + (f":{before}" if before else "")
+    out = []
+    for one, number, within in zip(told, rows.message, rows.within, strict=True):
+        place = f"{messages.lane[number]}:{messages.offset[number]}" + (f":{within}" if within else "")
         out.append(place if one is None else str(one))
     return out
 
@@ -182,16 +190,16 @@ def _scalar(value: Any) -> bool:
     return isinstance(value, (str, int)) and not isinstance(value, bool)
 
 
-def text_of_row(row: Row, follows: bool, columns: Columns, event_id: str) -> str:
-    """A row in the form of a line of the inbox, for people and for whoever erases a user."""
-    if follows:
-        told: Row = {"kind": "outcomes", "event_id": event_id, "outcomes": row}
+def text_of_message(value: bytes | None, lane: str, columns: Columns, number: int = 0) -> str:
+    """A row of a message in the form of a line of the inbox, for people and for whoever erases a user; else what came, cut."""
+    rows = rows_of([value]).row
+    if number >= len(rows):
+        return (value or b"")[:_LONGEST].decode(errors="replace")
+    row = rows[number]
+    told: Row = {"kind": "event", "event_id": row.get(columns.event_id)}
+    if columns.follow(lane, row):
+        told |= {"kind": "outcomes", "outcomes": row}
     else:
         user, item, at = (row.get(name) for name in (columns.user, columns.item, columns.time))
-        told = {"kind": "event", "event_id": event_id, "user": user, "item": item, "at": at, "context": row}
+        told |= {"user": user, "item": item, "at": at, "context": row}
     return orjson.dumps(told, default=str).decode()
-
-
-def text_of_value(value: bytes | None) -> str:
-    """A message that cannot be read, as far as it is text, cut where it is long."""
-    return (value or b"")[:_LONGEST].decode(errors="replace")

@@ -18,7 +18,7 @@ from marm.data import broker
 from marm.data.aside import Aside
 from marm.data.lines import MESSAGE, as_numbers, frame_of
 from marm.data.parts import Growth, Manifest
-from marm.data.payload import text_of_value
+from marm.data.payload import Columns, text_of_message
 from marm.data.place import Offsets
 from marm.data.plan import outcome_columns
 from marm.data.source import wider
@@ -43,6 +43,7 @@ class Snapshot:
         self._run, self._folder = run, folder
         self._topic: Topic = topic_of("data.log", str(run.data.log))
         self._aside, self._rejected = Aside(out, {}), 0
+        self._columns = Columns.of(run, [], self._outcomes())
         self._wait = max(run.follow.wait, run.kafka.lateness)
         folder.mkdir(parents=True)
         client = broker.consumer(self._topic)
@@ -109,6 +110,7 @@ class Snapshot:
             messages = client.consume(_CHUNK, 0.1)
             good = [message for message in messages if message.error() is None]
             names = {message.error().name() for message in messages if message.error() is not None}
+            ends = [m.offset() for m in messages if m.error() is not None and m.error().name() == "_PARTITION_EOF"]
             if "_AUTO_OFFSET_RESET" in names:
                 raise BrokerError(
                     f"{self._topic.url}: {lane} no longer has {at}: lengthen its retention, and train anew"
@@ -116,7 +118,9 @@ class Snapshot:
             if good:
                 at, heard = good[-1].offset() + 1, time.monotonic()
                 yield [message for message in good if message.offset() < end]
-            if "_PARTITION_EOF" in names:
+            if ends:
+                # What an open transaction holds back is left to whoever follows.
+                self._settled[lane] = min(self._settled[lane], max(at, ends[-1]))
                 return
             if time.monotonic() - heard > broker.ANSWER_S:
                 raise BrokerError(
@@ -218,7 +222,7 @@ class Snapshot:
 
     def _reject(self, lane: str, offset: int, reason: str, value: bytes | None) -> None:
         self._rejected += 1
-        told = {} if value is None else {"record": text_of_value(value)}
+        told = {} if value is None else {"record": text_of_message(value, lane, self._columns)}
         self._aside.rejected(reason, {**told, "place": [lane, offset]})
 
 

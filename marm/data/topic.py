@@ -17,7 +17,7 @@ import numpy as np
 from marm.config import RunConfig, Topic
 from marm.data import broker
 from marm.data.live import LiveLog
-from marm.data.payload import Columns, Messages, Rows, records_of, rows_of, text_of_row, text_of_value
+from marm.data.payload import Columns, Messages, Rows, records_of, rows_of, text_of_message
 from marm.data.place import Offsets, Spot
 from marm.data.reading import Batch
 from marm.errors import BrokerError, FolderError
@@ -245,8 +245,7 @@ class TopicReader:
 
 
 def _text(rows: Rows, messages: Messages, columns: Columns, number: int) -> str:
-    if number >= len(rows.row):
-        return text_of_value(messages.value[rows.bad[number - len(rows.row)][0]])
-    row = rows.row[number]
-    follows = columns.follow(messages.lane[rows.message[number]], row)
-    return text_of_row(row, follows, columns, str(row.get(columns.event_id)))
+    good = number < len(rows.row)
+    message = rows.message[number] if good else rows.bad[number - len(rows.row)][0]
+    within = rows.within[number] if good else 0
+    return text_of_message(messages.value[message], messages.lane[message], columns, within)

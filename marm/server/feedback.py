@@ -22,7 +22,7 @@ from marm.engine.exposures import Exposures
 from marm.errors import BrokerError, DataError, DiskError
 from marm.server.messages import EventIn, EventsAnswer
 from marm.server.popular import Popular
-from marm.server.producing import Message, TopicWriter
+from marm.server.producing import TopicWriter, message_of
 from marm.server.served import Served
 from marm.server.tail import Reader, Tails, Told, row_of
 from marm.server.times import Times
@@ -200,25 +200,20 @@ class Feedback:
         """To the topic first, if there is one: what the inbox holds was acknowledged by the broker."""
         records = [record for post in posts for record in post.records]
         if self._topic and records:
-            spots = self._topic.tell([self._message(record) for record in records])
+            spots = self._topic.tell([message_of(self.run, record, self._user_of(record)) for record in records])
             for record, spot in zip(records, spots, strict=True):
                 record["place"] = list(spot)
         for post in posts:
             post.lines = list(map(orjson.dumps, post.records))
         return self._writer.append([line for post in posts for line in post.lines])
 
-    def _message(self, record: dict[str, Any]) -> Message:
-        """A record as a row of the log."""
-        data, kafka = self.run.data, self.run.kafka
-        row = {kafka.kind: record["kind"], kafka.event_id: record["event_id"], **record["outcomes"]}
+    def _user_of(self, record: dict[str, Any]) -> Any:
+        """The user of a record; of outcomes the one of their event, else something that is the same each time."""
         if record["kind"] == "event":
-            user = record["user"]
-            row |= {data.user: user, data.item: record["item"], data.time: record["at"], **record["context"]}
-        else:
-            known = self._ids.get(record["event_id"])
-            told = self._tails.find(known[0], record["event_id"]) if known else None
-            user = told.row.user if told else record["event_id"]
-        return Message(text_of(user).encode(), orjson.dumps(row))
+            return record["user"]
+        known = self._ids.get(record["event_id"])
+        told = self._tails.find(known[0], record["event_id"]) if known else None
+        return told.row.user if told else record["event_id"]
 
     def _note(self, posts: Sequence[_Post], end: Position) -> None:
         """Show what is on the disk: places of lines count back from where they end."""

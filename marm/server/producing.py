@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from marm.config import Topic
+import orjson
+
+from marm.config import RunConfig, Topic
 from marm.data import broker
 from marm.data.place import Spot
+from marm.data.values import text_of
 from marm.errors import BrokerError
 
 
@@ -17,6 +20,15 @@ class Message(NamedTuple):
     key: bytes
     """Of the same user always the same, so that all of a user is in one partition and in order."""
     value: bytes
+
+
+def message_of(run: RunConfig, record: dict[str, Any], user: Any) -> Message:
+    """A record of the inbox as a row of the log."""
+    data, kafka = run.data, run.kafka
+    row = {kafka.kind: record["kind"], kafka.event_id: record["event_id"], **record["outcomes"]}
+    if record["kind"] == "event":
+        row |= {data.user: user, data.item: record["item"], data.time: record["at"], **record["context"]}
+    return Message(text_of(user).encode(), orjson.dumps(row))
 
 
 class TopicWriter:

@@ -13,6 +13,7 @@ import pytest
 
 from marm.config import RunConfig
 from marm.config.load import check_run
+from marm.data.plan import make_plan, stop
 from marm.data.prepare import prepare
 from marm.data.snapshot import PIN
 from marm.data.stream import EventLog
@@ -86,6 +87,11 @@ def test_a_topic_is_the_log_that_a_file_of_its_rows_would_be(cluster, run, frame
     assert "neither JSON" in reasons[0] and "never" in reasons[2] and "item = null" in reasons[3]
     assert "noon" in reasons[4] and "others have list" in reasons[5]
     assert sum(manifest.growth.settled.values()) == 2 * EVENTS + 8
+
+
+def test_other_commands_say_that_they_read_files(run):
+    with pytest.raises(DataError, match="a topic: only marm train and marm follow read one"):
+        make_plan(over(run, "kafka://h:9/t"), stop)
 
 
 def test_arrow_messages_are_read_too(cluster, run, frame, tmp_path):

@@ -10,7 +10,7 @@ from marm.config.base import Settings
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
-NO_PASSWORD = "a run file is no place for a password: leave it out, and set MARM_KAFKA_USERNAME and MARM_KAFKA_PASSWORD"
+NO_SECRETS = "a run file is no place for a password: leave it out, and set MARM_KAFKA_USERNAME and MARM_KAFKA_PASSWORD"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def topic_of(setting: str, url: str) -> Topic:
     kind, _, place = url.partition("://")
     servers, _, name = place.rpartition("/")
     if "@" in place:
-        raise ValueError(f"{setting} = {kind}://...@...: {NO_PASSWORD}")
+        raise ValueError(f"{setting} = {kind}://...@...: {NO_SECRETS}")
     if kind not in ("kafka", "kafkas") or not all(map(_SERVER.fullmatch, servers.split(","))):
         raise ValueError(f'{setting} = "{url}": give kafka://host:port/topic, with commas between several host:port')
     if not _NAME.fullmatch(name):

@@ -27,7 +27,7 @@ AT_ONCE = 10_000
 _BUFFERED = 200_000
 """Messages of all lanes that wait to be merged; a lane that runs ahead is paused."""
 _PATIENCE = 1.0
-"""Seconds to wait for messages of a lane whose end was not seen yet."""
+"""Seconds to wait for messages of a lane whose end was not seen yet; at first as long as for any answer."""
 _GLANCE, _GATHER = 0.02, 0.2
 """Seconds of one fetch, and of fetching on while there are some."""
 _LOOK_EVERY = 30.0
@@ -40,7 +40,9 @@ class Lane:
 
     name: str
     next: int
-    """The next message to take."""
+    """The next message to take ..."""
+    fetched: int
+    """... and to fetch."""
     sent: list[float] = field(default_factory=list)
     """Seconds, never falling, so that a clock that was set back holds nobody up."""
     offset: list[int] = field(default_factory=list)
@@ -56,7 +58,7 @@ class Lane:
         self.sent += rising.tolist()
         self.offset += [message.offset() for message in messages]
         self.value += [message.value() for message in messages]
-        self.newest, self.at_end = float(rising[-1]), False
+        self.newest, self.at_end, self.fetched = float(rising[-1]), False, self.offset[-1] + 1
 
 
 class TopicReader:
@@ -69,7 +71,7 @@ class TopicReader:
         self._names = list(dict.fromkeys([topic.name, *([run.kafka.outcomes] if run.kafka.outcomes else [])]))
         self._skip = from_time if since is None else -np.inf
         self._lost = self._skipped = 0
-        self._next_look = 0.0
+        self._next_look, self._patience = 0.0, broker.ANSWER_S
         self._lanes: dict[str, Lane] = {}
         self._client = broker.consumer(topic)
         try:
@@ -123,8 +125,9 @@ class TopicReader:
             passed = time.monotonic()
             heard = passed if messages else heard
             at_end = all(lane.at_end for lane in self._lanes.values())
-            if (ready and passed - began > _GATHER) or (at_end and not messages) or passed - heard > _PATIENCE:
+            if (ready and passed - began > _GATHER) or (at_end and not messages) or passed - heard > self._patience:
                 break
+        self._patience = _PATIENCE
 
     def _count(self, now: float) -> int:
         """Messages that can be taken."""
@@ -148,22 +151,25 @@ class TopicReader:
     def _trouble(self, lane: Lane, message: Any) -> None:
         match message.error().name():
             case "_PARTITION_EOF":
-                lane.at_end = message.offset() >= (lane.offset[-1] + 1 if lane.offset else lane.next)
+                lane.at_end = message.offset() >= lane.fetched
             case "_AUTO_OFFSET_RESET":
-                where = lane.offset[-1] + 1 if lane.offset else lane.next
-                self._client.incremental_assign([broker.partition(lane.name, self._checked(lane.name, where))])
+                lane.fetched = self._checked(lane.name, lane.fetched)
+                self._client.incremental_unassign([broker.partition(lane.name)])
+                self._client.incremental_assign([broker.partition(lane.name, lane.fetched)])
             case "TOPIC_AUTHORIZATION_FAILED" | "UNKNOWN_TOPIC_OR_PART":
                 raise BrokerError(f"{self._topic.url}: {lane.name}: {message.error().str()}: mend it at the broker")
             # Anything else passes: the client goes on trying.
 
     def _pause(self) -> None:
-        """Stop lanes that run ahead, and let them go on when they are taken from."""
+        """Stop lanes that run ahead, and let them go on when they are taken from: by offset, so that nothing is passed over."""
         most = max(_BUFFERED // len(self._lanes), 1)
         for lane in self._lanes.values():
             ahead = len(lane.value) > (most // 2 if lane.paused else most)
-            if ahead != lane.paused:
-                (self._client.pause if ahead else self._client.resume)([broker.partition(lane.name)])
-                lane.paused = ahead
+            if ahead and not lane.paused:
+                self._client.incremental_unassign([broker.partition(lane.name)])
+            elif lane.paused and not ahead:
+                self._client.incremental_assign([broker.partition(lane.name, lane.fetched)])
+            lane.paused = ahead
 
     def _ready(self, frontier: float) -> Messages:
         """The first messages of all lanes up to a time, taken out."""
@@ -216,7 +222,7 @@ class TopicReader:
         for name in names:
             begin = since.get(name)
             at = broker.bounds(self._client, self._topic, name)[0] if begin is None else self._checked(name, begin)
-            self._lanes[name] = Lane(name, at)
+            self._lanes[name] = Lane(name, at, at)
         if names:
             self._client.incremental_assign([broker.partition(name, self._lanes[name].next) for name in names])
         self._next_look = time.monotonic() + _LOOK_EVERY

@@ -10,10 +10,12 @@ import polars as pl
 import pytest
 
 from marm.config import load_run, to_toml, topic_of
-from marm.data import broker
+from marm.data import broker, topic
 from marm.data.following import open_source
 from marm.data.grow import Grower
+from marm.data.live import LiveLog
 from marm.data.parts import Manifest
+from marm.data.place import Offsets
 from marm.data.prepare import prepare
 from marm.data.stream import EventLog
 from marm.errors import BrokerError, FolderError, SettingError
@@ -134,12 +136,17 @@ def test_outcomes_join_their_event_within_the_window_wherever_they_stand(cluster
         go_on(run, cluster.url(name))
 
 
-def test_partitions_that_lie_apart_are_merged_in_order_of_time(cluster, run, rows):
+@pytest.mark.parametrize("buffered", [200_000, 12])
+def test_partitions_that_lie_apart_are_merged_in_order_of_time(cluster, run, rows, buffered, monkeypatch):
+    monkeypatch.setattr(topic, "AT_ONCE", 10)
+    # With room for three messages of each, partitions that run ahead are stopped again and again.
+    monkeypatch.setattr(topic, "_BUFFERED", buffered)
     name = cluster.name()
     start = 1_700_000_000_000
     for partition in (3, 2, 1, 0):
-        for number in range(partition, MORE, 4):
-            cluster.put(name, [rows[number]], partition=partition, timestamp=start + 1000 * number)
+        sent = range(partition, MORE, 4)
+        times = [start + 1000 * number for number in sent]
+        cluster.put(name, [rows[number] for number in sent], sent=times, partition=partition)
     go_on(run, cluster.url(name))
     assert event_ids(run) == [row["event_id"] for row in rows]
     assert counts(run) == {"events": MORE}
@@ -189,6 +196,23 @@ def test_what_the_broker_no_longer_has_stops_the_run_or_is_counted(cluster, run,
     monkeypatch.setattr(broker, "bounds", lambda *told: (0, 3))
     with pytest.raises(BrokerError, match=r"/0 ends at 3, read up to 20: it was made anew"):
         go_on(run, cluster.url(name))
+
+
+def test_messages_that_are_deleted_while_they_are_read_are_told_as_well(cluster, run, monkeypatch):
+    name = cluster.name()
+    cluster.put(name, [{}] * 10, partition=0)
+    config = load_run(run / "run.toml", ['kafka.lost="skip"'])
+    since = Offsets({f"{name}/{n}": 0 for n in range(cluster.partitions(name))} | {f"{name}/0": 50})
+    # What the broker says at the start, after it refused the first reading, and after the second.
+    told = [*[(0, 10**6)] * len(since), (60, 10**6), (0, 10)]
+    monkeypatch.setattr(broker, "bounds", lambda *asked: told.pop(0))
+    where = topic_of("log", cluster.url(name))
+    with (
+        closing(topic.TopicReader(config, where, LiveLog(config, run / "events"), since, 0.0)) as reader,
+        pytest.raises(BrokerError, match=r"/0 ends at 10, read up to 60"),
+    ):
+        reader.read(time.time())
+    assert not told
 
 
 def test_a_run_goes_on_with_what_it_began_to_follow(cluster, run, rows):

@@ -46,6 +46,8 @@ class Trainer:
         self._window = (0, 0)
         self._since_cut = 0
         self.clock: Callable[[], float] = lambda: 0.0
+        self.about: Callable[[], dict[str, Any]] = dict
+        """What else the figures of a window tell."""
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -133,7 +135,7 @@ class Trainer:
             "damaged_users": self.memory.damaged_users,
             "tally": self.tally.state(),
             "threads": self.threads,
-            "inbox": list(self.log.settled(self.position)),
+            "inbox": self.log.settled(self.position),
             "items": self._told,
             "data_hash": self.log.manifest.data_hash,
         }
@@ -230,6 +232,7 @@ class Trainer:
         }
         if self.stages:
             line["stages"] = self.stages.window()
+        line |= self.about()
         self.windows.append(line)
         self._window = (self.position, len(self.spool))
         progress({"window": line})

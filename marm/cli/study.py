@@ -20,7 +20,7 @@ from marm.study.rivals import study_rivals
 from marm.study.runs import Show
 from marm.study.scaling import Grid, study_scaling
 from marm.study.segments import segments as of_segments
-from marm.study.source import stream_of
+from marm.study.source import protocol, stream_of
 from marm.study.variants import Design, study_variants
 from marm.train.results import commit, machine
 
@@ -137,16 +137,18 @@ def _vary(run: RunConfig, out: Path, design: Design, seeds: int, quiet: bool) ->
 @app.command()
 def misses(run: Stream, out: Out, seeds: Seeds = 3, sets: Sets = None, quiet: Quiet = False) -> None:
     """What missing states cost: the last fifth again, with states of some users dropped; writes report.html."""
-    found = study_misses(*stream_of(run, sets or [], out), out, _show(quiet), seeds)
-    misses_page.write_page(out, found, f"{run.name}, {seeds} seeds, last fifth of the events")
+    stream = stream_of(run, sets or [], out)
+    found = study_misses(*stream, out, _show(quiet), seeds)
+    misses_page.write_page(out, found, protocol(*stream, seeds))
     typer.echo(misses_page.table(found))
 
 
 @app.command()
 def age(run: Stream, out: Out, seeds: Seeds = 3, sets: Sets = None, quiet: Quiet = False) -> None:
     """What older states cost: the last fifth scored by remembered states and by fresh ones; writes report.html."""
-    found = study_age(*stream_of(run, sets or [], out), out, _show(quiet), seeds)
-    age_page.write_page(out, found, f"{run.name}, {seeds} seeds, last fifth of the events")
+    stream = stream_of(run, sets or [], out)
+    found = study_age(*stream, out, _show(quiet), seeds)
+    age_page.write_page(out, found, protocol(*stream, seeds))
     typer.echo(age_page.table(found))
 
 

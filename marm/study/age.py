@@ -12,7 +12,7 @@ from marm.config import RunConfig
 from marm.data.stream import EventLog
 from marm.metrics.ranking import group_aucs
 from marm.study.compare import binary_tasks, seeded
-from marm.study.interval import Difference, UserAucs, difference, together
+from marm.study.interval import Difference, UserAucs, difference_within_seeds, together
 from marm.study.models import must_be_marm
 from marm.study.runs import Show, write_lines
 from marm.train.age import score_both_ways
@@ -82,7 +82,7 @@ def _aged(frames: Sequence[pl.DataFrame], files: Sequence[Path], task: str) -> A
     )
     steps = float(np.mean([frame["age"].to_numpy().mean() for frame in frames]))
     drift = float(np.mean([(f[f"fresh_{task}"] - f[f"remembered_{task}"]).abs().to_numpy().mean() for f in frames]))
-    return Aged(len(frames[0]), steps, old.gauc, new.gauc, difference(new, old), drift)
+    return Aged(len(frames[0]), steps, old.gauc, new.gauc, difference_within_seeds(new, old), drift)
 
 
 def _aucs(frame: pl.DataFrame, score: str, label: str) -> UserAucs:

@@ -10,10 +10,11 @@ from marm.report.figures import Line, lines
 from marm.report.run import figure_card
 from marm.report.text import figure, whole
 from marm.study.age import Aged
+from marm.study.source import Protocol
 from marm.study.tables import Cells, gap_text, markdown
 
 
-def write_page(out: Path, found: dict[str, list[Aged]], subtitle: str) -> Path:
+def write_page(out: Path, found: dict[str, list[Aged]], how: Protocol) -> Path:
     """Write ``report.html``."""
     main, ones = next(iter(found.items()))
     tiles = [
@@ -27,7 +28,11 @@ def write_page(out: Path, found: dict[str, list[Aged]], subtitle: str) -> Path:
         parts.append(
             page.section(f"Task {task}", [*_charts(task, some[1:]), page.table("By age", _HOW, *figures_of(some), 0)])
         )
-    return page.save(out / "report.html", page.page("What older states cost", subtitle, parts))
+    parts.append(page.section("How", [page.pairs("Protocol", how)]))
+    return page.save(
+        out / "report.html",
+        page.page("What older states cost", "One stream, replayed with each seed; last fifth of the events", parts),
+    )
 
 
 _HOW = (

@@ -12,7 +12,7 @@ from marm.report.figures import COLOURS, DASHES, MUTED, Draw, Line, lines
 from marm.report.run import figure_card
 from marm.report.text import count, figure, whole
 from marm.study.data import WARM, Curve, Met
-from marm.study.tables import BARS, Cells, gap_text, markdown, origin
+from marm.study.tables import Cells, gap_text, markdown, origin
 
 
 def write_page(out: Path, found: Met) -> Path:
@@ -32,7 +32,11 @@ def write_page(out: Path, found: Met) -> Path:
     parts.append(
         page.section(
             "How",
-            [page.pairs("Protocol", [("Cold start", f"event {whole(found.bounds[0])}"), *origin(found.trained[0])])],
+            [
+                page.pairs(
+                    "Protocol", [("Cold start", f"event {whole(found.bounds[0])}"), *origin(found.trained[0].result)]
+                )
+            ],
         )
     )
     return page.save(out / "report.html", page.page("Is data the limit?", subtitle, parts))
@@ -84,7 +88,14 @@ def _charts(found: Met, task: str, curves: Sequence[Curve]) -> list[str]:
     names = [one.name for one in curves]
     cards = [figure_card(f"GAUC by window, {task}", "Mean over seeds.", lines(over, (0, 1)), names, wide=True)]
     for one in _others(curves):
-        cards.append(figure_card(f"{one.name} above {WARM}, {task}", f"{BARS}.", _gaps(x, one), []))
+        cards.append(
+            figure_card(
+                f"{one.name} above {WARM}, {task}",
+                "The band holds 95 % of what users and seeds drawn with replacement give.",
+                _gaps(x, one),
+                [],
+            )
+        )
     return [page.chart(card) for card in cards]
 
 

@@ -98,21 +98,39 @@ def together(found: Sequence[UserAucs], folders: Sequence[Path]) -> UserAucs:
     return UserAucs(np.concatenate([one.aucs for one in found]), first.sizes, first.users)
 
 
-def difference(one: UserAucs, other: UserAucs, seed: int = 0, draws: int = DRAWS) -> Difference:
+def difference(one: UserAucs, other: UserAucs) -> Difference:
     """Paired percentile bootstrap (Efron 1979) over users; each model's seeds are drawn beside them.
 
     Errors: ``FolderError`` where the two scored different events.
     """
+    _must_match(one, other)
+    return _drawn([one.aucs, -other.aucs], one.sizes)
+
+
+def difference_within_seeds(one: UserAucs, other: UserAucs) -> Difference:
+    """The same where each seed is one training, scored in two ways: a seed is drawn for both.
+
+    Errors: ``FolderError`` where the two scored different events.
+    """
+    _must_match(one, other)
+    return _drawn([one.aucs - other.aucs], one.sizes)
+
+
+def _must_match(one: UserAucs, other: UserAucs) -> None:
     if not np.array_equal(one.users, other.users) or not np.array_equal(one.sizes, other.sizes):
         raise FolderError("two models scored different events: keep one log to one study")
-    if not len(one.users):
+
+
+def _drawn(parts: list[F64], sizes: I64, seed: int = 0, draws: int = DRAWS) -> Difference:
+    """The sum of the parts (S, U), averaged over users by size; of each part the seeds are drawn by themselves."""
+    if not len(sizes):
         return Difference(*[float("nan")] * 3)
-    draw, sizes = np.random.default_rng(seed), one.sizes.astype(np.float64)
-    weighted = [model.aucs * sizes for model in (one, other)]
-    values = np.empty(draws)
+    draw, weight = np.random.default_rng(seed), sizes.astype(np.float64)
+    weighted, values = [part * weight for part in parts], np.empty(draws)
     for i in range(draws):
         times = np.bincount(draw.integers(len(sizes), size=len(sizes)), minlength=len(sizes))
         each = [(part @ times)[draw.integers(len(part), size=len(part))].mean() for part in weighted]
-        values[i] = (each[0] - each[1]) / (times @ sizes)
+        values[i] = sum(each) / (times @ weight)
     low, high = np.quantile(values, [0.025, 0.975])
-    return Difference(one.gauc - other.gauc, float(low), float(high))
+    value = sum(float(part.sum() / weight.sum() / len(part)) for part in weighted)
+    return Difference(value, float(low), float(high))

@@ -10,7 +10,7 @@ import numpy as np
 from marm.config import RunConfig
 from marm.data.stream import EventLog
 from marm.study.compare import binary_tasks, seeded
-from marm.study.interval import Difference, UserAucs, difference, user_aucs
+from marm.study.interval import Difference, UserAucs, difference_within_seeds, user_aucs
 from marm.study.models import must_be_marm
 from marm.study.runs import Show, kept, write_lines
 from marm.train.misses import misses
@@ -58,7 +58,7 @@ def study_misses(
             share,
             float(np.mean([hit[at] for hit in hits])),
             aucs[share],
-            {task: difference(aucs[share][task], whole[task]) for task in tasks},
+            {task: difference_within_seeds(aucs[share][task], whole[task]) for task in tasks},
         )
         for at, share in enumerate(shares)
     ]

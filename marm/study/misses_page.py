@@ -11,10 +11,11 @@ from marm.report.figures import COLOURS, DASHES, MUTED, Draw
 from marm.report.run import figure_card
 from marm.report.text import figure, share
 from marm.study.misses import Missed
+from marm.study.source import Protocol
 from marm.study.tables import BARS, Cells, gap_text, markdown
 
 
-def write_page(out: Path, found: Sequence[Missed], subtitle: str) -> Path:
+def write_page(out: Path, found: Sequence[Missed], how: Protocol) -> Path:
     """Write ``report.html``."""
     tasks = list(found[0].aucs)
     whole, none = found[0], min(found, key=lambda one: one.hit_rate)
@@ -35,8 +36,12 @@ def write_page(out: Path, found: Sequence[Missed], subtitle: str) -> Path:
         page.tiles(tiles),
         page.section("Quality", cards),
         page.section("Figures", [page.table(f"Figures, {task}", _HOW, *figures_of(found, task), 0) for task in tasks]),
+        page.section("How", [page.pairs("Protocol", how)]),
     ]
-    return page.save(out / "report.html", page.page("What missing states cost", subtitle, parts))
+    return page.save(
+        out / "report.html",
+        page.page("What missing states cost", "One stream, replayed with each seed; last fifth of the events", parts),
+    )
 
 
 _HOW = (
@@ -69,6 +74,6 @@ def by_hit_rate(found: Sequence[Missed], task: str) -> Draw:
         axes.axhline(0, color=MUTED, linewidth=1.2, linestyle=DASHES)
         axes.vlines(x, [gap.low for gap in gaps], [gap.high for gap in gaps], color=COLOURS[0], linewidth=2.2)
         axes.plot(x, [gap.value for gap in gaps], "o-", color=COLOURS[0], linewidth=1.2, markersize=5)
-        axes.set_xlabel("states found, %")
+        axes.set_xlabel("states found, %", color=MUTED)
 
     return draw

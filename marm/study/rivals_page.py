@@ -54,5 +54,5 @@ def _protocol(study: Study) -> list[tuple[str, str]]:
     return [
         ("Tuned on", tuned if places > 1 else "nothing: every model takes the settings as they are"),
         ("Measured on", "the last fifth of the whole log, predict then learn"),
-        *origin(study.models[0].trained[0]),
+        *origin(study.models[0].trained[0].result),
     ]

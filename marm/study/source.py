@@ -9,7 +9,20 @@ from marm.data.stream import EventLog
 from marm.errors import FolderError
 from marm.files import write_text
 from marm.study.runs import own_memory
+from marm.study.tables import origin
 from marm.train.results import config_hash
+from marm.train.run import provenance
+
+Protocol = list[tuple[str, str]]
+
+
+def protocol(run: RunConfig, log: EventLog, seeds: int) -> Protocol:
+    """How a replay was measured, for its page."""
+    seen = [
+        ("Seeds", f"{run.train.seed} to {run.train.seed + seeds - 1}"),
+        ("Measured on", "the last fifth of the stream"),
+    ]
+    return [*seen, *origin({**provenance(run, log), "events": len(log)})]
 
 
 def stream_of(path: Path, sets: Sequence[str], out: Path) -> tuple[RunConfig, EventLog]:

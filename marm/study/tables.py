@@ -2,7 +2,8 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +14,6 @@ from marm.report.run import figure_card
 from marm.report.text import QUALITY, count, figure, number, size, whole
 from marm.study.compare import Compared
 from marm.study.interval import Difference
-from marm.study.runs import Trained
 
 FIGURES = ("gauc", "auc", "ne")
 COSTS = ["events/s", "FLOPs an event", "ms for 500", "states"]
@@ -112,9 +112,8 @@ def intervals(names: list[str], gaps: list[Difference]) -> Draw:
     return draw
 
 
-def origin(first: Trained) -> list[tuple[str, str]]:
+def origin(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where the figures come from."""
-    result = first.result
     return [
         ("Commit", str(result["commit"])[:10]),
         ("Data", str(result["data_hash"])[:10]),

@@ -50,5 +50,5 @@ def _protocol(found: Varied) -> list[tuple[str, str]]:
     return [
         ("Compared with", f"{found.design.base}, on the same events and seeds"),
         ("Measured on", "the last fifth of the whole log, predict then learn"),
-        *origin(found.models[0].trained[0]),
+        *origin(found.models[0].trained[0].result),
     ]

@@ -12,7 +12,7 @@ from marm.errors import FolderError
 from marm.study import age_page, misses_page
 from marm.study.age import study_age
 from marm.study.misses import study_misses
-from marm.study.source import stream_of
+from marm.study.source import protocol, stream_of
 from marm.train import run as commands
 from tests.study.test_rivals import show
 from tests.train.folders import result
@@ -35,7 +35,7 @@ def test_the_run_with_no_state_missing_is_the_run_itself(trained: Path, tmp_path
     assert whole.hit_rate == 1.0 and none.hit_rate < 0.9 and whole.below["click"].line() == [0, 0, 0]
     lines = [json.loads(line) for line in (tmp_path / "misses.jsonl").read_text().splitlines()]
     assert [line["hit_rate"] for line in lines] == [whole.hit_rate, none.hit_rate] and lines[0]["commit"]
-    page = misses_page.write_page(tmp_path, [whole, none], "").read_text()
+    page = misses_page.write_page(tmp_path, [whole, none], protocol(*stream, 1)).read_text()
     assert page.count("<svg") == 2 and "100%" in misses_page.table([whole, none])
 
 
@@ -55,7 +55,7 @@ def test_rows_made_anew_by_weights_that_moved_change_scores_and_each_seed_is_sco
     assert found["click"][0].drift > 1e-4
     assert [row.steps for row in found["click"][1:]] == sorted(row.steps for row in found["click"][1:])
     assert pl.read_parquet(tmp_path / "replays" / "seed-1.parquet")["fresh_click"].is_finite().all()
-    page = age_page.write_page(tmp_path, found, "").read_text()
+    page = age_page.write_page(tmp_path, found, protocol(*stream, 2)).read_text()
     assert "made anew" in page and page.count("<svg") == 4
     monkeypatch.setattr("marm.study.age.score_both_ways", lambda *_: pytest.fail("scored again"))
     assert study_age(*stream, tmp_path, show, 2) == found

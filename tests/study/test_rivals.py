@@ -17,7 +17,7 @@ from marm.metrics import gauc
 from marm.study import runs
 from marm.study.compare import compare
 from marm.study.grid import at, default_grid, points
-from marm.study.interval import UserAucs, difference, user_aucs
+from marm.study.interval import UserAucs, difference, difference_within_seeds, user_aucs
 from marm.study.models import chosen
 from marm.study.rivals import Study, study_rivals
 from marm.study.rivals_page import table, write_page
@@ -113,6 +113,11 @@ def test_an_interval_holds_the_difference_and_narrows_with_users() -> None:
     assert none.low < 0 < none.high and not none.clear
     one, other = drawn(50, 0.0)
     assert difference(one, one).value == 0.0
+    # Seeds that differ by much more than the two ways do not blur the difference of these.
+    apart = np.array([[0.0], [0.1], [-0.1]])
+    first, second = (UserAucs(model.aucs + apart, model.sizes, model.users) for model in drawn(400, 0.02))
+    within, between = difference_within_seeds(first, second), difference(first, second)
+    assert within.low > 0 > between.low and within.value == pytest.approx(between.value)
     with pytest.raises(FolderError, match="different events"):
         difference(one, UserAucs(other.aucs[:, :49], other.sizes[:49], other.users[:49]))
 

@@ -153,6 +153,8 @@ def test_models_and_grids_that_make_no_sense_are_refused(run: RunConfig, tmp_pat
     models = chosen(run, None)
     assert list(models)[-1] == "marm" and models["twin"].memory.window == 4 * run.memory.window
     assert models["one layer reach"].memory.window == 2 * run.memory.window
+    assert [name for name, one in models.items() if one.memory.keys == "item"] == ["paper keys"]
+    assert "paper keys" not in chosen(at(run, ["model.layers=1"]), None)
     for wrong, told in ((["rate"], "section.key"), (["train.rate=1"], "no setting")):
         with pytest.raises(SettingError, match=told):
             study(run, tmp_path, wrong)

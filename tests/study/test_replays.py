@@ -31,7 +31,12 @@ def test_the_run_with_no_state_missing_is_the_run_itself(trained: Path, tmp_path
     stream = stream_of(trained, [], tmp_path)
     whole, none = study_misses(*stream, tmp_path, show, 1, (0.0, 1.0))
     told = result(trained)["tasks"]["click"]["gauc"]
-    assert whole.aucs["click"].gauc == pytest.approx(told) and none.aucs["click"].gauc != whole.aucs["click"].gauc
+    assert whole.aucs["click"].gauc == pytest.approx(told)
+    # So few events may be ordered alike; their scores are not the same.
+    found = [
+        pl.read_parquet(tmp_path / "replays" / "seed-0" / share / "predictions.parquet") for share in ("0.0", "1.0")
+    ]
+    assert found[0][:160].equals(found[1][:160]) and not found[0].equals(found[1])
     assert whole.hit_rate == 1.0 and none.hit_rate < 0.9 and whole.below["click"].line() == [0, 0, 0]
     lines = [json.loads(line) for line in (tmp_path / "misses.jsonl").read_text().splitlines()]
     assert [line["hit_rate"] for line in lines] == [whole.hit_rate, none.hit_rate] and lines[0]["commit"]

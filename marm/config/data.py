@@ -51,6 +51,9 @@ class DataConfig(Settings):
     first: PositiveInt | None = None
     """Only this many events, the first by time, are taken: for trials on the beginning of a log."""
 
+    skip: NonNegativeInt = 0
+    """This many events, the first by time, are left out: for trials of a late start."""
+
     feedback_delay: NonNegativeFloat | str = 0.0
     """Seconds until an exposure's outcome is known, or the column that holds them."""
 

@@ -57,6 +57,12 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _keys_fit(self) -> "RunConfig":
+        if self.memory.keys == "item" and (self.memory.search or self.stages.any or self.model.kind != "marm"):
+            raise ValueError('memory.keys = "item" serves MARM alone: drop [memory.search], [stages] and model.kind')
+        return self
+
+    @model_validator(mode="after")
     def _stages_fit(self) -> "RunConfig":
         check_stages(self.stages, self.positive_task, self.tasks, self.model.outcomes, self.depths)
         return self

@@ -1,5 +1,7 @@
 """Sections about learning: from the log, and from what comes after it."""
 
+from typing import Annotated
+
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from marm.config.base import Settings
@@ -10,6 +12,9 @@ class TrainConfig(Settings):
 
     seed: int = 0
     """Of weights and drawn negatives."""
+
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the events that are learned from, drawn by seed; all are scored and remembered."""
 
     passes: PositiveInt = 1
     """Times through the log; memory is cleared in between."""

@@ -107,10 +107,12 @@ class _Preparation:
         data = self._plan.run.data
         self._tally, self._outstanding = Tally(list(self._plan.run.tasks)), Outstanding()
         in_order = InOrder() if data.history is not None and data.feedback_delay != 0 else None
-        writer = PartWriter(self._folder, self._plan.part_rows())
+        writer, passed = PartWriter(self._folder, self._plan.part_rows()), 0
         for whole in map(in_order, blocks) if in_order else blocks:
             # What is not taken is read all the same: an earlier event may follow.
-            block = whole if data.first is None else whole.head(max(data.first - writer.rows, 0))
+            late = whole[max(data.skip - passed, 0) :]
+            passed += len(whole)
+            block = late if data.first is None else late.head(max(data.first - writer.rows, 0))
             if not len(block):
                 continue
             self._tally.add(block["time"].to_numpy(), block[LABELS].to_numpy())

@@ -14,6 +14,7 @@ from marm.data.lookup import Lookup
 from marm.data.told import Told, nothing_told
 from marm.engine.batch import Batch, Layout, deal, lay_out, split
 from marm.engine.exposures import Exposures
+from marm.engine.keys import by_item
 from marm.engine.leaf import Leaf, look_up
 from marm.engine.search import Items, PassSearch
 from marm.memory.memory import Memory, Recalled
@@ -134,7 +135,7 @@ class Engine:
         items = self._encode_items(ids, logged)
         users = self._encode_users(batch)
         contexts = self._context_encoder.encode(np.zeros(len(batch), np.uint64), batch.context)
-        passed = self._pass(batch, layout, recalled, items, users, contexts)
+        passed = self._keyed(self._pass(batch, layout, recalled, items, users, contexts), ids)
         total, bags, before = items.count + users.count + contexts.count, [], 0
         for side in (items, users, contexts):
             bags += [place(bag, before, total - before - side.count) for bag in side.bags]
@@ -175,7 +176,7 @@ class Engine:
         layout = lay_out(batch, recalled, self.run.memory.window, self._hidden, Pass.MISSING)
         ids, logged = self._shown(batch, recalled, layout)
         items = self._encode_items(ids, logged)
-        passed = self._pass(batch, layout, recalled, items, items, items)
+        passed = self._keyed(self._pass(batch, layout, recalled, items, items, items), ids)
         search = self._search(batch, recalled, passed)
         item_UD = self._embed(items)[1]
         states_QKD = self.model.states(item_UD, replace(passed, search=search) if search else passed)[: len(batch)]
@@ -213,6 +214,10 @@ class Engine:
             recalled.block,
             layout.state_of_row,
         )
+
+    def _keyed(self, passed: Pass, ids: U64) -> Pass:
+        """The pass with states found as the settings say; ``ids`` of its distinct items."""
+        return by_item(passed, ids, self.run.model.token_shift) if self.run.memory.keys == "item" else passed
 
     def _encode_items(self, ids: U64, logged: U64) -> Encoded:
         """Features of items: their id, the item file's columns, and what was logged with the exposure."""

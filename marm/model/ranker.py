@@ -58,7 +58,9 @@ class Ranker(nn.Module):
         )
         self.stack = reader() if reader else marm_layers(config, tasks, codec)
         self.remembered = remembered_depths(config, store_top)
-        inputs = config.width * (4 + 2 * self.stack.made + has_pace(config)) + self.stack.heard
+        self._first = 0 if config.all_states else max(self.stack.made - 1, 0)
+        read = self.stack.made - self._first
+        inputs = config.width * (4 + 2 * read + has_pace(config)) + self.stack.heard
         self.pace = Pace(config.width, len(tasks)) if has_pace(config) else None
         self.experts = Experts(inputs, config.tower, config.experts, len(tasks))
         self.heads = Heads(config.tower + (config.width if self.stack.aside else 0), len(tasks))
@@ -81,7 +83,7 @@ class Ranker(nn.Module):
         of_item, of_user, of_context = torch.split(biases, self._counts(batch))
         logit_QT = of_item[item] + of_user[segment] + of_context[context]
         target = row_norm(item_UD[item])
-        parts = [row_norm(part) for part in [*made.states, user_BD[segment], context_XD[context]]]
+        parts = [row_norm(part) for part in [*made.states[self._first :], user_BD[segment], context_XD[context]]]
         # What the target has in common with its history and its user, which a perceptron finds only slowly.
         crossed = [target * part for part in parts[:-1]]
         inputs = [target, *parts, *crossed, *made.heard]

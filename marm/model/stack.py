@@ -11,7 +11,7 @@ from marm.config import ModelConfig
 from marm.model.inputs import Pass
 from marm.model.reader import Made, Reader, Size
 from marm.nn.attention import TargetAttention
-from marm.nn.blocks import FeedForward, Linear, row_norm
+from marm.nn.blocks import Linear, feed_forward, row_norm
 from marm.nn.operands import Operands
 from marm.types import I64
 
@@ -23,7 +23,7 @@ class Layer(nn.Module):
         super().__init__()
         raw = config.raw_rows and deep and config.memory_reads
         self.attention = TargetAttention(config.width, config.heads, outcomes, config.token_shift, raw)
-        self.feed_forward = FeedForward(config.width, config.ffn)
+        self.feed_forward = feed_forward(config.width, config.ffn)
         _silence(self.attention, config)
 
     def forward(self, state_QD: Tensor, live: Tensor, raw: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
@@ -60,6 +60,7 @@ class TargetAttentionStack(Reader):
         """``top``: how many last layers stand side by side (one for each task), beside ``config.layers`` in a row."""
         super().__init__(codec)
         self.reads_memory = config.memory_reads
+        self.live_gradient = config.live_gradient
         self.shift, self.raw = config.token_shift, config.raw_rows
         self.width = config.width
         row = config.layers - bool(top)
@@ -138,6 +139,7 @@ class TargetAttentionStack(Reader):
 
     def _live(self, batch: Pass, depth: int, state_QD: Tensor, raw_UD: Tensor) -> tuple[Tensor, I64]:
         live, missing = self.coded(state_QD), batch.state_of_row == Pass.MISSING
+        live = live if self.live_gradient else live.detach()
         if not missing.any():
             return live, batch.state_of_row
         live = torch.cat([live, row_norm(self.fallbacks[depth - 1](raw_UD))])

@@ -4,30 +4,25 @@ The stream is trained anew in a scratch folder, so both scores are those of the 
 only by which weights its history's states were made.
 """
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 
+from marm.config import RunConfig
+from marm.data.stream import EventLog
 from marm.engine.batches import Asked
 from marm.engine.engine import Attended, Engine, Share
 from marm.engine.exposures import Exposures
 from marm.engine.fresh import engine_beside, fresh_states, newest_of, rows_needed
-from marm.files import write_text
-from marm.metrics.ranking import auc, gauc
+from marm.files import replacing
 from marm.nn.dense import steady_rows
-from marm.report.age import age_page
 from marm.train.replay import begun
-from marm.train.results import commit, config_hash, machine
+from marm.train.trainer import Progress
 from marm.types import F32, F64, I64, U64
-
-PARTS = 5
-"""Ages are told in as many parts of equal size."""
 
 
 @dataclass
@@ -40,20 +35,25 @@ class _Seen:
     remembered: list[F32] = field(default_factory=list)
     fresh: list[F32] = field(default_factory=list)
 
+    def frame(self, tasks: list[str]) -> pl.DataFrame:
+        """A row for each exposure."""
+        columns: dict[str, np.ndarray] = {"user": np.concatenate(self.user), "age": np.concatenate(self.age)}
+        for name in ("label", "remembered", "fresh"):
+            values = np.concatenate(getattr(self, name))
+            columns |= {f"{name}_{task}": values[:, t] for t, task in enumerate(tasks)}
+        return pl.DataFrame(columns)
+
 
 class _Watch:
-    """Scores one pass in ``every`` of the trainer a second time, over states made anew."""
+    """Scores every pass of the trainer a second time, over states made anew."""
 
-    def __init__(self, engine: Engine, binary: I64, every: int) -> None:
-        self.seen, self._engine, self._binary, self._every, self._passes = _Seen(), engine, binary, every, 0
+    def __init__(self, engine: Engine, binary: I64) -> None:
+        self.seen, self._engine, self._binary = _Seen(), engine, binary
         self._other = engine_beside(engine, engine.run.memory.hot)
         self._admissions = 0
 
     def __call__(self, seen: Exposures, asked: Asked, attended: Attended, which: np.ndarray) -> None:
         """A pass, before anything is learned from it; ``which`` queries are scored by it."""
-        self._passes += 1
-        if (self._passes - 1) % self._every:
-            return
         which = which & (asked.drawn_from < 0)
         age = self._ages(attended)
         self._make(np.unique(asked.batch.users))
@@ -114,49 +114,17 @@ class _Watch:
         hot.states_from[at[here]] = kept - np.minimum(rows[here], kept)
 
 
-def memory_age(folder: Path, progress: Callable[[dict[str, Any]], None], every: int = 1) -> dict[str, Any]:
-    """GAUC and drift of scores by the age of the rows read, over a run's last fifth, also written to its folder.
+def score_both_ways(run: RunConfig, log: EventLog, out: Path, progress: Progress) -> None:
+    """Score a stream's last fifth by remembered states and by fresh ones; leaves a row for each event at ``out``, Parquet.
 
-    ``every``: one pass in so many is measured. ``age.json`` and ``age.html``; the drift is in log odds, fresh minus remembered.
+    Columns: user (hash), age (mean steps since the rows read were made, NaN where none had a state), and for each binary
+    task its label and both log odds.
     """
-    with TemporaryDirectory(prefix="marm-") as scratch, begun(folder, Path(scratch) / "trunk", progress) as trainer:
+    with TemporaryDirectory(prefix="marm-") as scratch, begun(run, log, Path(scratch) / "trunk", progress) as trainer:
         names = [name for name, kind in trainer.kinds.items() if kind == "binary"]
-        binary = np.array([list(trainer.kinds).index(name) for name in names])
-        watch = _Watch(trainer.engine, binary, every)
+        watch = _Watch(trainer.engine, np.array([list(trainer.kinds).index(name) for name in names]))
         trainer.stepper.watch = watch
-        trainer.run_until(len(trainer.log), progress)
-        found: dict[str, Any] = {
-            "tasks": {name: _table(watch.seen, t) for t, name in enumerate(names)},
-            "steps": trainer.stepper.steps,
-            "commit": commit(),
-            "config_hash": config_hash(trainer.run),
-            "seed": trainer.run.train.seed,
-            "machine": machine(),
-        }
-    write_text(folder / "age.json", json.dumps(found, indent=1))
-    age_page(folder, found["tasks"])
-    return found
-
-
-def _table(seen: _Seen, task: int) -> list[dict[str, Any]]:
-    """All events that read a state, then these in parts by the mean age of what they read."""
-    user, age = np.concatenate(seen.user), np.concatenate(seen.age)
-    label, old, new = (np.concatenate(c)[:, task] for c in (seen.label, seen.remembered, seen.fresh))
-    here = np.isfinite(age)
-    bounds = np.quantile(age[here], np.linspace(0, 1, PARTS + 1)) if here.any() else np.zeros(2)
-    part = np.searchsorted(bounds[1:-1], age, side="right")
-    masks = [here, *(here & (part == number) for number in range(PARTS))]
-    return [_line(user[m], age[m], label[m], old[m], new[m]) for m in masks if m.any()]
-
-
-def _line(user: U64, age: F64, label: F32, old: F32, new: F32) -> dict[str, Any]:
-    return {
-        "events": len(user),
-        "age_steps": float(age.mean()),
-        "gauc_remembered": gauc(user, old, label).value,
-        "gauc_fresh": gauc(user, new, label).value,
-        "auc_remembered": auc(old, label),
-        "auc_fresh": auc(new, label),
-        "drift": float(np.abs(new - old).mean()),
-        "drift_mean": float((new - old).mean()),
-    }
+        trainer.run_until(len(log), progress)
+    frame = watch.seen.frame(names)
+    with replacing(out) as beside:
+        frame.write_parquet(beside)

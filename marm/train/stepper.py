@@ -25,7 +25,7 @@ from marm.stages import Stages
 from marm.store.slots import SlotMap
 from marm.train.frozen import SinceCut
 from marm.train.learner import Learner
-from marm.train.steps import first_stop, next_events, step_size, tie_groups
+from marm.train.steps import first_stop, next_events, sampled, step_size, tie_groups
 from marm.train.tally import Tally
 from marm.train.waiting import Waiting, beyond_whole, first_of_user, may_enter
 from marm.types import F32, I64, U64, Bool
@@ -130,7 +130,7 @@ class Stepper:
             self.stages.scored(seen, asked, attended, np.ones(len(seen), bool), self.steps, spool is not None)
             self.stages.learn(seen, asked, attended, labels)
         if self.learner:
-            self.learner.learn(attended, torch.from_numpy(labels))
+            self._update(seen, asked, attended, labels)
         self._remember(seen, asked, attended, np.arange(len(seen)))
 
     def _score_frozen(self, seen: Exposures, spool: Spool | None, since: SinceCut) -> None:
@@ -188,9 +188,17 @@ class Stepper:
         labels = self._labels(seen, asked)
         if self.stages:
             self.stages.learn(seen, asked, attended, labels)
-        self.learner.learn(attended, torch.from_numpy(labels))
+        self._update(seen, asked, attended, labels)
         self._remember(seen, asked, attended, np.flatnonzero(~self.waiting.remembered[places]))
         self.waiting.release(places)
+
+    def _update(self, seen: Exposures, asked: Asked, attended: Attended, labels: F32) -> None:
+        """Learn from the events that ``train.sample`` draws."""
+        assert self.learner is not None
+        if self.run.train.sample < 1:
+            drawn = sampled(seen.number[asked.exposure], self.run.train.seed, self.run.train.sample)
+            labels = np.where(drawn[:, None], labels, np.float32(np.nan))
+        self.learner.learn(attended, torch.from_numpy(labels))
 
     def _remember(self, seen: Exposures, asked: Asked, attended: Attended, which: I64) -> None:
         query = torch.from_numpy(asked.query_of_exposure[which])

@@ -59,7 +59,8 @@ class CausalPass:
         if own:
             self.states[k] = made
         sides = [self.user[k], torch.zeros_like(item)]
-        parts = [row_norm(p) for p in [*made, *sides]]
+        shown = made if self.run.model.all_states else made[-1:]
+        parts = [row_norm(p) for p in [*shown, *sides]]
         crossed = [row_norm(item) * part for part in parts[:-1]]
         pace = self.pace(k)
         bias = bias + self.user_bias[k] + (pace[len(item) :] if len(pace) else 0)
@@ -96,6 +97,12 @@ class CausalPass:
         for layer in self.model.stack.top:
             aside.append(self.layer(layer, len(layers), state, k)[0])
         return made, aside, heard
+
+    def written(self, j, view):
+        """Whose state is read for event j: its own, or the last write of its item among those seen."""
+        if self.run.memory.keys == "event":
+            return j
+        return max(i for i in view if self.seen.item[i] == self.seen.item[j])
 
     def row(self, j, depth):
         """u_j: what is stored of event j at a depth."""
@@ -148,7 +155,7 @@ class CausalPass:
             gap = (int(seen.time[k]) - int(seen.time[j])) >> 20
             rank = len(every) - every.index(j)
             far = 8 + math.floor(4 * math.log2(max(rank, 8) / 8))
-            row = self.row(j, depth) + self.outcome(attention, k, j)
+            row = self.row(self.written(j, view), depth) + self.outcome(attention, k, j)
             row = row + attention.other_rows[gaps + min(gap.bit_length(), 31)]
             row = row + attention.other_rows[ranks + (rank - 1 if rank <= 8 else min(far, 31))]
             sides = list(attention.beside)

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from marm.cli import data, memory, simulate, study, train
+from marm.cli import ab, data, memory, simulate, study, train
 from marm.cli.demo import demo
 from marm.cli.follow import follow
 from marm.cli.results import results
@@ -23,6 +23,7 @@ app.command()(data.init)
 app.command()(data.validate)
 app.command()(data.sort)
 app.command()(simulate.simulate)
+app.command()(ab.ab)
 app.command()(train.train)
 app.command()(train.resume)
 app.command()(train.evaluate)

@@ -83,6 +83,6 @@ class Ready:
         return self.cascading.sided(ids, self._engine.embed_items(ids, self._log.item_columns(events)))
 
 
-def has_history(share: Share, query: int) -> bool:
-    """Whether the user of a query has anything before it."""
-    return bool(share.passed.views.end[query] > share.passed.views.begin[query])
+def has_history(share: Share, queries: I64) -> Bool:
+    """Whether the users of a share's queries (n,) have anything before them."""
+    return np.greater(share.passed.views.end[queries], share.passed.views.begin[queries])

@@ -90,7 +90,7 @@ def _used_to(world: World, base: Intercepts, users: I64) -> F64:
     counts = np.full(len(users), _TRIAL)
     _, item, _, pull = walk(world, users, counts)
     truth, _, _ = act(world, base, users, counts, item, pull)
-    return truth[:, 5].reshape(len(users), _TRIAL)[:, _FRESH:].mean(1, dtype=np.float64)
+    return np.asarray(truth[:, 5].reshape(len(users), _TRIAL)[:, _FRESH:].mean(1, dtype=np.float64))
 
 
 @njit(cache=True, nogil=True)

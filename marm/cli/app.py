@@ -7,6 +7,7 @@ import typer
 from marm.cli import ab, data, memory, simulate, study, train
 from marm.cli.demo import demo
 from marm.cli.follow import follow
+from marm.cli.plan import plan
 from marm.cli.results import results
 from marm.cli.serve import serve
 from marm.cli.up import up
@@ -33,6 +34,7 @@ app.command()(serve)
 app.command()(up)
 app.command()(demo)
 app.command()(results)
+app.command()(plan)
 app.add_typer(memory.app, name="memory")
 app.add_typer(study.app, name="study")
 

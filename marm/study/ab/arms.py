@@ -31,10 +31,11 @@ _BASE: Sections = {
     "serve": {"score": "watch_ratio"},
     "stages": {
         "retrieval": {"positive": "long_view", "window": 50, "found": 100, "measured": 0.02},
-        "cascading": {"given": 30, "measured": 0.0},
+        "cascading": {"given": 30, "measured": 0.0, "sampled": 0.005},
     },
-    "train": {"cut_every": 10**12},
+    "train": {"cut_every": 10**12, "updates": 100},
 }
+_TASKS = ("click", "long_view", "watch_ratio")
 _MAY = ("model", "rival", "memory", "train", "stages", "serve", "negatives")
 
 
@@ -109,7 +110,7 @@ def run_over(world: Path, sections: Sections, seed: int, where: str = "ab") -> R
     # slate to its end before the next, so every outcome is known when the user's next slate is chosen.
     del raw["features"]["context"]["page"]
     # Too rare for the few days before a test: there may be none at all.
-    del raw["tasks"]["follow"], raw["tasks"]["comment"]
+    raw["tasks"] = {name: raw["tasks"][name] for name in _TASKS}
     raw["data"]["feedback_delay"] = 0
     for one in (_BASE, {"train": {"seed": seed}}, sections):
         raw = _laid(raw, one)

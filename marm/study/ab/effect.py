@@ -18,7 +18,7 @@ MEASURES = {
     "clicks": "clicks",
     "long_views": "long views",
 }
-"""Of each user, as the users' table has them; retention: whether the user came in the last day."""
+"""Of each user, as the users' table has them; retention: whether the user came in the last quarter of the test."""
 
 
 @dataclass(frozen=True)

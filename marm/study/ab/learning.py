@@ -1,6 +1,8 @@
 """One model of an arm: trained on what the arm's users saw before the test, then learning on from each tick of it."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,14 +21,14 @@ from marm.stages import Stages
 from marm.train.asked import chunk_of, features_of
 from marm.train.run import quiet
 from marm.train.setup import build, set_threads
-from marm.train.trainer import Trainer
+from marm.train.trainer import Progress, Trainer
 from marm.types import I64, U64
 
 
 class Learning:
     """A trainer that answers between its steps, with its weights and memory as they are."""
 
-    def __init__(self, run: RunConfig, folder: Path) -> None:
+    def __init__(self, run: RunConfig, folder: Path, tell: Progress) -> None:
         """Train on the log of ``run`` into a new folder."""
         folder.mkdir(parents=True)
         threads = set_threads(run)
@@ -35,7 +37,7 @@ class Learning:
         self.trainer = Trainer(run, folder, self.log, build(run, self.log, folder, threads), threads)
         self.run, self.engine = run, self.trainer.engine
         self.trainer.start()
-        self.trainer.run_to_end(quiet)
+        self.trainer.run_to_end(partial(_tell, tell))
         self.began = len(self.trainer.spool)
         """Scored before the test."""
         self._live, self._grower = LiveLog(run, folder / "events"), Grower(folder / "events")
@@ -95,6 +97,12 @@ class Learning:
             return batch, np.arange(len(batch))
         tail, order = waiting.held.pick(at), np.argsort(batch.users)
         return with_tails(batch, tail, order[np.searchsorted(batch.users[order], tail.user)])
+
+
+def _tell(tell: Progress, told: dict[str, Any]) -> None:
+    if "events" in told:
+        text = f"training  {told['events']:,}/{told['total']:,} events"
+        tell({"text": text, "share": told["events"] / told["total"]})
 
 
 def _refuse(row: int, reason: str) -> None:

@@ -87,7 +87,7 @@ class Tally:
         self._sums[rows] += np.stack([play, np.ones(len(rows)), clicks, long, liked, seen.left], 1)
         since = at - self._span.begins
         self._days[rows, since // _DAY] = True
-        self._last[rows[at >= self._span.ends - _DAY]] = True
+        self._last[rows[at >= self._span.ends - (self._span.ends - self._span.begins) // 4]] = True
         hour = since // _HOUR
         np.add.at(self._hours, hour, np.stack([play, np.ones(len(rows))], 1))
         self._active[rows, hour] = True
@@ -120,7 +120,7 @@ class Loop:
         began = time.perf_counter()
         before = self._before(tell)
         trained = time.perf_counter()
-        policy = self._policy(before)
+        policy = self._policy(before, tell)
         started = time.perf_counter()
         with closing(policy) if isinstance(policy, Models) else nullcontext():
             slates_shown = self._test(policy, tell)
@@ -141,9 +141,9 @@ class Loop:
         shutil.rmtree(self.folder, ignore_errors=True)
         return Served(self.tally.users(), self.tally.hours(), figures)
 
-    def _policy(self, before: pl.DataFrame) -> Policy:
+    def _policy(self, before: pl.DataFrame, tell: Progress) -> Policy:
         if self.arm.policy == "models":
-            return Models(self.arm, self.folder, self.world, before)
+            return Models(self.arm, self.folder, self.world, before, tell)
         if self.arm.policy == "popularity":
             return popularity_of(self.world, before)
         return Unlearned(self.arm.policy, self.world, self.base)

@@ -132,7 +132,7 @@ def _means(test: Test) -> str:
         [one.name, whole(len(one.users)), *(figure(one.mean(name)) for name in (*MEASURES, "play_time_before"))]
         for one in test.arms
     ]
-    note = "Of one user in the whole test, as they were: play time in seconds; retention: who came on the last day."
+    note = "Of one user in the whole test, as they were: play time in seconds; retention: who came in the last quarter."
     return page.table("Means over users", note, head, rows)
 
 

@@ -7,11 +7,13 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
+from marm.errors import SettingError
 from marm.metrics.progressive import summarise
 from marm.stages.rivals import Popularity
 from marm.study.ab.arms import Arm
 from marm.study.ab.learning import Learning
 from marm.study.ab.pipeline import Pipeline
+from marm.train.trainer import Progress
 from marm.types import I32, I64
 from marm.world import World, slates
 from marm.world.outcomes import Intercepts
@@ -78,14 +80,16 @@ class Popular:
 class Models:
     """Retrieval, cascading and ranking by models that learn from the arm's own stream."""
 
-    def __init__(self, arm: Arm, folder: Path, world: World, before: pl.DataFrame) -> None:
-        """Train on what the arm's users saw ``before``."""
+    def __init__(self, arm: Arm, folder: Path, world: World, before: pl.DataFrame, tell: Progress) -> None:
+        """Train on what the arm's users saw ``before``. Errors: ``SettingError`` where that is nothing."""
+        if before.is_empty():
+            raise SettingError("--before: nobody came: give more days of the app's own feed, or more users")
         folder.mkdir(parents=True, exist_ok=True)
         log = (folder / "before.parquet").resolve()
         before.write_parquet(log)
         runs = [run.model_copy(update={"data": run.data.model_copy(update={"log": str(log)})}) for run in arm.models]
         self.learnings: Sequence[Learning] = [
-            Learning(run, folder / stage) for run, stage in zip(runs, ("ranking", "retrieval"), strict=False)
+            Learning(run, folder / stage, tell) for run, stage in zip(runs, ("ranking", "retrieval"), strict=False)
         ]
         config = world.config
         self._pipeline = Pipeline(self.learnings[0], self.learnings[-1], config.items, config.users)

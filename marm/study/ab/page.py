@@ -24,7 +24,7 @@ def write_page(out: Path, test: Test) -> Path:
     """Write ``report.html``."""
     first = test.arms[0]
     subtitle = (
-        f"{sum(len(one.users) for one in test.arms):,} simulated users, {test.span.days:g} days, "
+        f"{sum(len(one.users) for one in test.arms):,} simulated users, {test.span.days:g} {_days(test.span.days)}, "
         f"{sum(one.figures['slates_in_all'] for one in test.arms):,} slates; every arm against {first.name}"
     )
     parts = [
@@ -46,6 +46,10 @@ def table(test: Test) -> str:
         rows.append([one.name, whole(len(one.users)), whole(one.mean("play_time")), *told])
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def _days(days: float) -> str:
+    return "day" if days == 1 else "days"
 
 
 def _told(found: Effect) -> str:
@@ -81,7 +85,7 @@ def _intervals(names: list[str], found: list[Effect]) -> Draw:
         axes.set_yticks(at, names)
         axes.set_ylim(-0.7, len(names) - 0.3)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g} %")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g} %" if value else "0 %")
         axes.grid(axis="x", alpha=0.4)
 
     return draw
@@ -166,7 +170,7 @@ def _protocol(test: Test) -> list[tuple[str, str]]:
         ("Users", users),
         (
             "Before the test",
-            f"{span.before:g} days of the app's own feed; models are first trained on their own users' share",
+            f"{span.before:g} {_days(span.before)} of the app's own feed; models are first trained on their own users' share",
         ),
         ("Learning", "each arm from its own users' slates alone, after every tick"),
         ("Tick", f"{span.tick:g} seconds: who comes in it is served in one batch"),

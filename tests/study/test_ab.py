@@ -133,6 +133,8 @@ def test_an_effect_of_known_size_is_found_and_what_was_before_is_taken_out() -> 
         *(table.with_columns(play_time_before=pl.lit(0.0)) for table in (one, other)), "play_time", paired=False
     )
     assert blind.high - blind.low > 5 * (found.high - found.low)
+    nothing = other.with_columns(play_time=pl.lit(0.0))
+    assert np.isnan(effect(one, nothing, "play_time", paired=False).low)
 
 
 def test_every_named_arm_can_be_made(world: Path) -> None:

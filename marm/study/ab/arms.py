@@ -1,7 +1,6 @@
 """Arms of an A/B test: what each shows. A name, or a file that says which models find items and put them in order."""
 
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,8 +125,3 @@ def _laid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     both = {key: _laid(below[key], value) if isinstance(value, dict) and isinstance(below.get(key), dict) else value
             for key, value in above.items()}  # fmt: skip
     return below | both
-
-
-def names(arms: Sequence[Arm]) -> list[str]:
-    """Of all arms."""
-    return [arm.name for arm in arms]

@@ -23,7 +23,10 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Effect:
-    """An arm's mean over users above the first arm's, as a share of that, with what holds 95 % of what is drawn."""
+    """An arm's mean over users above the first arm's, as a share of that, with what holds 95 % of what is drawn.
+
+    NaN where the first arm has none of it.
+    """
 
     value: float
     low: float
@@ -45,21 +48,22 @@ def effect(arm: pl.DataFrame, first: pl.DataFrame, measure: str, paired: bool, s
         (table[measure].to_numpy().astype(np.float64), table["play_time_before"].to_numpy()) for table in (arm, first)
     ]
     slope = _slope(*(np.concatenate(pair) for pair in zip(*sides, strict=True)))
-    centre = np.concatenate([before for _, before in sides]).mean()
-    (one, other) = (value - slope * (before - centre) for value, before in sides)
-    draw = np.random.default_rng(seed)
-    drawn = [_share(one, other)]
-    for _ in range(DRAWS):
+    one, other = (value - slope * before for value, before in sides)
+    raw, draw = sides[1][0], np.random.default_rng(seed)
+    drawn = np.empty(DRAWS)
+    for i in range(DRAWS):
         at = draw.integers(len(one), size=len(one))
         beside: I64 = at if paired else draw.integers(len(other), size=len(other))
-        drawn.append(_share(one[at], other[beside]))
-    low, high = np.quantile(drawn[1:], [0.025, 0.975])
-    return Effect(drawn[0], float(low), float(high))
+        drawn[i] = _share(one[at], other[beside], raw[beside])
+    # A draw may hold nobody who did a rare thing: then there is no share of it.
+    drawn = drawn[np.isfinite(drawn)] if raw.any() else np.full(1, np.nan)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Effect(_share(one, other, raw), float(low), float(high))
 
 
-def _share(one: F64, other: F64) -> float:
-    below = other.mean()
-    return float(one.mean() / below - 1.0) if below else float("nan")
+def _share(one: F64, other: F64, raw: F64) -> float:
+    below = raw.mean()
+    return float((one.mean() - other.mean()) / below) if below else float("nan")
 
 
 def _slope(value: F64, before: F64) -> float:

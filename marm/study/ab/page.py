@@ -1,5 +1,6 @@
 """The page of an A/B test: one self-contained file, and the same table for a terminal."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from marm.report import page
 from marm.report.figures import COLOURS, DASHES, MUTED, Draw
 from marm.report.run import figure_card
 from marm.report.style import SERIES
-from marm.report.text import figure, whole
+from marm.report.text import ABSENT, figure, whole
 from marm.study.ab.effect import MEASURES, Effect
 from marm.study.ab.study import Test, Tested
 from marm.types import F64
@@ -53,6 +54,8 @@ def _days(days: float) -> str:
 
 
 def _told(found: Effect) -> str:
+    if not math.isfinite(found.value):
+        return ABSENT
     return f"{found.value:+.1%} ({found.low:+.1%} to {found.high:+.1%})"
 
 

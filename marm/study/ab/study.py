@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -158,7 +159,12 @@ def effect_lines(test: Test) -> Sequence[dict[str, Any]]:
     """A line for each arm and measure."""
     first = test.arms[0].name
     return [
-        {"arm": arm, "against": first, "measure": name, "paired": test.paired, **asdict(found), "seed": test.seed}
+        {"arm": arm, "against": first, "measure": name, "paired": test.paired, **_plain(found), "seed": test.seed}
         for arm, measures in test.effects.items()
         for name, found in measures.items()
     ]
+
+
+def _plain(found: Effect) -> dict[str, float | None]:
+    """JSON knows no NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in asdict(found).items()}

@@ -2,7 +2,7 @@
 PY ?= .venv/bin/python
 BIN = $(dir $(PY))
 
-.PHONY: demo test soak check bench format clean
+.PHONY: demo test soak check audit bench format clean
 
 .venv/installed: pyproject.toml
 	python3 -m venv .venv
@@ -27,6 +27,12 @@ check: $(SETUP)
 	$(BIN)ruff format --check .
 	$(BIN)ruff check .
 	$(BIN)mypy
+	$(BIN)bandit --quiet --recursive --configfile pyproject.toml marm
+
+# Not for CI: it asks a database of known holes.
+audit: $(SETUP)
+	.venv/bin/pip install --quiet pip-audit
+	$(BIN)pip-audit --strict --skip-editable
 
 format: $(SETUP)
 	$(BIN)ruff format .

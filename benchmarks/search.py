@@ -114,7 +114,7 @@ def costs(lengths: list[int], longest_exact: int, repeats: int) -> list[list[Any
 
 def quality(folder: Path, seeds: int, events: int, users: int, period: int) -> list[list[Any]]:
     """GAUC of the last fifth and events a second, by what a target sees, one row for each."""
-    config = WorldConfig(users=users, items=1_000, events=events, effects=("long",), long_period=period)
+    config = WorldConfig(users=users, items=1_400, events=events, effects=("long",), long_period=period)
     write(simulate(config), folder)
     history = events // users
     search = [f"memory.search.history={history - WINDOW}"]

@@ -7,7 +7,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, field_valida
 from marm.config.base import Settings
 from marm.config.search import SearchConfig
 
-NO_PASSWORD = "a run file is no place for a password: leave it out, and set MARM_REDIS_USERNAME and MARM_REDIS_PASSWORD"
+NO_SECRETS = "a run file is no place for a password: leave it out, and set MARM_REDIS_USERNAME and MARM_REDIS_PASSWORD"
 
 
 class MemoryConfig(Settings):
@@ -59,5 +59,5 @@ class MemoryConfig(Settings):
         kind, mark, place = url.partition("://")
         if mark and kind in ("redis", "rediss", "valkey") and "@" in place:
             # The message does not repeat it, and no run file was written yet.
-            raise ValueError(f"{kind}://...@...: {NO_PASSWORD}")
+            raise ValueError(f"{kind}://...@...: {NO_SECRETS}")
         return url

@@ -69,6 +69,3 @@ def remembered_depths(config: ModelConfig, store_top: bool) -> int:
     if config.kind != "marm" or not config.memory_reads:
         return 0
     return max(config.layers - 1, 0) + (store_top and config.layers > 0)
-
-
-NO_PASSWORD = "a run file is no place for a password: leave it out, and set MARM_REDIS_USERNAME and MARM_REDIS_PASSWORD"

@@ -241,5 +241,5 @@ def _pauses() -> Any:
     """Longer and longer, and never in step with others."""
     pause = _FIRST_PAUSE
     while True:
-        yield pause * random.uniform(0.5, 1.0)
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311  # nosec B311
         pause = min(2 * pause, _LONGEST_PAUSE)

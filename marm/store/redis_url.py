@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from marm.config.memory import NO_PASSWORD
+from marm.config.memory import NO_SECRETS
 from marm.errors import SettingError
 
 KINDS = ("redis", "rediss", "valkey")
@@ -26,7 +26,7 @@ def address_of(kind: str, place: str) -> Address:
     """The parts of a URL. Errors: ``SettingError``, which never repeats a password."""
     hosts, _, name = place.partition("/")
     if "@" in hosts:
-        raise SettingError(f"memory.url = {kind}://...@...: {NO_PASSWORD}")
+        raise SettingError(f"memory.url = {kind}://...@...: {NO_SECRETS}")
     url = f"{kind}://{place}"
     seeds = tuple(_seed(url, text) for text in hosts.split(","))
     if name and not _NAME.fullmatch(name):

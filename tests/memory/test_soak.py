@@ -12,7 +12,7 @@ from marm.memory.memory import Memory, MemoryFull, RingShape
 from marm.store import LmdbStore, generations
 from marm.types import I64, U64
 
-SHAPE = RingShape(depths=2, width=32, codec="float16", item_columns=(), capacity=40, facts_kept=200)
+SHAPE = RingShape(depths=3, width=64, codec="float16", item_columns=(), capacity=40, facts_kept=200)
 STEP, CUT_EVERY = 2048, 20
 FLAT = 1.15
 """Most that a process's memory may grow after the first half of the stream."""
@@ -69,7 +69,7 @@ def remembered(memory: Memory, who: U64, counts: I64, seen: I64, number: int) ->
     facts = np.zeros(int(counts.sum()), SHAPE.facts)
     facts["time"], facts["item"] = number, np.repeat(who, counts)
     stamps = torch.from_numpy((np.repeat(who, counts) % np.uint64(1000)).astype(np.float16))
-    memory.remember(who, counts, facts, stamps[:, None].expand(-1, 64), seen)
+    memory.remember(who, counts, facts, stamps[:, None].expand(-1, SHAPE.depths * SHAPE.width), seen)
 
 
 def cut(memory: Memory) -> None:
@@ -79,7 +79,7 @@ def cut(memory: Memory) -> None:
 
 def test_a_long_log_through_a_small_budget(tmp_path: Path, soak: Callable[[int, int], int]) -> None:
     events, users = soak(60_000, 10_000_000), soak(3_000, 400_000)
-    budget = soak(2_000, 2_000_000) * SHAPE.state_bytes
+    budget = soak(2_000 * SHAPE.state_bytes, 2 * 1024**3)
     plain, store = PlainRing(budget), LmdbStore(tmp_path, SHAPE.layout("soak"))
     slot = SHAPE.capacity * (SHAPE.facts.itemsize + SHAPE.state_bytes)
     memory = Memory(store, SHAPE, MemoryConfig(hot=soak(2_100, 20_000) * slot, budget=budget), torch.device("cpu"))

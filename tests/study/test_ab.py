@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from marm.engine.engine import Attended
 from marm.errors import SettingError
 from marm.study.ab.arms import MODELS, POLICIES, read_arms
 from marm.study.ab.effect import effect
@@ -15,6 +16,7 @@ from marm.study.ab.loop import Span
 from marm.study.ab.page import table, write_page
 from marm.study.ab.study import Test as Outcome
 from marm.study.ab.study import study_ab
+from marm.types import I64, U64
 from marm.world import WorldConfig, simulate, write
 from tests.study.test_rivals import show
 
@@ -52,9 +54,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One model finds, another ranks."""
+    """One model finds, another ranks; the one that finds gathers a user's events before it learns from them."""
     path = tmp_path_factory.mktemp("arms") / "two.toml"
-    path.write_text(SMALL.format(stage="ranking") + SMALL.format(stage="retrieval"))
+    gathers = "\n[retrieval.train]\nthreads = 1\nsegment = 12\n"
+    finds = SMALL.format(stage="retrieval").replace("\n[retrieval.train]\nthreads = 1\n", gathers)
+    path.write_text(SMALL.format(stage="ranking") + finds)
     return path
 
 
@@ -92,6 +96,21 @@ def test_in_pairs_the_same_policy_gives_the_same_bits(world: Path, tmp_path: Pat
     assert test.effects["popularity 2"]["play_time"].value == 0.0
 
 
+def live_rows(patch: pytest.MonkeyPatch) -> list[int]:
+    """Of every batch that is asked, how many events stand live before it: those that wait to be learned from."""
+    found: list[int] = []
+    attend = Learning.attend
+
+    def spy(self: Learning, users: U64, at: I64, items: U64) -> tuple[Attended, I64]:
+        attended, queries = attend(self, users, at, items)
+        found.append(sum(int(share.batch.live.sum()) for share in attended.shares))
+        assert found[-1] + items.size == sum(len(share.batch) for share in attended.shares)
+        return attended, queries
+
+    patch.setattr(Learning, "attend", spy)
+    return found
+
+
 def test_an_arm_learns_from_its_own_users_alone_whatever_the_other_does(
     world: Path, arm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,11 +120,14 @@ def test_an_arm_learns_from_its_own_users_alone_whatever_the_other_does(
     def spy(self: Learning, frame: pl.DataFrame) -> None:
         learn(self, frame)
         seen.append((self.trainer.folder, frame))
+        waiting.append(len(self.trainer.stepper.waiting))
         assert self.trainer.position == len(self.log)
         everyone = self.log.originals(0, len(self.log))["user"].unique().to_list()
         users.setdefault(self.trainer.folder.name, set()).update(everyone)
 
     users: dict[str, set[int]] = {}
+    waiting: list[int] = []
+    live = live_rows(monkeypatch)
     monkeypatch.setattr(Learning, "learn", spy)
     one = study_ab(world, f"random,{arm}", tmp_path / "one", show, BRIEF, users=60)
     mine = set(one.arms[1].users["user"].to_list())
@@ -113,6 +135,7 @@ def test_an_arm_learns_from_its_own_users_alone_whatever_the_other_does(
     assert (
         sum(frame.height for folder, frame in seen if folder.name == "ranking") == 6 * one.arms[1].users["slates"].sum()
     )
+    assert max(waiting) > 0 and max(live) > 0
     other = study_ab(world, f"oracle,{arm}", tmp_path / "other", show, BRIEF, users=60)
     assert other.arms[1].users.equals(one.arms[1].users) and other.arms[1].hours.equals(one.arms[1].hours)
     assert not other.arms[0].users.equals(one.arms[0].users)

@@ -49,6 +49,9 @@ class StreamProgress:
         if "window" in told:
             self.window = _window(told["window"])
             return
+        if "share" in told:
+            self._show(told["text"], told["share"], 1.0)
+            return
         events, total = told["events"], told["total"]
         now = time.monotonic()
         if self.first is None:

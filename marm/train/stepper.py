@@ -82,7 +82,7 @@ class Stepper:
             if not self._at_once:
                 self._learn_due(int(events.time[0]), make_room)
             seen = self._exposures(events)
-            self._admit(seen.user, make_room)
+            self.admit(seen.user, make_room)
             if self.since:
                 self._score_frozen(seen, spool, self.since)
             elif self._at_once:
@@ -109,7 +109,8 @@ class Stepper:
     def _exposures(self, events: Events) -> Exposures:
         return from_events(events, self.codes.encode(events.labels))
 
-    def _admit(self, users: U64, make_room: Callable[[], None]) -> None:
+    def admit(self, users: U64, make_room: Callable[[], None]) -> None:
+        """Bring users into the hot arena; ``make_room`` cuts, when it is full."""
         # A number for each pass: users of an earlier pass of the same step may leave the arena again.
         self._admissions += 1
         distinct = np.unique(users)
@@ -181,7 +182,7 @@ class Stepper:
     def _learn(self, places: I64, make_room: Callable[[], None]) -> None:
         assert self.waiting.held is not None and self.learner is not None
         seen = self.waiting.held.pick(places)
-        self._admit(seen.user, make_room)
+        self.admit(seen.user, make_room)
         asked = ask(seen, self._drawn(seen))
         attended = self.engine.attend(asked.batch)
         self.tally.add(asked, attended, self.steps, True)

@@ -26,7 +26,10 @@ from marm.train.stepper import Stepper
 from marm.train.tally import Tally
 
 Progress = Callable[[dict[str, Any]], None]
-"""Called after each step with events, total, and the last window's figures; with ``trouble``, a line for people."""
+"""Called after each step with events, total, and the last window's figures; with ``trouble``, a line for people.
+
+What has no events to count says how far it is by ``share`` and ``text``.
+"""
 
 
 class Trainer:

@@ -4,9 +4,10 @@ import sys
 
 import typer
 
-from marm.cli import data, memory, simulate, study, train
+from marm.cli import ab, data, memory, simulate, study, train
 from marm.cli.demo import demo
 from marm.cli.follow import follow
+from marm.cli.plan import plan
 from marm.cli.results import results
 from marm.cli.serve import serve
 from marm.cli.up import up
@@ -23,6 +24,7 @@ app.command()(data.init)
 app.command()(data.validate)
 app.command()(data.sort)
 app.command()(simulate.simulate)
+app.command()(ab.ab)
 app.command()(train.train)
 app.command()(train.resume)
 app.command()(train.evaluate)
@@ -32,6 +34,7 @@ app.command()(serve)
 app.command()(up)
 app.command()(demo)
 app.command()(results)
+app.command()(plan)
 app.add_typer(memory.app, name="memory")
 app.add_typer(study.app, name="study")
 

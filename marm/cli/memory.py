@@ -11,9 +11,7 @@ from rich.table import Table
 from marm.cli.progress import StreamProgress
 from marm.errors import SettingError
 from marm.train import erase, inspect, transfer
-from marm.train.age import memory_age
 from marm.train.folder import run_of
-from marm.train.misses import misses as cost_of_misses
 from marm.train.rebuild import rebuild as make_anew
 
 app = typer.Typer(help="Look into a run's memory, check it, move it, make it anew, and forget.", no_args_is_help=True)
@@ -119,33 +117,6 @@ def export(
 def import_(folder: Path, file: Annotated[Path, typer.Argument(help="what `marm memory export` wrote")]) -> None:
     """Take users that are not there yet from an exported file; states only where the same model made them."""
     _show(transfer.import_(folder, file))
-
-
-@app.command()
-def age(folder: Path, quiet: Quiet = False) -> None:
-    """Score the last fifth with remembered states and with fresh ones: `age.json`, `age.html`. Trains the run once more."""
-    with StreamProgress("age", quiet) as progress:
-        found = memory_age(folder, progress)
-    table = Table("task", "age (steps)", "events", "GAUC remembered", "GAUC fresh", "drift")
-    for task, rows in found["tasks"].items():
-        for row in rows:
-            gaucs = (f"{row['gauc_remembered']:.4f}", f"{row['gauc_fresh']:.4f}")
-            table.add_row(task, f"{row['age_steps']:,.0f}", f"{row['events']:,}", *gaucs, f"{row['drift']:.3f}")
-    Console().print(table)
-
-
-@app.command()
-def misses(folder: Path, quiet: Quiet = False) -> None:
-    """What missing states cost: the last fifth learned again with the states of none, some and all users dropped."""
-    with StreamProgress("misses", quiet) as progress:
-        found = cost_of_misses(folder, progress)
-    table = Table("users without states", "rows found", "task", "GAUC of the last fifth")
-    for one in found:
-        for name, task in one["tasks"].items():
-            if "gauc" in task:
-                table.add_row(f"{one['share']:.0%}", f"{one['hit_rate']:.1%}", name, f"{task['gauc']:.4f}")
-    Console().print(table)
-    _show({"misses": found})
 
 
 def _show(found: dict[str, Any]) -> None:

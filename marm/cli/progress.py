@@ -49,6 +49,9 @@ class StreamProgress:
         if "window" in told:
             self.window = _window(told["window"])
             return
+        if "share" in told:
+            self._show(told["text"], told["share"], 1.0)
+            return
         events, total = told["events"], told["total"]
         now = time.monotonic()
         if self.first is None:
@@ -66,4 +69,5 @@ class StreamProgress:
 
 def _window(line: dict[str, Any]) -> str:
     gauc = [f"{name} {task['gauc']:.4f}" for name, task in line["tasks"].items() if task.get("gauc")]
-    return f"  GAUC {' '.join(gauc[:3])}  memory {line['memory_bytes'] / 1e6:,.0f} MB" if gauc else ""
+    lag = f"  lag {line['lag']:,}" if "lag" in line else ""
+    return (f"  GAUC {' '.join(gauc[:3])}  memory {line['memory_bytes'] / 1e6:,.0f} MB" if gauc else "") + lag

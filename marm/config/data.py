@@ -31,7 +31,7 @@ class DataConfig(Settings):
     """Base folder, relative to the run file; every file below is relative to it."""
 
     log: str | list[str]
-    """A file, a list of files, a glob or a folder of Parquet, CSV or NDJSON."""
+    """A file, a list of files, a glob or a folder of Parquet, CSV or NDJSON; or ``kafka://host:port/topic``."""
 
     where: str | None = None
     """SQL condition on rows to keep; dropped rows are counted."""
@@ -50,6 +50,9 @@ class DataConfig(Settings):
 
     first: PositiveInt | None = None
     """Only this many events, the first by time, are taken: for trials on the beginning of a log."""
+
+    skip: NonNegativeInt = 0
+    """This many events, the first by time, are left out: for trials of a late start."""
 
     feedback_delay: NonNegativeFloat | str = 0.0
     """Seconds until an exposure's outcome is known, or the column that holds them."""

@@ -50,6 +50,10 @@ class MemoryConfig(Settings):
     store_top: bool = False
     """Remember the last layer's states too, for other stages."""
 
+    keys: Literal["event", "item"] = "event"
+    """What a state is found by: its event, or its item, as in the paper: of repeats the newest state that a target sees is
+    read for all. For comparison."""
+
     search: SearchConfig | None = None
     """Search the events before the window; absent: the window is all that a target sees."""
 

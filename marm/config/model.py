@@ -1,6 +1,6 @@
 """The section about the model."""
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from marm.config.base import Settings
 from marm.config.rivals import Kind
@@ -21,8 +21,8 @@ class ModelConfig(Settings):
     heads: PositiveInt = 4
     """Attention heads (H); must divide the width."""
 
-    ffn: PositiveFloat = 2.0
-    """Inner width of a layer's feed-forward, as a multiple of the width."""
+    ffn: NonNegativeFloat = 2.0
+    """Inner width of a layer's feed-forward, as a multiple of the width; 0: layers attend and nothing else."""
 
     experts: PositiveInt = 4
     """Experts of the tower, mixed by a gate for each task (MMoE)."""
@@ -56,6 +56,12 @@ class ModelConfig(Settings):
 
     task_layers: bool = False
     """The last attention layer is one for each task, not one for all."""
+
+    all_states: bool = True
+    """The tower reads what every layer made; false: the last one's alone."""
+
+    live_gradient: bool = True
+    """Gradient flows through states made in the pass that later targets read; false: they are constants, as remembered ones."""
 
     table_rows: PositiveInt = 2**18
     """Rows of the table that all ids share (two probes for each id); its bytes are this x width x 4."""

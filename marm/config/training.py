@@ -1,5 +1,7 @@
 """Sections about learning: from the log, and from what comes after it."""
 
+from typing import Annotated
+
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from marm.config.base import Settings
@@ -10,6 +12,9 @@ class TrainConfig(Settings):
 
     seed: int = 0
     """Of weights and drawn negatives."""
+
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the events that are learned from, drawn by seed; all are scored and remembered."""
 
     passes: PositiveInt = 1
     """Times through the log; memory is cleared in between."""
@@ -59,6 +64,9 @@ class TrainConfig(Settings):
 
 class FollowConfig(Settings):
     """How a trained run goes on learning from what comes: see ``marm follow``."""
+
+    log: str | None = None
+    """What to learn from: ``kafka://host:port/topic``, a folder or glob; else ``data.log`` if a topic, or the inbox."""
 
     wait: NonNegativeFloat = 30.0
     """Seconds after an event came in, in which its outcomes may follow; then they are taken as they are."""

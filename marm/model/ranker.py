@@ -12,7 +12,7 @@ from marm.model.features import DenseFeatures
 from marm.model.inputs import Pass
 from marm.model.outcomes import OutcomeCodes
 from marm.model.pace import Pace
-from marm.model.reader import Made, Reader, Size
+from marm.model.reader import Reader, Size
 from marm.model.stack import TargetAttentionStack
 from marm.nn.blocks import Experts, Heads, row_norm
 from marm.nn.dense import dense, fill
@@ -58,7 +58,9 @@ class Ranker(nn.Module):
         )
         self.stack = reader() if reader else marm_layers(config, tasks, codec)
         self.remembered = remembered_depths(config, store_top)
-        inputs = config.width * (4 + 2 * self.stack.made + has_pace(config)) + self.stack.heard
+        self._first = 0 if config.all_states else max(self.stack.made - 1, 0)
+        read = self.stack.made - self._first
+        inputs = config.width * (4 + 2 * read + has_pace(config)) + self.stack.heard
         self.pace = Pace(config.width, len(tasks)) if has_pace(config) else None
         self.experts = Experts(inputs, config.tower, config.experts, len(tasks))
         self.heads = Heads(config.tower + (config.width if self.stack.aside else 0), len(tasks))
@@ -81,7 +83,7 @@ class Ranker(nn.Module):
         of_item, of_user, of_context = torch.split(biases, self._counts(batch))
         logit_QT = of_item[item] + of_user[segment] + of_context[context]
         target = row_norm(item_UD[item])
-        parts = [row_norm(part) for part in [*made.states, user_BD[segment], context_XD[context]]]
+        parts = [row_norm(part) for part in [*made.states[self._first :], user_BD[segment], context_XD[context]]]
         # What the target has in common with its history and its user, which a perceptron finds only slowly.
         crossed = [target * part for part in parts[:-1]]
         inputs = [target, *parts, *crossed, *made.heard]
@@ -93,14 +95,14 @@ class Ranker(nn.Module):
         mixed_QTN = self.experts(torch.cat(inputs, 1))
         if made.aside:
             mixed_QTN = torch.cat([mixed_QTN, torch.stack([row_norm(a) for a in made.aside], 1)], 2)
-        return Output(logit_QT + self.heads(mixed_QTN), self._kept(made, len(item), item_UD), item_UD, user_BD)
+        return Output(logit_QT + self.heads(mixed_QTN), self._kept(made.states, len(item), item_UD), item_UD, user_BD)
 
     def states(self, item_UD: Tensor, batch: Pass) -> Tensor:
         """Coded states of a pass (Q, K, D), as ``forward`` has them, without scoring a task."""
-        return self._kept(self.stack(item_UD, batch), len(batch.item_of_query), item_UD)
+        return self._kept(self.stack.states(item_UD, batch, self.remembered), len(batch.item_of_query), item_UD)
 
-    def _kept(self, made: Made, queries: int, like: Tensor) -> Tensor:
-        kept = [self.stack.coded(state) for state in made.states[: self.remembered]]
+    def _kept(self, states: list[Tensor], queries: int, like: Tensor) -> Tensor:
+        kept = [self.stack.coded(state) for state in states[: self.remembered]]
         return torch.stack(kept, 1) if kept else like.new_zeros(queries, 0, self.config.width)
 
     @property

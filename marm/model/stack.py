@@ -11,7 +11,7 @@ from marm.config import ModelConfig
 from marm.model.inputs import Pass
 from marm.model.reader import Made, Reader, Size
 from marm.nn.attention import TargetAttention
-from marm.nn.blocks import FeedForward, Linear, row_norm
+from marm.nn.blocks import Linear, feed_forward, row_norm
 from marm.nn.operands import Operands
 from marm.types import I64
 
@@ -23,7 +23,7 @@ class Layer(nn.Module):
         super().__init__()
         raw = config.raw_rows and deep and config.memory_reads
         self.attention = TargetAttention(config.width, config.heads, outcomes, config.token_shift, raw, ids)
-        self.feed_forward = FeedForward(config.width, config.ffn)
+        self.feed_forward = feed_forward(config.width, config.ffn)
         _silence(self.attention, config)
 
     def forward(self, state_QD: Tensor, live: Tensor, raw: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
@@ -63,6 +63,7 @@ class TargetAttentionStack(Reader):
         """
         super().__init__(codec)
         self.reads_memory = config.memory_reads
+        self.live_gradient = config.live_gradient
         self.shift, self.raw = config.token_shift, config.raw_rows
         self.width = config.width
         row = config.layers - bool(top)
@@ -74,16 +75,27 @@ class TargetAttentionStack(Reader):
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
         """What the layers make of a pass; rows are normed first."""
         raw_UD = row_norm(item_UD)
-        state_QD = item_UD[torch.from_numpy(batch.item_of_query).to(item_UD.device)]
-        made, heard = [], []
-        for depth, layer in enumerate(self.layers):
-            state_QD, outcomes = layer(state_QD, *self._rows(layer, batch, depth, state_QD, raw_UD))
-            made.append(state_QD)
-            heard.append(outcomes)
+        state_QD, made, heard = self._through(item_UD, raw_UD, batch, len(self.layers))
         aside = [
             layer(state_QD, *self._rows(layer, batch, len(self.layers), state_QD, raw_UD))[0] for layer in self.top
         ]
         return Made(made, aside, heard)
+
+    def states(self, item_UD: Tensor, batch: Pass, depths: int) -> list[Tensor]:
+        """No layer above them is asked."""
+        return self._through(item_UD, row_norm(item_UD), batch, depths)[1]
+
+    def _through(
+        self, item_UD: Tensor, raw_UD: Tensor, batch: Pass, depths: int
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """The last state, those of the first ``depths`` layers in a row, and what each heard."""
+        state_QD = item_UD[torch.from_numpy(batch.item_of_query).to(item_UD.device)]
+        made, heard = [], []
+        for depth, layer in enumerate(self.layers[:depths]):
+            state_QD, outcomes = layer(state_QD, *self._rows(layer, batch, depth, state_QD, raw_UD))
+            made.append(state_QD)
+            heard.append(outcomes)
+        return state_QD, made, heard
 
     @contextmanager
     def watched(self, queries: I64) -> Iterator[list[Tensor]]:
@@ -130,6 +142,7 @@ class TargetAttentionStack(Reader):
 
     def _live(self, batch: Pass, depth: int, state_QD: Tensor, raw_UD: Tensor) -> tuple[Tensor, I64]:
         live, missing = self.coded(state_QD), batch.state_of_row == Pass.MISSING
+        live = live if self.live_gradient else live.detach()
         if not missing.any():
             return live, batch.state_of_row
         live = torch.cat([live, row_norm(self.fallbacks[depth - 1](raw_UD))])

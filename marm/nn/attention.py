@@ -21,13 +21,13 @@ from torch.nn import functional
 from marm.nn.blocks import similar_heads
 from marm.nn.dense import dense, is_steady
 from marm.nn.fused import FusedAttention
-from marm.nn.one_view import attend_one_view
+from marm.nn.one_view import attend_one_view, attend_with_choices
 from marm.nn.operands import Operands, code_spans
 from marm.nn.plain import folded, projected, rows_of, weights
 from marm.nn.views import GAPS, RANKS, Views
 
 SAME, AFTER = 1.0, 6.0
-"""What an equal id adds to a logit at the beginning: of a row, and, in heads that ask for what came after, of the row before it."""
+"""What an equal id adds to a logit at first: of a row; in heads that ask for what came after, of the row before it."""
 
 
 class TargetAttention(nn.Module):
@@ -132,21 +132,30 @@ class TargetAttention(nn.Module):
         return value_QD, heard
 
     def _one_view(self, target_GD: Tensor, rows_RSD: Tensor, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Plain attention of queries that all see what the ``one`` sees: codes are added to the rows themselves."""
-        begin, end = int(one.views.begin[0]), int(one.views.end[0])
+        """Plain attention of queries that all see what the ``one`` sees: codes are added to the rows themselves.
+
+        Where a search picked, each reads its own choice of the first rows.
+        """
+        begin, end, inner = int(one.views.begin[0]), int(one.views.end[0]), self.width // self.heads
         outcome, added_NSD = self._pair_rows(one, codes)
-        null_SD = functional.pad(codes[-1:], (0, 0, 0, rows_RSD.shape[1] - 1))
-        x_NSD = torch.cat([null_SD[None], rows_RSD[begin:end] + added_NSD])
         # What a head heard of outcomes comes with the values, as columns that say which outcome each row has.
-        said = x_NSD.new_zeros(len(x_NSD), self.outcome_parts.shape[1] + 1)
-        said[0, -1], said[1:, :-1] = 1, self.outcome_parts[outcome]
+        x_NX = (rows_RSD[begin:end] + added_NSD).flatten(1)
+        said = functional.pad(self.outcome_parts[outcome], (0, 1))
+        null = functional.one_hot(torch.tensor([said.shape[1] - 1])).to(said.dtype)
+        picked = one.work.choices[0].rows if one.work.choices else 0
         # Rows lie along the last axis: that is how the loops read them.
+        null_X = functional.pad(codes[-1], (0, x_NX.shape[1] - self.width))
+        rows_NX = torch.cat([null_X[None], x_NX[picked:]])
         q_HGK = torch.einsum("gd,hkd->hgk", target_GD, self.query) / self._root()
-        x_NX = x_NSD.flatten(1)
-        key, value = (torch.einsum("hkx,nx->hkn", torch.cat(w, 2), x_NX) for w in (self._keys(), self._values()))
-        value = torch.cat([value, said.T.expand(self.heads, -1, -1)], 1)
-        made_HGV = attend_one_view(q_HGK, key, value)
-        inner = self.width // self.heads
+        wide = [torch.cat(weights, 2) for weights in (self._keys(), self._values())]
+        key, value = (torch.einsum("hkx,nx->hkn", weight, rows_NX) for weight in wide)
+        value = torch.cat([value, torch.cat([null, said[picked:]]).T.expand(self.heads, -1, -1)], 1)
+        if picked:
+            key_UHK, value_UHK = (torch.einsum("hkx,ux->uhk", weight, x_NX[:picked]) for weight in wide)
+            value_UHV = torch.cat([value_UHK, said[:picked, None].expand(-1, self.heads, -1)], 2)
+            made_HGV = attend_with_choices(q_HGK, key, value, key_UHK, value_UHV, one.work.choices[0])
+        else:
+            made_HGV = attend_one_view(q_HGK, key, value)
         return torch.einsum("hgk,hkd->gd", made_HGV[:, :, :inner], self.out), made_HGV[:, :, inner:].transpose(0, 1)
 
     def _pair_rows(self, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,7 +211,7 @@ class TargetAttention(nn.Module):
         return (tab_QHO[:, :, None] + added_HA[:, :, None]).flatten(2)
 
     def _unanswered(self, bins: Tensor) -> list[Tensor]:
-        """Weight on each code whatever the ids: outcomes, gaps, ranks and the null row (Q, H, C); previous outcomes (Q, H, O)."""
+        """Weight on each code whatever the ids: outcomes to the null row (Q, H, C), then previous outcomes (Q, H, O)."""
         gap, null = int(self.spans[0]), int(self.spans[2])
         wide = [bins[:, :, :gap], *([bins[:, :, null + 1 : -1]] if self.shift else [])]
         own, *before = [part.reshape(*part.shape[:2], -1, self.outcomes).sum(2) for part in wide]

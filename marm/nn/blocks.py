@@ -53,6 +53,23 @@ class FeedForward(nn.Module):
         return self.inward.flops(rows) + self.outward.flops(rows)
 
 
+class Silent(nn.Module):
+    """In the place of a feed-forward: adds nothing."""
+
+    def forward(self, x_RD: Tensor) -> Tensor:
+        """Zeros, (R, D)."""
+        return torch.zeros_like(x_RD)
+
+    def flops(self, rows: int) -> int:
+        """None."""
+        return 0
+
+
+def feed_forward(width: int, ratio: float) -> FeedForward | Silent:
+    """What a layer adds after attention, ``ratio`` times as wide inside; nothing where that is 0."""
+    return FeedForward(width, ratio) if ratio else Silent()
+
+
 class Experts(nn.Module):
     """Experts with a gate for each task (MMoE, Ma et al. 2018): (R, K) to (R, T, N)."""
 

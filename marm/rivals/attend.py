@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from marm.config import ModelConfig
-from marm.nn.blocks import FeedForward, row_norm, similar_heads
+from marm.nn.blocks import feed_forward, row_norm, similar_heads
 from marm.nn.dense import dense
 from marm.rivals.seen import Seen, Signals
 
@@ -50,7 +50,7 @@ class ReadLayer(nn.Module):
     def __init__(self, config: ModelConfig, signals: Signals) -> None:
         super().__init__()
         self.attention = Attention(config.width, config.heads)
-        self.feed_forward = FeedForward(config.width, config.ffn)
+        self.feed_forward = feed_forward(config.width, config.ffn)
         self.heard = config.heads * (signals.values + 1)
 
     def forward(self, state_QD: Tensor, rows_QND: Tensor, seen: Seen, signals: Signals) -> tuple[Tensor, Tensor]:

@@ -85,7 +85,7 @@ class StagesFirst:
             return self._popular.narrow(question, tail, served)
         begun = time.perf_counter()
         share, query, level = self._look(question, tail, served)
-        if ready.retrieval and (question.retrieved or has_history(share, query)):
+        if ready.retrieval and (question.retrieved or has_history(share, np.array([query]))[0]):
             found = self._retrieve(ready, ready.retrieval.config, question, tail, served, (share, query), begun)
         else:
             found = self._popular.narrow(question, tail, served)

@@ -58,7 +58,3 @@ class Sided:
         """Those at these places."""
         where = torch.from_numpy(at).to(self.row.device)
         return Sided(self.row[where], self.bias[where])
-
-    def repeat(self, times: int) -> "Sided":
-        """The only one, so many times."""
-        return Sided(self.row.expand(times, -1), self.bias.expand(times, -1))

@@ -20,7 +20,7 @@ from marm.nn.saving import part
 from marm.nn.table import HashTable
 from marm.stages.cascader import Cascader, Sided
 from marm.stages.fused import fused
-from marm.stages.history import History, newest, places
+from marm.stages.history import History, newest, places, repeated
 from marm.stages.hits import Hits, sampled
 from marm.stages.kept import Kept
 from marm.stages.retriever import look
@@ -126,6 +126,21 @@ class Cascading:
         live, ops = history.operands(self.depth, spans, raw_UD, self.engine.model.layers)
         logit: Tensor = self.model(targets, users, live, raw_UD, ops)
         return logit
+
+    def sided(self, ids: U64, ranked_ND: Tensor) -> Sided:
+        """Items (N) as targets, given what ranking holds for them; no gradient."""
+        with torch.no_grad():
+            return self.model.items(ranked_ND, self.weights.look_up(self.weights.items(ids)).embedded)
+
+    def order(self, share: Share, queries: I64, targets: Sided) -> F64:
+        """Final scores (P x C,) of candidates, as many for each of a share's queries (P,), one query after the other."""
+        each = len(targets.row) // len(queries)
+        history = newest(share, queries, self.config.window)
+        rows = self.sided(share.items, history.item_UD).row
+        with torch.no_grad():
+            own = self.weights.look_up(self.weights.users(history.users)).embedded
+            users = self.model.users(history.user_QD, own).pick(np.repeat(np.arange(len(queries)), each))
+            return self.final(self.attend(repeated(history, each), targets, users, rows))
 
     def drawn(self, seen: Exposures, which: I64, count: int) -> tuple[U64, I64]:
         """Items of events before the pass, drawn for exposures ``which``: (P, count) ids and events; -1: none."""

@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from marm.engine.engine import Share
 from marm.stages.cascader import Sided
-from marm.stages.history import newest
 from marm.stages.index import read_index, search
 from marm.stages.stages import Stages
 from marm.types import F32, F64, I64, U64, Bool
@@ -63,13 +61,8 @@ class Ready:
         """Cascading's final score of candidates (n,) for the user of a share's query; all share what that query sees."""
         assert self.cascading is not None
         stage = self.cascading
-        history = newest(share, np.full(len(items), query), stage.config.window)
-        with torch.no_grad():
-            targets = self._known(items) or self._items(items, stage.engine.embed_items(items, logged))
-            rows = self._items(share.items, history.item_UD).row
-            own = stage.weights.look_up(stage.weights.users(history.users[:1])).embedded
-            user = stage.model.users(history.user_QD[:1], own).repeat(len(items))
-            return stage.final(stage.attend(history, targets, user, rows))
+        targets = self._known(items) or stage.sided(items, stage.engine.embed_items(items, logged))
+        return stage.order(share, np.array([query]), targets)
 
     def _known(self, items: U64) -> Sided | None:
         """Targets as made at the start; None where there is one among them that the index does not hold."""
@@ -86,16 +79,10 @@ class Ready:
         return Sided(torch.cat([part.row for part in parts]), torch.cat([part.bias for part in parts]))
 
     def _some_items(self, ids: U64, events: I64) -> Sided:
-        with torch.no_grad():
-            ranked = self._engine.embed_items(ids, self._log.item_columns(events))
-            return self._items(ids, ranked)
-
-    def _items(self, ids: U64, ranked_ND: Tensor) -> Sided:
         assert self.cascading is not None
-        weights = self.cascading.weights
-        return self.cascading.model.items(ranked_ND, weights.look_up(weights.items(ids)).embedded)
+        return self.cascading.sided(ids, self._engine.embed_items(ids, self._log.item_columns(events)))
 
 
-def has_history(share: Share, query: int) -> bool:
-    """Whether the user of a query has anything before it."""
-    return bool(share.passed.views.end[query] > share.passed.views.begin[query])
+def has_history(share: Share, queries: I64) -> Bool:
+    """Whether the users of a share's queries (n,) have anything before them."""
+    return np.greater(share.passed.views.end[queries], share.passed.views.begin[queries])

@@ -89,16 +89,16 @@ class Retrieval:
         ranked = np.zeros((len(ORDERS), len(target)), np.int64)
         if not new.all():
             old = np.flatnonzero(~new)
-            asked = self.asked(attended, received.pick(old))
+            asked = self.asked(attended, received.query[old])
             ranked[:, old] = ranks(asked, self.known(step), target[old])
         self.hits.add(received.number, new, ranked)
 
-    def asked(self, attended: Attended, received: Received) -> Asked:
-        """What the orders of all items are asked with, at the time of each received event."""
-        vectors = np.zeros((len(received.query), self.config.interests, self.config.width + 1), np.float32)
+    def asked(self, attended: Attended, queries: I64) -> Asked:
+        """What the orders of all items are asked with, at the time of each of a pass's ``queries`` (P,)."""
+        vectors = np.zeros((len(queries), self.config.interests, self.config.width + 1), np.float32)
         seen, last = Ragged(len(vectors)), Ragged(len(vectors))
         for share in attended.shares:
-            mine, local = places(share, received.query)
+            mine, local = places(share, queries)
             if len(mine):
                 history = self.history(share, local)
                 vectors[mine] = self.vectors_of(history)

@@ -95,7 +95,7 @@ class Stages:
         received: Received,
         step: int,
     ) -> None:
-        asked, known = retrieval.asked(attended, received), retrieval.known(step)
+        asked, known = retrieval.asked(attended, received.query), retrieval.known(step)
         place = firsts(asked, known, retrieval.config.found)
         there = place >= 0
         number = np.where(there, retrieval.items.event[place], -1)

@@ -1,14 +1,17 @@
 """How sure a difference between two models is: users and seeds drawn with replacement, both models on the same ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
 
+from marm.data.ids import hash_text
 from marm.errors import FolderError
 from marm.metrics.ranking import group_aucs
-from marm.types import F64, I64, U64
+from marm.types import F32, F64, I64, U64
 
 DRAWS = 1000
 
@@ -23,8 +26,9 @@ class UserAucs:
 
     @property
     def gauc(self) -> float:
-        """Mean over seeds."""
-        return float((self.aucs * self.sizes).sum() / self.sizes.sum() / len(self.aucs))
+        """Mean over seeds; NaN where no user has both classes."""
+        total = self.sizes.sum() * len(self.aucs)
+        return float((self.aucs * self.sizes).sum() / total) if total else float("nan")
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,53 @@ class Difference:
         """Whether the interval leaves zero out."""
         return self.low > 0 or self.high < 0
 
+    def line(self) -> list[float]:
+        """What a result file says of it."""
+        return [self.value, self.low, self.high]
 
-def user_aucs(folders: list[Path], task: str) -> UserAucs:
+
+@dataclass(frozen=True)
+class Scores:
+    """What one run scored of one task, in order of the stream (R,)."""
+
+    user: U64
+    score: F32
+    label: F32
+    first: I64
+    """(E,) row of each event of the log; drawn rows follow theirs."""
+
+    def aucs(self, begin: int, end: int) -> UserAucs:
+        """Of the events from one to before another, their drawn rows included."""
+        rows = slice(int(self.first[begin]), int(self.first[end]) if end < len(self.first) else None)
+        if begin >= end:
+            rows = slice(0, 0)
+        groups = group_aucs(self.user[rows], self.score[rows], self.label[rows])
+        return UserAucs(groups.aucs[None], groups.sizes, groups.groups)
+
+    def last_fifth(self) -> UserAucs:
+        """Of the part that studies measure on."""
+        return self.aucs(len(self.first) * 4 // 5, len(self.first)) if len(self.first) else self.aucs(0, 0)
+
+
+def scores_of(folder: Path, task: str) -> Scores:
+    """From the predictions of a run."""
+    columns = ["user", "drawn", f"score_{task}", f"label_{task}"]
+    frame = pl.read_parquet(folder / "predictions.parquet", columns=columns)
+    label = frame[f"label_{task}"].cast(pl.Float32).fill_null(np.nan).to_numpy()
+    score = cast(F32, frame[f"score_{task}"].cast(pl.Float32).to_numpy())
+    return Scores(hash_text(frame["user"]), score, label, np.flatnonzero(~frame["drawn"].to_numpy()))
+
+
+def user_aucs(folders: Sequence[Path], task: str) -> UserAucs:
     """AUCs of the last fifth of the events, from the predictions of runs that differ in their seed alone.
 
     Errors: ``FolderError`` where they scored different events.
     """
-    found = [_of_run(folder, task) for folder in folders]
+    return together([scores_of(folder, task).last_fifth() for folder in folders], folders)
+
+
+def together(found: Sequence[UserAucs], folders: Sequence[Path]) -> UserAucs:
+    """Seeds of one model, each of a folder. Errors: ``FolderError`` where they scored different events."""
     first = found[0]
     for folder, one in zip(folders, found, strict=True):
         if not np.array_equal(one.users, first.users) or not np.array_equal(one.sizes, first.sizes):
@@ -54,31 +98,39 @@ def user_aucs(folders: list[Path], task: str) -> UserAucs:
     return UserAucs(np.concatenate([one.aucs for one in found]), first.sizes, first.users)
 
 
-def _of_run(folder: Path, task: str) -> UserAucs:
-    columns = ["user", "drawn", f"score_{task}", f"label_{task}"]
-    frame = pl.read_parquet(folder / "predictions.parquet", columns=columns)
-    real = np.flatnonzero(~frame["drawn"].to_numpy())
-    frame = frame[int(real[len(real) * 4 // 5]) :] if len(real) else frame
-    # By their text, so that users get the same numbers in every run.
-    user = frame["user"].cast(pl.String).rank("dense").to_numpy().astype(np.uint64)
-    label = frame[f"label_{task}"].cast(pl.Float32).fill_null(np.nan).to_numpy()
-    groups = group_aucs(user, frame[f"score_{task}"].cast(pl.Float32).to_numpy(), label)
-    return UserAucs(groups.aucs[None], groups.sizes, groups.groups)
-
-
-def difference(one: UserAucs, other: UserAucs, seed: int = 0, draws: int = DRAWS) -> Difference:
+def difference(one: UserAucs, other: UserAucs) -> Difference:
     """Paired percentile bootstrap (Efron 1979) over users; each model's seeds are drawn beside them.
 
     Errors: ``FolderError`` where the two scored different events.
     """
+    _must_match(one, other)
+    return _drawn([one.aucs, -other.aucs], one.sizes)
+
+
+def difference_within_seeds(one: UserAucs, other: UserAucs) -> Difference:
+    """The same where each seed is one training, scored in two ways: a seed is drawn for both.
+
+    Errors: ``FolderError`` where the two scored different events.
+    """
+    _must_match(one, other)
+    return _drawn([one.aucs - other.aucs], one.sizes)
+
+
+def _must_match(one: UserAucs, other: UserAucs) -> None:
     if not np.array_equal(one.users, other.users) or not np.array_equal(one.sizes, other.sizes):
         raise FolderError("two models scored different events: keep one log to one study")
-    draw, sizes = np.random.default_rng(seed), one.sizes.astype(np.float64)
-    weighted = [model.aucs * sizes for model in (one, other)]
-    values = np.empty(draws)
+
+
+def _drawn(parts: list[F64], sizes: I64, seed: int = 0, draws: int = DRAWS) -> Difference:
+    """The sum of the parts (S, U), averaged over users by size; of each part the seeds are drawn by themselves."""
+    if not len(sizes):
+        return Difference(*[float("nan")] * 3)
+    draw, weight = np.random.default_rng(seed), sizes.astype(np.float64)
+    weighted, values = [part * weight for part in parts], np.empty(draws)
     for i in range(draws):
         times = np.bincount(draw.integers(len(sizes), size=len(sizes)), minlength=len(sizes))
         each = [(part @ times)[draw.integers(len(part), size=len(part))].mean() for part in weighted]
-        values[i] = (each[0] - each[1]) / (times @ sizes)
+        values[i] = sum(each) / (times @ weight)
     low, high = np.quantile(values, [0.025, 0.975])
-    return Difference(one.gauc - other.gauc, float(low), float(high))
+    value = sum(float(part.sum() / weight.sum() / len(part)) for part in weighted)
+    return Difference(value, float(low), float(high))

@@ -18,7 +18,7 @@ def overlays(run: RunConfig) -> dict[str, Sections]:
     """Settings of each model by its name, in the order of a table; ``run`` is MARM's own."""
     window, layers = run.memory.window, run.model.layers
     # What only MARM has: another model would refuse it.
-    alone: Sections = {"memory": {"search": None, "refresh": 0, "store_top": False}}
+    alone: Sections = {"memory": {"search": None, "refresh": 0, "store_top": False, "keys": "event"}}
     longer: Sections = {"memory": {**alone["memory"], "window": LONGER * window}, "rival": {"picked": window}}
     reach: Sections = {"memory": {**alone["memory"], "window": layers * window}}
     plain = {"token_shift": False, "raw_rows": False, "task_layers": False}
@@ -30,6 +30,7 @@ def overlays(run: RunConfig) -> dict[str, Sections]:
     models["one layer reach"] = {"model": {"layers": 1}, **reach}
     models["stca"] = {"model": {"memory_reads": False}, **alone}
     models["stca reach"] = {"model": {"memory_reads": False}, **reach}
+    models["paper keys"] = {"memory": {**alone["memory"], "keys": "item"}}
     models["recompute"] = {"model": {"kind": "recompute"}, **alone}
     models["marm"] = {}
     return models
@@ -44,15 +45,22 @@ def laid_over(run: RunConfig, *sections: Sections) -> RunConfig:
     return check_run(raw, "study")
 
 
-def chosen(run: RunConfig, names: str | None) -> dict[str, RunConfig]:
-    """The models named, commas between, or all that a run file's log allows. Errors: ``SettingError`` for another name."""
+def must_be_marm(run: RunConfig) -> None:
+    """Errors: ``SettingError`` for a run that a study has nothing of MARM's to compare with."""
     if run.model.kind != "marm" or not run.model.layers or not run.model.memory_reads:
         raise SettingError(
             'a study compares with MARM as the run file sets it: set model.kind = "marm" and layers above 0'
         )
+
+
+def chosen(run: RunConfig, names: str | None) -> dict[str, RunConfig]:
+    """The models named, commas between, or all that a run file's log allows. Errors: ``SettingError`` for another name."""
+    must_be_marm(run)
     models = overlays(run)
     if run.searched_by is None:
         del models["sim_hard"]
+    if run.model.layers < 2:  # one layer reads no state
+        del models["paper keys"]
     wanted = [name.strip() for name in names.split(",")] if names else list(models)
     for name in wanted:
         if name not in models:

@@ -3,16 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from marm.config import RunConfig
 from marm.data.prepare import prepare
 from marm.data.stream import EventLog
-from marm.errors import FolderError, SettingError
 from marm.report.text import number
+from marm.study.compare import Compared, binary_tasks, compare, seeded
 from marm.study.grid import at, default_grid, points
-from marm.study.interval import Difference, UserAucs, difference, user_aucs
-from marm.study.latency import milliseconds
 from marm.study.models import chosen, laid_over
 from marm.study.runs import Show, Trained, Training, own_memory, train_all, write_lines
 
@@ -20,38 +17,6 @@ TUNED_ON = 0.4
 """Share of the log, its beginning, that settings are chosen on; nothing is chosen on the last fifth."""
 
 Point = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One model of a study, all seeds."""
-
-    name: str
-    trained: list[Trained]
-    milliseconds: float
-    """For one request of 500 candidates."""
-    aucs: dict[str, UserAucs]
-    """By binary task."""
-    above_marm: dict[str, Difference]
-    """Its GAUC less MARM's, by task; empty for MARM itself."""
-
-    @property
-    def point(self) -> Point:
-        """The place on the grid that was best for it."""
-        return self.trained[0].training.point
-
-    def line(self) -> dict[str, Any]:
-        """What a result file says of it."""
-        first = self.trained[0].result
-        return {
-            "model": self.name,
-            "point": list(self.point),
-            "seeds": [one.result["seed"] for one in self.trained],
-            "gauc": {task: aucs.gauc for task, aucs in self.aucs.items()},
-            "above_marm": {t: [d.value, d.low, d.high] for t, d in self.above_marm.items()},
-            "milliseconds_500": self.milliseconds,
-            **{key: first[key] for key in ("flops_per_event", "commit", "data_hash", "machine")},
-        }
 
 
 @dataclass(frozen=True)
@@ -72,8 +37,7 @@ def study_rivals(
     Leaves a folder for each training, ``trainings.jsonl`` and ``models.jsonl`` in ``out``.
     """
     run = own_memory(run)
-    if not _binary(run):
-        raise SettingError("a study compares by GAUC, which needs a binary task: add one to [tasks]")
+    tasks = binary_tasks(run)
     places = points(default_grid(run) if grid is None else grid)
     best = _best_places(run, out, show, models, places)
     whole = [
@@ -83,20 +47,9 @@ def study_rivals(
     ]
     trained = list(train_all(whole, out, show))
     write_lines(out / "trainings.jsonl", (one.line() for one in trained))
-    compared = compare(trained, _binary(run))
+    compared = compare(trained, tasks, "marm")
     write_lines(out / "models.jsonl", (one.line() for one in compared))
     return Study(run, places, compared)
-
-
-def seeded(run: RunConfig, seed: int) -> RunConfig:
-    """The run with another seed."""
-    return laid_over(run, {"train": {"seed": seed}})
-
-
-def _binary(run: RunConfig) -> list[str]:
-    """Binary tasks, the main one first."""
-    main = run.positive_task
-    return [main, *(n for n, t in run.tasks.items() if t.kind == "binary" and n != main)] if main else []
 
 
 def _best_places(
@@ -133,24 +86,3 @@ def beginning(run: RunConfig, out: Path) -> int:
         out.mkdir(parents=True, exist_ok=True)
         prepare(run, out / "events")
     return max(int(TUNED_ON * len(EventLog(out / "events"))), 1)
-
-
-def compare(trained: list[Trained], tasks: list[str]) -> list[Compared]:
-    """Each model beside MARM. Errors: ``FolderError`` where a training read another log."""
-    for one in trained:
-        if one.result["data_hash"] != trained[0].result["data_hash"]:
-            raise FolderError(f"{one.folder}: trained on a log that has changed since: name a new folder for the study")
-    names = list(dict.fromkeys(one.name for one in trained))
-    own = {name: [one for one in trained if one.name == name] for name in names}
-    aucs = {name: {task: user_aucs([one.folder for one in ones], task) for task in tasks} for name, ones in own.items()}
-    marm = aucs["marm"]
-    return [
-        Compared(
-            name,
-            own[name],
-            milliseconds(own[name][0].folder),
-            aucs[name],
-            {} if name == "marm" else {task: difference(aucs[name][task], marm[task]) for task in tasks},
-        )
-        for name in names
-    ]

@@ -76,6 +76,14 @@ def _train(training: Training, folder: Path, progress: Progress) -> dict[str, An
     return commands.resume(folder, progress, page=False)
 
 
+def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What an earlier start measured and left at ``path``; else it is measured now, and left there."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(measure()))
+    return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
 def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """A file of JSON lines, whole or not at all."""
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))

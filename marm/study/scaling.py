@@ -10,6 +10,7 @@ import numpy as np
 
 from marm.config import RunConfig
 from marm.errors import SettingError
+from marm.study.codecs import state_bytes
 from marm.study.latency import milliseconds
 from marm.study.law import Fit, fit
 from marm.study.models import laid_over
@@ -58,8 +59,7 @@ class Place:
     @property
     def bytes(self) -> int:
         """Of one user's full ring of states."""
-        run = self.trained[0].training.run
-        return run.depths * self.window * self.width * np.dtype(run.memory.codec).itemsize
+        return state_bytes(self.trained[0].training.run)
 
     @property
     def flops(self) -> int:

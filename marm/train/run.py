@@ -17,6 +17,7 @@ from marm.config import RunConfig, to_toml
 from marm.data.journal import ItemJournal
 from marm.data.parts import Manifest
 from marm.data.prepare import prepare
+from marm.data.snapshot import PIN
 from marm.data.stream import EventLog
 from marm.data.told import Told
 from marm.errors import DiskError, FolderError
@@ -105,7 +106,7 @@ def _taken_up(out: Path, progress: Progress, preparing: Preparing | None) -> dic
     with held(out):
         if not cut_numbers(out):
             for path in out.iterdir():
-                if path.name not in ("run.toml", LOCK):
+                if path.name not in ("run.toml", PIN, LOCK):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             return _from_start(run, out, progress, preparing)
         return _from_cut(run, out, progress)

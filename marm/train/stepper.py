@@ -25,9 +25,9 @@ from marm.stages import Stages
 from marm.store.slots import SlotMap
 from marm.train.frozen import SinceCut
 from marm.train.learner import Learner
-from marm.train.steps import first_stop, next_events, step_size, tie_groups
+from marm.train.steps import first_stop, next_events, sampled, step_size, tie_groups
 from marm.train.tally import Tally
-from marm.train.waiting import Waiting, beyond, first_of_user, may_enter
+from marm.train.waiting import Waiting, beyond_whole, first_of_user, may_enter
 from marm.types import F32, I64, U64, Bool
 
 Watch = Callable[[Exposures, Asked, Attended, Bool], None]
@@ -82,7 +82,7 @@ class Stepper:
             if not self._at_once:
                 self._learn_due(int(events.time[0]), make_room)
             seen = self._exposures(events)
-            self._admit(seen.user, make_room)
+            self.admit(seen.user, make_room)
             if self.since:
                 self._score_frozen(seen, spool, self.since)
             elif self._at_once:
@@ -109,7 +109,8 @@ class Stepper:
     def _exposures(self, events: Events) -> Exposures:
         return from_events(events, self.codes.encode(events.labels))
 
-    def _admit(self, users: U64, make_room: Callable[[], None]) -> None:
+    def admit(self, users: U64, make_room: Callable[[], None]) -> None:
+        """Bring users into the hot arena; ``make_room`` cuts, when it is full."""
         # A number for each pass: users of an earlier pass of the same step may leave the arena again.
         self._admissions += 1
         distinct = np.unique(users)
@@ -130,7 +131,7 @@ class Stepper:
             self.stages.scored(seen, asked, attended, np.ones(len(seen), bool), self.steps, spool is not None)
             self.stages.learn(seen, asked, attended, labels)
         if self.learner:
-            self.learner.learn(attended, torch.from_numpy(labels))
+            self._update(seen, asked, attended, labels)
         self._remember(seen, asked, attended, np.arange(len(seen)))
 
     def _score_frozen(self, seen: Exposures, spool: Spool | None, since: SinceCut) -> None:
@@ -163,7 +164,7 @@ class Stepper:
         if self.stages:
             self.stages.scored(both, asked, attended, is_new, self.steps, spool is not None)
         early = may_enter(both, now)
-        early[early] = beyond(both.user[early], self.run.train.live - self._new_live)
+        early[early] = beyond_whole(both.user[early], both.time[early], self.run.train.live - self._new_live)
         self._remember(both, asked, attended, np.flatnonzero(early))
         self.waiting.remembered[places[order[early & ~is_new]]] = True
         self.waiting.add(new, early[np.flatnonzero(is_new)])
@@ -181,16 +182,24 @@ class Stepper:
     def _learn(self, places: I64, make_room: Callable[[], None]) -> None:
         assert self.waiting.held is not None and self.learner is not None
         seen = self.waiting.held.pick(places)
-        self._admit(seen.user, make_room)
+        self.admit(seen.user, make_room)
         asked = ask(seen, self._drawn(seen))
         attended = self.engine.attend(asked.batch)
         self.tally.add(asked, attended, self.steps, True)
         labels = self._labels(seen, asked)
         if self.stages:
             self.stages.learn(seen, asked, attended, labels)
-        self.learner.learn(attended, torch.from_numpy(labels))
+        self._update(seen, asked, attended, labels)
         self._remember(seen, asked, attended, np.flatnonzero(~self.waiting.remembered[places]))
         self.waiting.release(places)
+
+    def _update(self, seen: Exposures, asked: Asked, attended: Attended, labels: F32) -> None:
+        """Learn from the events that ``train.sample`` draws."""
+        assert self.learner is not None
+        if self.run.train.sample < 1:
+            drawn = sampled(seen.number[asked.exposure], self.run.train.seed, self.run.train.sample)
+            labels = np.where(drawn[:, None], labels, np.float32(np.nan))
+        self.learner.learn(attended, torch.from_numpy(labels))
 
     def _remember(self, seen: Exposures, asked: Asked, attended: Attended, which: I64) -> None:
         query = torch.from_numpy(asked.query_of_exposure[which])

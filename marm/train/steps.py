@@ -5,6 +5,7 @@ import numpy as np
 
 from marm.config import TrainConfig
 from marm.data.events import Events
+from marm.data.ids import mix_all
 from marm.data.stream import EventLog
 from marm.store.slots import SlotMap
 from marm.types import I64, U64, Bool
@@ -13,6 +14,13 @@ from marm.types import I64, U64, Bool
 def step_size(events: int, config: TrainConfig) -> int:
     """Events that a step may take after this many of the stream: few at first, so that a short log gives many updates."""
     return min(config.micro_batch, max(config.first_batch, events // config.updates))
+
+
+def sampled(number: I64, seed: int, share: float) -> Bool:
+    """Which events of the stream are learned from: the same ones in whatever pass they are."""
+    chance = mix_all(number.astype(np.uint64) ^ mix_all(np.array([seed % 2**64], np.uint64)))
+    drawn: Bool = (chance >> np.uint64(11)).astype(np.float64) < share * 2.0**53
+    return drawn
 
 
 def next_events(log: EventLog, position: int, most: int, live: int, end: int) -> Events:

@@ -26,7 +26,10 @@ from marm.train.stepper import Stepper
 from marm.train.tally import Tally
 
 Progress = Callable[[dict[str, Any]], None]
-"""Called after each step with events, total, and the last window's figures; with ``trouble``, a line for people."""
+"""Called after each step with events, total, and the last window's figures; with ``trouble``, a line for people.
+
+What has no events to count says how far it is by ``share`` and ``text``.
+"""
 
 
 class Trainer:
@@ -46,6 +49,8 @@ class Trainer:
         self._window = (0, 0)
         self._since_cut = 0
         self.clock: Callable[[], float] = lambda: 0.0
+        self.about: Callable[[], dict[str, Any]] = dict
+        """What else the figures of a window tell."""
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -133,7 +138,7 @@ class Trainer:
             "damaged_users": self.memory.damaged_users,
             "tally": self.tally.state(),
             "threads": self.threads,
-            "inbox": list(self.log.settled(self.position)),
+            "inbox": self.log.settled(self.position),
             "items": self._told,
             "data_hash": self.log.manifest.data_hash,
         }
@@ -230,6 +235,7 @@ class Trainer:
         }
         if self.stages:
             line["stages"] = self.stages.window()
+        line |= self.about()
         self.windows.append(line)
         self._window = (self.position, len(self.spool))
         progress({"window": line})

@@ -48,7 +48,7 @@ def _walk(
             stop = at + 1
             while stop < end and when[stop] == when[at]:
                 stop += 1
-            _choose(catalogue, people, states, row, when[at], item[at:stop], page[at:stop])
+            choose(catalogue, people, states, row, when[at], item[at:stop], page[at:stop])
             for j in range(at, stop):
                 pull[j] = appeal(dial, catalogue, people, states, row, item[j])
             advance(dial, catalogue, states, row, item[at:stop])
@@ -56,8 +56,8 @@ def _walk(
 
 
 @njit(cache=True, nogil=True)
-def _choose(catalogue: Catalogue, people: People, states: States, row: int, now: int, item: I32, page: U8) -> None:
-    """Fill a slate with items uploaded by now, none shown of late where that can be had."""
+def choose(catalogue: Catalogue, people: People, states: States, row: int, now: int, item: I32, page: U8) -> None:
+    """Fill a slate with items uploaded by now, none shown of late where that can be had, and why each is there."""
     if catalogue.returning and states.slates[row] % AUTHOR_PAGE_EVERY == AUTHOR_PAGE_EVERY - 1:
         page[:] = _AUTHOR
         _author_page(catalogue, states, row, item)

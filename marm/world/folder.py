@@ -6,7 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from marm.errors import DiskError, FolderError
+from marm.world.config import WorldConfig
 from marm.world.log import Progress, Simulation
+from marm.world.make import World, make_world
+from marm.world.outcomes import Intercepts
 from marm.world.tables import items_table, log_table, truth_table, users_table
 
 _PART = 2_000_000
@@ -63,6 +66,16 @@ def _write_texts(simulation: Simulation, folder: Path, name: str) -> None:
     }
     (folder / "world.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_readme(simulation, name), encoding="utf-8")
+
+
+def read_world(folder: Path) -> tuple[World, Intercepts]:
+    """The world that a folder was simulated from, and its intercepts. Errors: ``FolderError``."""
+    try:
+        told = json.loads((folder / "world.json").read_text(encoding="utf-8"))
+        config = WorldConfig(**{**told["settings"], "effects": tuple(told["settings"]["effects"])})
+        return make_world(config), Intercepts(**told["intercepts"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise FolderError(f"{folder}: holds no world.json that can be read: name a folder of `marm simulate`") from None
 
 
 def run_file(path: str, content: int = 0) -> str:

@@ -149,11 +149,11 @@ def _act(
         for action in range(1, 5):
             happens = uniform(chance, row) * truth[j, _CLICK] < truth[j, action]
             done[j, action] = clicked and happens
-        ratio[j] = _watched(clicked, done[j, _LONG] == 1, uniform(chance, row))
+        ratio[j] = watched(clicked, done[j, _LONG] == 1, uniform(chance, row))
 
 
 @njit(cache=True, nogil=True)
-def _watched(clicked: bool, to_the_end: bool, spot: float) -> float:
+def watched(clicked: bool, to_the_end: bool, spot: float) -> float:
     """Share of the duration that was watched: a glance, a part, or most of it and again."""
     if to_the_end:
         return min(_LONG_FROM - _LINGER * math.log(1.0 - spot), _LONGEST)

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from marm.types import F32, F64, I64
+from marm.types import F32, F64, I32, I64, U8
 from marm.world.feed import PAGES
 from marm.world.figures import DURATION_P50
 from marm.world.log import Simulation
@@ -83,17 +83,29 @@ def _quarters(values: F64) -> I64:
 def log_table(simulation: Simulation, rows: I64) -> pl.DataFrame:
     """Events at ``rows`` of the simulation; times in milliseconds, durations and watch times in seconds."""
     log = simulation.log
-    item, ratio = log.item[rows], log.ratio[rows]
-    done = {name: log.done[rows, action] for action, name in enumerate(ACTIONS)}
+    what = (log.user[rows], log.item[rows], log.time[rows], log.done[rows], log.ratio[rows])
+    return _log_table(simulation.world, *what, {"page": pl.Series(PAGES).gather(log.page[rows])})
+
+
+def slates_table(world: World, users: I64, at: I64, items: I32, done: U8, ratio: F32) -> pl.DataFrame:
+    """Slates (Q, k) shown to users (Q,) at milliseconds (Q,) as events of the log, but for the page."""
+    k = items.shape[1]
+    when = users.astype(np.int32).repeat(k), items.reshape(-1), at.repeat(k)
+    return _log_table(world, *when, done.reshape(-1, done.shape[-1]), ratio.reshape(-1), {})
+
+
+def _log_table(
+    world: World, user: I32, item: I32, time: I64, done: U8, ratio: F32, page: dict[str, pl.Series]
+) -> pl.DataFrame:
     return pl.DataFrame(
         {
-            "user": log.user[rows],
+            "user": user,
             "item": item,
-            "time": log.time[rows],
-            "page": pl.Series(PAGES).gather(log.page[rows]),
-            "hour": (log.time[rows] // _HOUR_MS % 24).astype(np.uint8),
-            **done,
-            "watch_time": ratio * _durations(simulation.world)[item],
+            "time": time,
+            **page,
+            "hour": (time // _HOUR_MS % 24).astype(np.uint8),
+            **{name: done[:, action] for action, name in enumerate(ACTIONS)},
+            "watch_time": ratio * _durations(world)[item],
             "watch_ratio": ratio,
         }
     )

@@ -54,6 +54,11 @@ def test_a_resolved_run_reads_back_to_the_same_settings(write):
         ("[memory]\nwindow = -3", "memory.window = -3: input should be greater than 0"),
         ("[model]\nwidth = 10\nheads = 4", "heads = 4 does not divide width = 10"),
         ('[memory]\nurl = "redis://u:secret@h"', "memory.url: redis://...@...: a run file is no place for a password"),
+        (
+            '[memory]\nkeys = "item"\n[model]\nkind = "din"',
+            'memory.keys = "item" serves MARM alone: drop [memory.search]',
+        ),
+        ("[train]\nsample = 1.5", "train.sample = 1.5: input should be less than or equal to 1"),
         ("[train]\nlive = 200", "train.live = 200 is above memory.window = 100"),
         ("[tasks.buy]\nevery_row = true", "tasks.buy.every_row needs negatives: set negatives.per_event = 4, say"),
         ("[tasks.x]\nweight = 1", "name its column, or set every_row = true"),

@@ -314,3 +314,12 @@ def test_a_shorter_log_is_the_same_stream_up_to_its_end(tmp_path):
     short, long = EventLog(tmp_path / "short").read(0, edge), whole.read(0, edge)
     assert (short.row == long.row).all()
     assert (short.labels == long.labels).all()
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_the_first_events_by_time_are_left_out_and_then_so_many_taken(tmp_path):
+    shuffled(tmp_path, rows=1200)
+    prepare(run_over(tmp_path), tmp_path / "whole")
+    prepare(run_over(tmp_path, data={"skip": 700, "first": 300}), tmp_path / "late")
+    whole, late = (EventLog(tmp_path / name) for name in ("whole", "late"))
+    assert rows_of(late) == rows_of(whole)[700:1000]

@@ -45,21 +45,25 @@ class CausalPass:
 
     def scores(self, drawn=None):
         shelf = self.seen.item_columns
-        out = [self.score(k, self.item[k], self.item_bias[k], shelf[k]) for k in range(len(self.seen))]
+        ids = self.seen.item
+        out = [self.score(k, self.item[k], self.item_bias[k], (ids[k], *shelf[k])) for k in range(len(self.seen))]
         if drawn is None:
             return torch.stack(out)
         rows, bias = embed(self.engine, drawn.item, "item", drawn.item_columns)
-        shelf = drawn.item_columns
-        beside = [self.score(int(k), rows[i], bias[i], shelf[i], own=False) for i, k in enumerate(drawn.exposure)]
+        ids, shelf = drawn.item, drawn.item_columns
+        beside = [
+            self.score(int(k), rows[i], bias[i], (ids[i], *shelf[i]), own=False) for i, k in enumerate(drawn.exposure)
+        ]
         return torch.stack(out), torch.stack(beside)
 
-    def score(self, k, item, bias, shelf, own=True):
-        self.shelf, self.shared = shelf, None
+    def score(self, k, item, bias, ids, own=True):
+        self.ids, self.shared = ids, None
         made, aside, heard = self.stack(k, item)
         if own:
             self.states[k] = made
         sides = [self.user[k], torch.zeros_like(item)]
-        parts = [row_norm(p) for p in [*made, *sides]]
+        shown = made if self.run.model.all_states else made[-1:]
+        parts = [row_norm(p) for p in [*shown, *sides]]
         crossed = [row_norm(item) * part for part in parts[:-1]]
         pace = self.pace(k)
         bias = bias + self.user_bias[k] + (pace[len(item) :] if len(pace) else 0)
@@ -97,6 +101,12 @@ class CausalPass:
             aside.append(self.layer(layer, len(layers), state, k)[0])
         return made, aside, heard
 
+    def written(self, j, view):
+        """Whose state is read for event j: its own, or the last write of its item among those seen."""
+        if self.run.memory.keys == "event":
+            return j
+        return max(i for i in view if self.seen.item[i] == self.seen.item[j])
+
     def row(self, j, depth):
         """u_j: what is stored of event j at a depth."""
         if depth == 0 or not self.run.model.memory_reads:
@@ -119,7 +129,7 @@ class CausalPass:
     def liking(self, attention, depth, state, j):
         search = self.run.memory.search
         if search.rule == "category":
-            return 0 if self.shelf[0] and self.seen.item_columns[j, 0] == self.shelf[0] else -math.inf
+            return 0 if self.ids[1] and self.seen.item_columns[j, 0] == self.ids[1] else -math.inf
         sought = torch.einsum("hkd,hke,d->e", attention.query, attention.key, row_norm(state))
         sought = sought / math.sqrt(attention.query.shape[1])
         if search.rule == "dot":
@@ -144,12 +154,12 @@ class CausalPass:
         own = 0 if outcome is None else attention.lean[:, outcome]
         return attention.lean[:, [attention.outcomes + code for code in codes]].sum(1) + own
 
-    def alike(self, attention, k, j, stream):
-        """What it adds that the items of k and j are the same or have the same categories."""
+    def alike(self, attention, j, stream):
+        """What it adds that the items of the target and j are the same or have the same categories."""
         if not self.run.model.equal_ids:
             return torch.zeros(attention.heads)
-        same = [self.seen.item[j] == self.seen.item[k]]
-        same += [int(a) == int(b) != 0 for a, b in zip(*self.seen.item_columns[[j, k]], strict=True)]
+        of_row = (self.seen.item[j], *self.seen.item_columns[j])
+        same = [int(a) == int(b) != 0 for a, b in zip(of_row, self.ids, strict=True)]
         return attention.equal[stream] @ torch.tensor(same, dtype=torch.float32)
 
     def known(self, j):
@@ -168,14 +178,18 @@ class CausalPass:
             rank = len(every) - every.index(j)
             far = 8 + math.floor(4 * math.log2(max(rank, 8) / 8))
             codes = [gaps + min(gap.bit_length(), 31), ranks + (rank - 1 if rank <= 8 else min(far, 31))]
-            streams = [self.row(j, depth) + self.outcome(attention, k, j) + attention.other_rows[codes].sum(0)]
-            adds = self.leans(attention, codes, self.outcome_code(k, j)) + self.alike(attention, k, j, 0)
+            streams = [
+                self.row(self.written(j, view), depth)
+                + self.outcome(attention, k, j)
+                + attention.other_rows[codes].sum(0)
+            ]
+            adds = self.leans(attention, codes, self.outcome_code(k, j)) + self.alike(attention, j, 0)
             if self.run.model.token_shift:
                 before = every[every.index(j) - 1] if every.index(j) > 0 else None
                 streams.append(
                     nothing if before is None else row_norm(self.item[before]) + self.outcome(attention, k, before)
                 )
-                adds = adds + (0 if before is None else self.alike(attention, k, before, 1))
+                adds = adds + (0 if before is None else self.alike(attention, before, 1))
             if len(streams) < len(keys):
                 streams.append(row_norm(self.item[j]))
             x.append(streams)

@@ -27,6 +27,7 @@ SHAPES = {
     "a last layer for each task": {"task_layers": True},
     "no memory": {"memory_reads": False},
     "no signals": {"time_gap": False, "rank": False, "outcomes": False},
+    "no feed-forward, the last state alone": {"ffn": 0, "all_states": False},
 }
 
 
@@ -42,12 +43,14 @@ def drawer(seed, per_event=2, items=12):
     return draw
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "keys"), [*((shape, "event") for shape in SHAPES), ("plain", "item"), ("shift and raw", "item")]
+)
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10**6), delay=st.sampled_from([0, 3]), filtered=st.booleans(), data=st.data())
-def test_remembering_in_any_segmentation_equals_one_causal_pass(shape, seed, delay, filtered, data):
+def test_remembering_in_any_segmentation_equals_one_causal_pass(shape, keys, seed, delay, filtered, data):
     sections = {"data": {"history": "c = 1"}} if filtered else {}
-    run = run_config(model=SHAPES[shape], **sections)
+    run = run_config(model=SHAPES[shape], memory={"keys": keys}, **sections)
     engine = build(run, seed)
     seen = exposures(seed, events=40, delay=delay, filtered=filtered)
     if not run.model.outcomes:
@@ -90,7 +93,7 @@ def test_a_change_after_t_leaves_every_score_up_to_t_equal_bit_for_bit(change, s
     name, alter = CHANGES[change]
     other = with_column(seen, name, alter(seen, seen.time > t, np.random.default_rng(seed)))
     cuts = np.arange(3, len(tie_groups(seen)) - 1, 5)
-    for run in (run_config(), run_config(model={"token_shift": True})):
+    for run in (run_config(), run_config(model={"token_shift": True}), run_config(memory={"keys": "item"})):
         with steady_rows():
             before, _ = segment_through(build(run), seen, cuts)
             after, _ = segment_through(build(run), other, cuts)
@@ -154,7 +157,7 @@ def test_live_rows_carry_gradient_and_remembered_ones_none():
     run, seen = run_config(model={"layers": 2}), exposures(2, users=1)
     seen = with_column(seen, "time", np.arange(len(seen)) * SECOND)
 
-    def gradient(parts):
+    def gradient(run, parts):
         """Of the last event's logits, in the first layer's feed-forward, having gone through its own row and others'."""
         engine = build(run)
         for low, high in parts:
@@ -165,10 +168,12 @@ def test_live_rows_carry_gradient_and_remembered_ones_none():
         attended.shares[0].output.logit_QT[high - low - 1].sum().backward()
         return attended.logit_QT[-1], engine.model.stack.layers[0].feed_forward.outward.weight.grad
 
-    live, alone = gradient([(0, 4)]), gradient([(0, 3), (3, 4)])
+    live, alone = gradient(run, [(0, 4)]), gradient(run, [(0, 3), (3, 4)])
     torch.testing.assert_close(live[0], alone[0])
     assert alone[1].abs().sum() > 0
     assert (live[1] - alone[1]).abs().sum() > 1e-3
+    constant = gradient(run_config(model={"layers": 2, "live_gradient": False}), [(0, 4)])
+    torch.testing.assert_close(constant, alone)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 8])

@@ -43,7 +43,8 @@ LIMITS = {"max_age": 12, "max_age_seconds": 2500.0, "ttl": 1500.0}
 
 
 @pytest.mark.parametrize(
-    ("model", "memory"), [({}, SEARCH), ({"token_shift": True, "raw_rows": True}, LIMITS), ({}, SEARCH | LIMITS)]
+    ("model", "memory"),
+    [({}, SEARCH), ({"token_shift": True, "raw_rows": True, "equal_ids": True}, LIMITS), ({}, SEARCH | LIMITS)],
 )
 def test_the_server_answers_what_a_frozen_evaluation_scores(
     tmp_path: Path, start: Callable[..., Running], model: dict[str, Any], memory: dict[str, Any]

@@ -15,11 +15,12 @@ from marm.config import RunConfig
 from marm.errors import FolderError, SettingError
 from marm.metrics import gauc
 from marm.study import runs
+from marm.study.compare import compare
 from marm.study.grid import at, default_grid, points
-from marm.study.interval import UserAucs, difference, user_aucs
+from marm.study.interval import UserAucs, difference, difference_within_seeds, user_aucs
 from marm.study.models import chosen
-from marm.study.page import table, write_page
-from marm.study.rivals import Study, compare, study_rivals
+from marm.study.rivals import Study, study_rivals
+from marm.study.rivals_page import table, write_page
 from marm.train.run import quiet
 from tests.train.folders import predictions
 from tests.train.logs import log_frame, run_over, write_world
@@ -112,6 +113,11 @@ def test_an_interval_holds_the_difference_and_narrows_with_users() -> None:
     assert none.low < 0 < none.high and not none.clear
     one, other = drawn(50, 0.0)
     assert difference(one, one).value == 0.0
+    # Seeds that differ by much more than the two ways do not blur the difference of these.
+    apart = np.array([[0.0], [0.1], [-0.1]])
+    first, second = (UserAucs(model.aucs + apart, model.sizes, model.users) for model in drawn(400, 0.02))
+    within, between = difference_within_seeds(first, second), difference(first, second)
+    assert within.low > 0 > between.low and within.value == pytest.approx(between.value)
     with pytest.raises(FolderError, match="different events"):
         difference(one, UserAucs(other.aucs[:, :49], other.sizes[:49], other.users[:49]))
 
@@ -120,7 +126,7 @@ def test_a_log_that_has_changed_is_not_compared(done: tuple[Path, Study]) -> Non
     trained = [one for model in done[1].models for one in model.trained]
     changed = runs.Trained(trained[0].training, trained[0].folder, trained[0].result | {"data_hash": "other"})
     with pytest.raises(FolderError, match="changed since"):
-        compare([*trained[1:], changed], ["click"])
+        compare([*trained[1:], changed], ["click"], "marm")
 
 
 def test_the_page_and_the_table_tell_what_was_measured(done: tuple[Path, Study]) -> None:
@@ -128,7 +134,7 @@ def test_the_page_and_the_table_tell_what_was_measured(done: tuple[Path, Study])
     text = write_page(out, found).read_text(encoding="utf-8")
     assert "http" not in text.replace("http://www.w3.org", "") and "<script" not in text
     din = next(model for model in found.models if model.name == "din")
-    gap = din.above_marm["click"]
+    gap = din.above["click"]
     assert f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})" in text
     lines = table(found).splitlines()
     assert len(lines) == 4 and {line.split(" | ")[0] for line in lines[2:]} == {"| din", "| marm"}
@@ -147,6 +153,8 @@ def test_models_and_grids_that_make_no_sense_are_refused(run: RunConfig, tmp_pat
     models = chosen(run, None)
     assert list(models)[-1] == "marm" and models["twin"].memory.window == 4 * run.memory.window
     assert models["one layer reach"].memory.window == 2 * run.memory.window
+    assert [name for name, one in models.items() if one.memory.keys == "item"] == ["paper keys"]
+    assert "paper keys" not in chosen(at(run, ["model.layers=1"]), None)
     for wrong, told in ((["rate"], "section.key"), (["train.rate=1"], "no setting")):
         with pytest.raises(SettingError, match=told):
             study(run, tmp_path, wrong)

@@ -16,7 +16,10 @@ pytestmark = pytest.mark.usefixtures("no_report")
 
 RUNS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "delay, token shift": {"data": {"feedback_delay": "delay"}, "model": {"token_shift": True}},
+    "delay, token shift, equal ids": {
+        "data": {"feedback_delay": "delay"},
+        "model": {"token_shift": True, "equal_ids": True},
+    },
     "negatives, segments": {
         "negatives": {"per_event": 2, "recent": 60},
         "train": {"segment": 3, "segment_after": 300.0},

@@ -1,0 +1,77 @@
+"""Trained models side by side: each one's figures over its seeds, and its difference to one of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from marm.config import RunConfig
+from marm.errors import FolderError, SettingError
+from marm.study.interval import Difference, UserAucs, difference, user_aucs
+from marm.study.latency import milliseconds
+from marm.study.models import laid_over
+from marm.study.runs import Trained
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One model of a study, all seeds."""
+
+    name: str
+    trained: list[Trained]
+    milliseconds: float
+    """For one request of 500 candidates."""
+    aucs: dict[str, UserAucs]
+    """By binary task."""
+    above: dict[str, Difference]
+    """Its GAUC less that of the model all are compared with, by task; empty for that model itself."""
+
+    @property
+    def point(self) -> tuple[str, ...]:
+        """Its place on the grid, where it was tuned."""
+        return self.trained[0].training.point
+
+    def line(self) -> dict[str, Any]:
+        """What a result file says of it."""
+        first = self.trained[0].result
+        return {
+            "model": self.name,
+            "point": list(self.point),
+            "seeds": [one.result["seed"] for one in self.trained],
+            "gauc": {task: aucs.gauc for task, aucs in self.aucs.items()},
+            "above": {task: gap.line() for task, gap in self.above.items()},
+            "milliseconds_500": self.milliseconds,
+            **{key: first[key] for key in ("flops_per_event", "commit", "data_hash", "machine")},
+        }
+
+
+def binary_tasks(run: RunConfig) -> list[str]:
+    """Binary tasks, the main one first. Errors: ``SettingError`` where there is none."""
+    main = run.positive_task
+    if not main:
+        raise SettingError("a study compares by GAUC, which needs a binary task: add one to [tasks]")
+    return [main, *(name for name, task in run.tasks.items() if task.kind == "binary" and name != main)]
+
+
+def seeded(run: RunConfig, seed: int) -> RunConfig:
+    """The run with another seed."""
+    return laid_over(run, {"train": {"seed": seed}})
+
+
+def compare(trained: Sequence[Trained], tasks: Sequence[str], base: str) -> list[Compared]:
+    """Each model beside the one named. Errors: ``FolderError`` where a training read another log."""
+    for one in trained:
+        if one.result["data_hash"] != trained[0].result["data_hash"]:
+            raise FolderError(f"{one.folder}: trained on a log that has changed since: name a new folder for the study")
+    names = list(dict.fromkeys(one.name for one in trained))
+    own = {name: [one for one in trained if one.name == name] for name in names}
+    aucs = {name: {task: user_aucs([one.folder for one in ones], task) for task in tasks} for name, ones in own.items()}
+    return [
+        Compared(
+            name,
+            own[name],
+            milliseconds(own[name][0].folder),
+            aucs[name],
+            {} if name == base else {task: difference(aucs[name][task], aucs[base][task]) for task in tasks},
+        )
+        for name in names
+    ]

@@ -1,0 +1,122 @@
+"""What the pages of studies share: models in a table, beside one of them, with what they cost."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from marm.report import page
+from marm.report.figures import COLOURS, DASHES, MUTED, Draw
+from marm.report.run import figure_card
+from marm.report.text import QUALITY, count, figure, number, size, whole
+from marm.study.compare import Compared
+from marm.study.interval import Difference
+
+FIGURES = ("gauc", "auc", "ne")
+COSTS = ["events/s", "FLOPs an event", "ms for 500", "states"]
+BARS = "Bars hold 95 % of what users and seeds drawn with replacement give"
+
+Cells = tuple[list[str], list[list[str]]]
+"""Head and rows of a table."""
+
+
+def markdown(cells: Cells) -> str:
+    """A table for a terminal; the first column is words."""
+    head, rows = cells
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def ranked(models: Sequence[Compared], task: str) -> list[Compared]:
+    """Models, best GAUC first."""
+    return sorted(models, key=lambda model: -model.aucs[task].gauc)
+
+
+def quality(models: Sequence[Compared], task: str, base: str) -> Cells:
+    """Figures of one task, best GAUC first, each beside the model named."""
+    head = ["model", *(f"{task} {QUALITY[name]}" for name in FIGURES), f"GAUC above {base} (95 %)"]
+    rows = []
+    for model in ranked(models, task):
+        told = [spread([one.result["tasks"][task][name] for one in model.trained]) for name in FIGURES]
+        rows.append([model.name, *told, gap_text(model.above.get(task))])
+    return head, rows
+
+
+def costs(model: Compared) -> list[str]:
+    """What a model costs, as ``COSTS`` heads it."""
+    results = [one.result for one in model.trained]
+    speed = statistics.median(number(result["events_per_s"]) for result in results)
+    memory = results[0]["memory"]
+    states = memory["bytes"] if memory["hit_rate"] else 0
+    return [whole(speed), count(results[0]["flops_per_event"]), f"{model.milliseconds:.1f}", size(states)]
+
+
+def beside(first: Cells, head: list[str], cells: dict[str, list[str]]) -> Cells:
+    """A table with more columns, by the name that a row begins with."""
+    return [*first[0], *head], [[*row, *cells[row[0]]] for row in first[1]]
+
+
+def spread(values: Sequence[object]) -> str:
+    """Mean and deviation over seeds."""
+    known = [value for value in map(number, values) if math.isfinite(value)]
+    if not known:
+        return figure(None)
+    mean = statistics.fmean(known)
+    return f"{mean:.4f} ± {statistics.stdev(known):.4f}" if len(known) > 1 else f"{mean:.4f}"
+
+
+def gap_text(gap: Difference | None) -> str:
+    """A difference and its interval; nothing for the model that all are compared with."""
+    return f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})" if gap else ""
+
+
+def headline(models: Sequence[Compared], task: str, base: str) -> list[tuple[str, str]]:
+    """Tiles: the model that all are compared with, the best, and how many differ clearly."""
+    best, own = ranked(models, task)[0], next(model for model in models if model.name == base)
+    gaps = [model.above[task] for model in models if model is not own]
+    return [
+        (f"{base}, {task} GAUC", figure(own.aucs[task].gauc)),
+        (f"Best: {best.name}", figure(best.aucs[task].gauc)),
+        (f"Clearly below {base}", f"{sum(gap.high < 0 for gap in gaps)} of {len(gaps)}"),
+        (f"Clearly above {base}", f"{sum(gap.low > 0 for gap in gaps)} of {len(gaps)}"),
+    ]
+
+
+def forest(models: Sequence[Compared], task: str, base: str) -> str:
+    """A card: each model's difference and its interval."""
+    others = [model for model in ranked(models, task) if task in model.above]
+    if not others:
+        return ""
+    draw = intervals([model.name for model in others], [model.above[task] for model in others])
+    note = f"{BARS}; {base} is the dashed line."
+    return page.chart(figure_card(f"GAUC above {base}, {task}", note, draw, [], wide=True))
+
+
+def intervals(names: list[str], gaps: list[Difference]) -> Draw:
+    """A point and its interval for each name, the first on top, with a dashed line at zero."""
+
+    def draw(axes: Axes) -> None:
+        at = np.arange(len(names))[::-1]
+        axes.axvline(0, color=MUTED, linewidth=1.2, linestyle=DASHES)
+        for place, gap in zip(at, gaps, strict=True):
+            colour = COLOURS[0] if gap.low > 0 else COLOURS[1] if gap.high < 0 else COLOURS[5]
+            axes.plot([gap.low, gap.high], [place, place], color=colour, linewidth=2.2)
+            axes.plot([gap.value], [place], "o", color=colour, markersize=5)
+        axes.set_yticks(at, names)
+        axes.set_ylim(-0.7, len(names) - 0.3)
+        axes.grid(axis="x", alpha=0.4)
+
+    return draw
+
+
+def origin(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where the figures come from."""
+    return [
+        ("Commit", str(result["commit"])[:10]),
+        ("Data", str(result["data_hash"])[:10]),
+        ("Machine", f"{result['machine']['cpu']}, {result['machine']['cores']} cores"),
+        ("Events", whole(result["events"])),
+    ]

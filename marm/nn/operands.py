@@ -63,7 +63,8 @@ class Work:
         """Groups of queries that share a view, each with the work of its first alone; and the other queries with theirs."""
         groups = [one.queries for one in self.choices] or self.views.shared()
         works = [self.of(group[:1]) for group in groups]
-        works = [replace(work, choices=(one,)) for work, one in zip(works, self.choices, strict=True)] or works
+        if self.choices:
+            works = [replace(work, choices=(one,)) for work, one in zip(works, self.choices, strict=True)]
         rest = np.setdiff1d(np.arange(len(self.order)), np.concatenate([np.zeros(0, np.int64), *groups]))
         return list(zip(groups, works, strict=True)), (rest, self.of(rest))
 

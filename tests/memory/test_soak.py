@@ -79,7 +79,7 @@ def cut(memory: Memory) -> None:
 
 def test_a_long_log_through_a_small_budget(tmp_path: Path, soak: Callable[[int, int], int]) -> None:
     events, users = soak(60_000, 10_000_000), soak(3_000, 400_000)
-    budget = soak(2_000 * SHAPE.state_bytes, 2 * 1024**3)
+    budget = soak(20_000 * SHAPE.state_bytes, 2 * 1024**3)
     plain, store = PlainRing(budget), LmdbStore(tmp_path, SHAPE.layout("soak"))
     slot = SHAPE.capacity * (SHAPE.facts.itemsize + SHAPE.state_bytes)
     memory = Memory(store, SHAPE, MemoryConfig(hot=soak(2_100, 20_000) * slot, budget=budget), torch.device("cpu"))

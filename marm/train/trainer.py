@@ -249,6 +249,6 @@ def parameter_counts(parts: Parts) -> dict[str, int]:
     table = parts.engine.table
     return {
         "dense": sum(p.numel() for p in parts.engine.model.parameters()),
-        "sparse": table.weight.numel(),
-        "sparse_touched": len(table.touched()) * table.weight.shape[1],
+        "sparse": len(table) * table.weight.shape[1],
+        "sparse_touched": table.learned() * table.weight.shape[1],
     }

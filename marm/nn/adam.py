@@ -19,7 +19,8 @@ class Adam:
     def step(self, grads: Sequence[Tensor | None]) -> float:
         """One step; the share of its rate that warm-up allowed, for what is learned beside."""
         for parameter, grad in zip(self.parameters, grads, strict=True):
-            parameter.grad = grad
+            # Torch's fused step reads a gradient as it lies in memory, whatever its strides.
+            parameter.grad = None if grad is None else grad.contiguous()
         rise = min(1.0, (self.steps + 1) / self._warmup) if self._warmup else 1.0
         for group in self._adam.param_groups:
             group["lr"] = self._rate * rise

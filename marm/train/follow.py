@@ -26,7 +26,7 @@ from marm.train.erase import carry_out, pending
 from marm.train.folder import held
 from marm.train.results import memory_figures, peak_rss
 from marm.train.run import provenance, quiet, resume
-from marm.train.setup import build, check_store, set_threads
+from marm.train.setup import build, check_store, set_threads, threads_of
 from marm.train.trainer import Progress, Trainer
 
 _NAP = 0.1
@@ -112,7 +112,7 @@ def _follow(
     with closing(Grower(out / "events")) as grower:
         stream, cut = EventLog(out / "events"), Cut(out)
         source = Feedback(run, out, stream, grower) if log is None else GrowingFolder(run, out, stream, grower, log)
-        threads = set_threads(run, cut.state["threads"])
+        threads = set_threads(run, threads_of(cut.state))
         with closing(Trainer(run, out, stream, build(run, stream, out, threads), threads)) as trainer:
             trainer.load(cut)
             following = Following(trainer, source, grower, since)

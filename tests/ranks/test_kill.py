@@ -1,0 +1,128 @@
+"""A rank that is killed ends the job; the run is whole up to its last cut, and goes on from there on any number of ranks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marm.config import RunConfig, to_toml
+from marm.ranks import Group
+from marm.train import run as commands
+from marm.train import trainer
+from marm.train.stepper import Stepper
+from tests.ranks.processes import together
+from tests.ranks.test_train import check_like, train
+from tests.train.folders import assert_same_run
+from tests.train.logs import log_frame, run_over, write_world
+
+EVENTS = 160
+SHAPE: dict[str, Any] = {
+    "memory": {"url": "lmdb://memory", "codec": "float32"},
+    "data": {"feedback_delay": "delay"},
+    "train": {"cut_every": 40, "micro_batch": 8, "first_batch": 8},
+}
+LONGEST = 120
+"""Seconds for processes that a person would start."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    return run_over(write_world(tmp_path_factory.mktemp("world"), log_frame(events=EVENTS)), **SHAPE)
+
+
+@pytest.fixture(scope="module")
+def whole(run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unbroken run of two ranks."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert together(2, train, run, out) == [0, 0]
+    return out
+
+
+def dying(owner: Any, name: str, calls: int) -> None:
+    """End this process, as SIGKILL does, at a call of this name."""
+    real, seen = getattr(owner, name), [0]
+
+    def watched(*args: Any, **named: Any) -> Any:
+        seen[0] += 1
+        if seen[0] == calls:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **named)
+
+    setattr(owner, name, watched)
+
+
+def killed(group: Group, run: RunConfig, out: Path, rank: int, place: str, calls: int) -> None:
+    if group.rank == rank:
+        owner, name = (
+            {"step": (Stepper, "step"), "apply": (trainer, "apply"), "gathered": (trainer, "gathered")}[place],
+            place,
+        )
+        dying(owner[0], name, calls)
+    train(group, run, out)
+
+
+def resume(group: Group, out: Path) -> None:
+    commands.resume(out, page=False, group=group)
+
+
+@pytest.mark.parametrize(
+    ("rank", "place", "calls", "ranks"),
+    [(1, "step", 14, 2), (0, "apply", 3, 2), (1, "gathered", 4, 1), (1, "step", 3, 3)],
+    ids=["in a step", "a cut is visible, the store has not heard of it", "in a cut, on by one", "on by three"],
+)
+def test_a_run_goes_on_where_its_last_cut_was_made(
+    rank: int, place: str, calls: int, ranks: int, run: RunConfig, whole: Path, tmp_path: Path
+) -> None:
+    codes = together(2, killed, run, tmp_path / "run", rank, place, calls)
+    assert codes[rank] == -signal.SIGKILL and codes[1 - rank] == 1
+    if ranks == 1:
+        commands.resume(tmp_path / "run", page=False)
+    else:
+        assert together(ranks, resume, tmp_path / "run") == [0] * ranks
+    if ranks == 2:
+        assert_same_run(whole, tmp_path / "run")
+    else:
+        check_like(whole, tmp_path / "run")
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "marm", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def child_of(parent: int, rank: int) -> int:
+    """The process of a rank that another one started."""
+    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        if f"RANK={rank}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            return int(pid)
+    raise AssertionError(f"no rank {rank}")
+
+
+def until(true: Callable[[], bool], job: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + LONGEST
+    while not true() and job.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def test_the_command_ends_when_a_rank_is_killed_and_resumes(run: RunConfig, whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(to_toml(run), encoding="utf-8")
+    out = tmp_path / "run"
+    job = start("train", tmp_path / "run.toml", "--out", out, "--ranks", 2, "--quiet")
+    spool = out / "predictions.spool"
+    until(lambda: spool.exists() and spool.stat().st_size > 0, job)
+    os.kill(child_of(job.pid, 1), signal.SIGKILL)
+    told, said = job.communicate(timeout=LONGEST)
+    assert (job.returncode, told) == (1, "")
+    assert "rank 1 ended (-9)" in said and "Traceback" not in said
+    again = start("resume", out, "--ranks", 2, "--quiet")
+    told, said = again.communicate(timeout=LONGEST)
+    assert again.returncode == 0, said
+    assert json.loads(told)["events"] == EVENTS
+    assert_same_run(whole, out)

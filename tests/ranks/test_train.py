@@ -1,0 +1,74 @@
+"""What several ranks train together is what one process trains, but for the order in which floats are added."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from marm.config import RunConfig
+from marm.ranks import Group
+from marm.train import run as commands
+from tests.ranks.processes import together
+from tests.train.folders import metric_lines, predictions, remembered, result, weights
+from tests.train.logs import log_frame, run_over, write_world
+
+TOLERANCE = 2e-5
+"""Of predictions and weights after some 40 updates at ten times the usual rate."""
+
+KINDS: dict[str, dict[str, Any]] = {
+    "lmdb, at once, a hot arena for few, two passes": {
+        "memory": {"url": "lmdb://memory", "codec": "float32", "hot": 6 * 31 * 140},
+        "train": {"passes": 2, "micro_batch": 8, "first_batch": 8},
+    },
+    "arena, delay, negatives": {
+        "memory": {"codec": "float32"},
+        "data": {"feedback_delay": "delay"},
+        "negatives": {"per_event": 1, "recent": 50},
+    },
+}
+
+
+def train(group: Group, run: RunConfig, out: Path) -> None:
+    commands.train(run, out, page=False, group=group)
+
+
+def check_like(one: Path, many: Path) -> None:
+    """Two folders hold the same run, floats within tolerance."""
+    scored, again = predictions(one), predictions(many)
+    floats = [name for name in scored.columns if name.startswith("score_")]
+    assert scored.drop(floats).equals(again.drop(floats))
+    assert np.allclose(
+        scored.select(floats).to_numpy(), again.select(floats).to_numpy(), atol=TOLERANCE, rtol=TOLERANCE
+    )
+    for name, tensor in weights(one).items():
+        torch.testing.assert_close(weights(many)[name], tensor, atol=TOLERANCE, rtol=0.01, msg=name)
+    check_rings(one, many)
+    first, second = result(one), result(many)
+    for name in ("events", "segments", "parameters"):
+        assert first[name] == second[name], name
+    assert first["memory"] == second["memory"]
+    assert first["tasks"]["click"]["gauc"] == pytest.approx(second["tasks"]["click"]["gauc"], abs=0.02)
+    for mine, theirs in zip(metric_lines(one), metric_lines(many), strict=True):
+        # Ages are those of a sample of each pass's rows, and the passes are others.
+        assert {k: mine[k] for k in ("events", "hit_rate", "memory_rows")} == {
+            k: theirs[k] for k in ("events", "hit_rate", "memory_rows")
+        }
+
+
+def check_rings(one: Path, many: Path) -> None:
+    rings, again = remembered(one), remembered(many)
+    assert rings.keys() == again.keys()
+    for user, (*bounds, facts, states, there) in rings.items():
+        assert (*bounds, facts, there) == (*again[user][:4], again[user][5])
+        mine, theirs = (np.frombuffer(data, np.float32) for data in (states, again[user][4]))
+        assert np.allclose(mine, theirs, atol=5 * TOLERANCE)
+
+
+@pytest.mark.parametrize(("kind", "ranks"), [(kind, ranks) for kind, ranks in zip(KINDS, (2, 4), strict=True)])
+def test_ranks_train_as_one_process_does(kind: str, ranks: int, tmp_path: Path) -> None:
+    run = run_over(write_world(tmp_path / "world", log_frame(events=160)), **KINDS[kind])
+    commands.train(run, tmp_path / "one", page=False)
+    assert together(ranks, train, run, tmp_path / "many") == [0] * ranks
+    check_like(tmp_path / "one", tmp_path / "many")

@@ -6,33 +6,26 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from marm.config import RunConfig, to_toml
-from marm.data.journal import ItemJournal
-from marm.data.parts import Manifest
 from marm.data.prepare import prepare
 from marm.data.stream import EventLog
-from marm.data.told import Told
 from marm.errors import DiskError, FolderError
 from marm.files import write_text
 from marm.metrics.spool import Spool
 from marm.ranks import ALONE, Group
 from marm.report import write_report
 from marm.stages import MeasuredStages
-from marm.store import ArenaStore, LmdbStore, Store
-from marm.store.above import Above
-from marm.train.cut import Cut, cut_numbers, load_stages, load_weights
+from marm.train.cut import Cut, cut_numbers, load_stages
 from marm.train.erase import finish
+from marm.train.finished import open_run
 from marm.train.folder import LOCK, held
 from marm.train.folder import run_of as run_of
 from marm.train.ranked import check, check_alike
-from marm.train.reading import CutReader
 from marm.train.results import (
     age_figures,
     commit,
@@ -43,7 +36,7 @@ from marm.train.results import (
     peak_rss,
     write_predictions,
 )
-from marm.train.setup import Parts, Wrap, build, check_store, set_threads, threads_of
+from marm.train.setup import Parts, build, check_store, set_threads, threads_of
 from marm.train.stepper import Stepper
 from marm.train.tally import SearchTally, Tally
 from marm.train.trainer import Progress, Trainer, flops_per_event, parameter_counts
@@ -215,62 +208,6 @@ def provenance(run: RunConfig, log: EventLog) -> dict[str, Any]:
         "seed": run.train.seed,
         "config": run.model_dump(),
     }
-
-
-def open_run(
-    out: Path,
-    scratch: Path,
-    log: EventLog,
-    run: RunConfig,
-    copy: bool,
-    wrap: Wrap | None = None,
-    told: Told | None = None,
-) -> Parts:
-    """The newest cut of a run folder, its memory copied to ``scratch``, or read where it lies, as of that cut.
-
-    ``wrap``: what stands before a store that is read where it lies; ``told``: items as they are known, if not as of the cut.
-    """
-    cut = Cut(out)
-    make = partial(
-        build,
-        run,
-        log,
-        threads=set_threads(run, threads_of(cut.state)),
-        outstanding=Manifest.read(out / "events").outstanding,
-    )
-    if run.memory.url.startswith("arena:"):
-        parts = make(scratch, wrap=partial(_filled, cut, wrap))
-    elif copy and run.memory.url.startswith("lmdb:"):
-        original = make(out, readonly=True).store
-        assert isinstance(original, LmdbStore)
-        original.copy(scratch / "memory")
-        original.close()
-        parts = make(scratch, url="lmdb://memory")
-    else:
-        # A store on other machines is not copied: who is appended to is, and lies in the scratch folder from then on.
-        reader = CutReader(out, partial(_above, scratch) if copy else wrap)
-        parts = make(out, readonly=True, wrap=reader)
-        cut = reader.cut or cut
-    load_weights(parts.engine.model, parts.engine.table, cut)
-    try:
-        parts.engine.show_items(told or ItemJournal(out, log).at(cut.state.get("items", 0)))
-    except FolderError:
-        parts.store.close()
-        raise
-    parts.engine.model.eval()
-    parts.engine.memory.adopt()
-    parts.engine.version = cut.state["steps"]
-    return replace(parts, cut=cut.number)
-
-
-def _above(scratch: Path, store: Store) -> Store:
-    return Above(store, LmdbStore(scratch / "memory", store.layout))
-
-
-def _filled(cut: Cut, wrap: Wrap | None, store: Store) -> Store:
-    assert isinstance(store, ArenaStore)
-    store.load(cut.path / "store")
-    return wrap(store) if wrap else store
 
 
 def evaluate(

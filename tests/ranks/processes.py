@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from torch.distributed import TCPStore
@@ -13,11 +12,12 @@ LONGEST = 90.0
 """Seconds after which ranks that hang are killed and the test fails."""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.ranks.processes", "marm.train.run", "marm.study.runs"])
+# The second is what an optimizer imports when it is first made, which takes long.
+_context.set_forkserver_preload(["marm.train.run", "torch._dynamo", "tests.ranks.processes"])
 
 
 def together(ranks: int, work: Callable[..., None], *arguments: Any) -> list[int]:
-    """Run ``work(group, *arguments)`` on each rank; exit codes. What a rank printed goes to this process's stderr."""
+    """Run ``work(group, *arguments)`` on each rank; exit codes. Ranks that hang are killed: their code is none of their own."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     about = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(ranks)}
     about |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "GLOO_SOCKET_IFNAME": "lo"}
@@ -43,9 +43,3 @@ def _rank(about: dict[str, str], work: Callable[..., None], arguments: tuple[Any
 
     with joined() as group:
         work(group, *arguments)
-
-
-def wait_for(path: Path) -> None:
-    """Until a file is there."""
-    while not path.exists():
-        time.sleep(0.005)

@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from marm.config import RunConfig
+from marm.errors import SettingError
 from marm.ranks import Group
 from marm.train import run as commands
+from marm.train.ranked import check
 from tests.ranks.processes import together
+from tests.store import servers
 from tests.train.folders import metric_lines, predictions, remembered, result, weights
-from tests.train.logs import log_frame, run_over, write_world
+from tests.train.logs import STAGES, log_frame, run_over, write_world
 
 TOLERANCE = 2e-5
 """Of predictions and weights after some 40 updates at ten times the usual rate."""
@@ -66,9 +69,46 @@ def check_rings(one: Path, many: Path) -> None:
         assert np.allclose(mine, theirs, atol=5 * TOLERANCE)
 
 
-@pytest.mark.parametrize(("kind", "ranks"), [(kind, ranks) for kind, ranks in zip(KINDS, (2, 4), strict=True)])
+@pytest.mark.parametrize(("kind", "ranks"), list(zip(KINDS, (2, 4), strict=True)))
 def test_ranks_train_as_one_process_does(kind: str, ranks: int, tmp_path: Path) -> None:
     run = run_over(write_world(tmp_path / "world", log_frame(events=160)), **KINDS[kind])
     commands.train(run, tmp_path / "one", page=False)
     assert together(ranks, train, run, tmp_path / "many") == [0] * ranks
     check_like(tmp_path / "one", tmp_path / "many")
+
+
+def test_ranks_share_a_redis(tmp_path: Path) -> None:
+    world = write_world(tmp_path / "world", log_frame(events=120))
+    shape: dict[str, Any] = {"data": {"feedback_delay": "delay"}, "train": {"passes": 2, "cut_every": 50}}
+    memory = {"codec": "float32", "hot": 10 * 31 * 140}
+    commands.train(run_over(world, memory={"url": "lmdb://memory", **memory}, **shape), tmp_path / "one", page=False)
+    shared = run_over(world, memory={"url": servers.single().url(), **memory}, **shape)
+    assert together(2, train, shared, tmp_path / "many") == [0, 0]
+    check_like(tmp_path / "one", tmp_path / "many")
+
+
+@pytest.mark.parametrize(
+    ("sections", "named"),
+    [
+        ({"memory": {"search": {"rule": "dot", "history": 10, "picked": 2}}}, "memory.search"),
+        ({"memory": {"refresh": 5}}, "memory.refresh"),
+        ({"stages": STAGES}, "stages"),
+        ({"train": {"device": "cuda"}}, "train.device"),
+    ],
+)
+def test_what_ranks_do_not_train_is_refused_by_name(sections: dict[str, Any], named: str, tmp_path: Path) -> None:
+    run = run_over(tmp_path, **sections)
+    with pytest.raises(SettingError, match=f"^{named}.*(drop it|set)"):
+        check(run, 2)
+    check(run, 1)
+
+
+def other_settings(group: Group, run: RunConfig, out: Path) -> None:
+    other = run.model_copy(update={"train": run.train.model_copy(update={"seed": group.rank})})
+    with pytest.raises(SettingError, match="ranks were given different run files"):
+        commands.train(other, out, group=group)
+    assert not out.exists()
+
+
+def test_ranks_that_were_given_different_settings_stop(tmp_path: Path) -> None:
+    assert together(2, other_settings, run_over(tmp_path), tmp_path / "run") == [0, 0]

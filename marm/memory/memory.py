@@ -172,7 +172,8 @@ class Memory:
 
     def _note_damage(self) -> None:
         """Users whose bytes the store found wrong begin anew; each is named once, in one line of the log."""
-        new = self.store.damaged - self._forgotten
+        found = np.fromiter(self.store.damaged - self._forgotten, np.uint64)
+        new = set(found[own(self.group, found)].tolist())
         if not new:
             return
         self._forgotten |= new

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from marm.config import RunConfig, to_toml
 from marm.errors import SettingError
-from marm.ranks import Group, own
+from marm.ranks import Group
 from marm.store import Rows, Store
 
 
@@ -66,14 +66,12 @@ def gathered(group: Group, rows: Rows) -> Rows:
 
 
 def share_damage(group: Group, store: Store, gone: Rows) -> None:
-    """After rank 0 has appended: each rank learns which of its users were found damaged, and drops those that are ``gone``."""
+    """After rank 0 has appended: all learn whom it found damaged, and who begins anew, having been forgotten with ``gone``."""
     if group.size == 1:
         return
     found = np.fromiter(store.damaged, np.uint64) if group.rank == 0 else np.zeros(0, np.uint64)
     counts = np.full(group.size, len(found))
     (told,), _ = group.exchange([np.tile(found, group.size)], counts)
-    # Where rank 0 reads on, whoever else's they are, it is told of them again by their ranks.
-    mine = told[own(group, told)]
-    left = set() if group.rank == 0 else store.damaged - set(gone.forgotten.tolist())
-    store.damaged.clear()
-    store.damaged.update(left, mine.tolist())
+    if group.rank:
+        store.damaged.difference_update(gone.forgotten.tolist())
+        store.damaged.update(told.tolist())

@@ -10,17 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from marm.config import RunConfig, to_toml
-from marm.ranks import Group
+from marm.ranks import Group, owners
+from marm.train import inspect, trainer
 from marm.train import run as commands
-from marm.train import trainer
 from marm.train.stepper import Stepper
 from tests.ranks.processes import together
 from tests.ranks.test_train import check_like, train
-from tests.train.folders import assert_same_run
+from tests.train.folders import assert_same_run, remembered, result
 from tests.train.logs import log_frame, run_over, write_world
+from tests.train.test_memory import damage
 
 EVENTS = 160
 SHAPE: dict[str, Any] = {
@@ -100,6 +102,18 @@ def test_a_run_goes_on_where_its_last_cut_was_made(
             assert_same_run(whole, out)
         else:
             check_like(whole, out)
+
+
+def test_a_damaged_user_begins_anew_once(run: RunConfig, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    together(2, killed, run, out, 0, "in a step", 14)
+    users = np.fromiter(remembered(out), np.uint64)
+    user = int(users[owners(users, 2) == 1][0])
+    damage(out, user)
+    assert together(2, resume, out) == [0, 0]
+    told = result(out)
+    assert told["memory"]["users_damaged"] == 1 and told["whole"]["click"]["events"] == EVENTS
+    assert user in remembered(out) and inspect.verify(out, False, commands.quiet)["damaged"] == []
 
 
 def start(*words: object) -> subprocess.Popen[str]:

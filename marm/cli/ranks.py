@@ -6,7 +6,7 @@ import sys
 import time
 
 import typer
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from marm.cli.parent import with_parent
 from marm.errors import SettingError

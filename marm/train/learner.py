@@ -58,7 +58,7 @@ def over_ranks(group: Group, grads: list[Tensor | None], parameters: list[nn.Par
     there = torch.tensor([float(grad is not None) for grad in grads])
     flat = torch.cat([there, *(torch.zeros(p.numel()) if grad is None else grad.flatten() for grad, p in pairs)])
     group.add_up(flat)
-    sums = flat[len(grads) :].split([parameter.numel() for parameter in parameters])
+    sums = torch.split(flat[len(grads) :], [parameter.numel() for parameter in parameters])
     return [
         summed.view_as(parameter) if has else None
         for has, summed, parameter in zip(flat[: len(grads)].tolist(), sums, parameters, strict=True)

@@ -47,7 +47,9 @@ def set_threads(run: RunConfig, recorded: int | None = None, group: Group = ALON
     Within a share every product runs on one thread: they are small, and a second costs more in waiting than it brings.
     """
     torch.set_num_threads(1)
-    return recorded or run.train.threads or cores() if group.size == 1 else 1
+    if group.size > 1:
+        return 1
+    return recorded or run.train.threads or cores()
 
 
 def threads_of(state: dict[str, Any]) -> int | None:
@@ -154,14 +156,20 @@ def build(
     widths = dense_widths(run, log)
     reader = partial(make_reader, run)
     model = Ranker(run.model, run.tasks, run.memory.codec, widths, run.memory.store_top, reader).to(device)
-    sizes, biases = (run.model.table_rows, run.model.width, run.train.seed), (len(run.tasks), _together(run))
-    make_table = partial(HashTable, *sizes, device) if group.size == 1 else partial(ShardedTable, *sizes, group)
-    table = make_table(biases=biases[0], together=biases[1])
+    table = _table(run, device, group)
     shape = ring_shape(run, log, outstanding)
     store = _opened(url or run.memory.url, shape.layout(family(run)), folder, readonly, group)
     store = wrap(store) if wrap else store
     memory = Memory(store, shape, run.memory, device, group)
     return Parts(Engine(run, model, table, memory, (log.items, log.users), threads, group), store, device)
+
+
+def _table(run: RunConfig, device: torch.device, group: Group) -> HashTable:
+    rows, width, seed = run.model.table_rows, run.model.width, run.train.seed
+    biases, together = len(run.tasks), _together(run)
+    if group.size > 1:
+        return ShardedTable(rows, width, seed, group, biases=biases, together=together)
+    return HashTable(rows, width, seed, device, biases=biases, together=together)
 
 
 def _opened(url: str, layout: Layout, folder: Path, readonly: bool, group: Group) -> Store:

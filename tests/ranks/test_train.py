@@ -20,18 +20,6 @@ from tests.train.logs import STAGES, log_frame, run_over, write_world
 TOLERANCE = 2e-5
 """Of predictions and weights after some 40 updates at ten times the usual rate."""
 
-KINDS: dict[str, dict[str, Any]] = {
-    "lmdb, at once, a hot arena for few, two passes": {
-        "memory": {"url": "lmdb://memory", "codec": "float32", "hot": 6 * 31 * 140},
-        "train": {"passes": 2, "micro_batch": 8, "first_batch": 8},
-    },
-    "arena, delay, negatives": {
-        "memory": {"codec": "float32"},
-        "data": {"feedback_delay": "delay"},
-        "negatives": {"per_event": 1, "recent": 50},
-    },
-}
-
 
 def train(group: Group, run: RunConfig, out: Path) -> None:
     commands.train(run, out, page=False, group=group)
@@ -69,21 +57,27 @@ def check_rings(one: Path, many: Path) -> None:
         assert np.allclose(mine, theirs, atol=5 * TOLERANCE)
 
 
-@pytest.mark.parametrize(("kind", "ranks"), list(zip(KINDS, (2, 4), strict=True)))
-def test_ranks_train_as_one_process_does(kind: str, ranks: int, tmp_path: Path) -> None:
-    run = run_over(write_world(tmp_path / "world", log_frame(events=160)), **KINDS[kind])
-    commands.train(run, tmp_path / "one", page=False)
-    assert together(ranks, train, run, tmp_path / "many") == [0] * ranks
-    check_like(tmp_path / "one", tmp_path / "many")
-
-
-def test_ranks_share_a_redis(tmp_path: Path) -> None:
+def test_two_ranks_train_as_one_process_does_and_share_a_redis(tmp_path: Path) -> None:
+    """At once, two passes, a hot arena for few."""
     world = write_world(tmp_path / "world", log_frame(events=120))
-    shape: dict[str, Any] = {"data": {"feedback_delay": "delay"}, "train": {"passes": 2, "cut_every": 50}}
-    memory = {"codec": "float32", "hot": 10 * 31 * 140}
+    memory = {"codec": "float32", "hot": 6 * 31 * 140}
+    shape: dict[str, Any] = {"train": {"passes": 2, "micro_batch": 8, "first_batch": 8, "cut_every": 50}}
     commands.train(run_over(world, memory={"url": "lmdb://memory", **memory}, **shape), tmp_path / "one", page=False)
     shared = run_over(world, memory={"url": servers.single().url(), **memory}, **shape)
     assert together(2, train, shared, tmp_path / "many") == [0, 0]
+    check_like(tmp_path / "one", tmp_path / "many")
+
+
+def test_four_ranks_train_as_one_process_does(tmp_path: Path) -> None:
+    """In the arena, outcomes known late, negatives."""
+    shape: dict[str, Any] = {
+        "memory": {"codec": "float32"},
+        "data": {"feedback_delay": "delay"},
+        "negatives": {"per_event": 1, "recent": 50},
+    }
+    run = run_over(write_world(tmp_path / "world", log_frame(events=120)), **shape)
+    commands.train(run, tmp_path / "one", page=False)
+    assert together(4, train, run, tmp_path / "many") == [0] * 4
     check_like(tmp_path / "one", tmp_path / "many")
 
 

@@ -1,6 +1,7 @@
 """A group over torch.distributed's gloo, joined as torchrun says in the environment."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -126,7 +127,8 @@ def _or_lost(speak: Callable[[], Any]) -> None:
         speak()
     except (RuntimeError, dist.DistError) as error:
         where = f"rank {os.environ.get('RANK')}"
-        reason = str(error).partition("\n")[0]
+        # Gloo says where in its own code, then what, then advice.
+        reason = re.sub(r"^\[[^]]*\] ", "", str(error)).partition("\n")[0].partition(". ")[0]
         raise RankError(
             f"{where}: lost the others ({reason}): stopped; `marm resume` goes on from the last cut"
         ) from None

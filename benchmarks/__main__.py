@@ -24,6 +24,7 @@ SMALL = {
     "serve_latency": [],
     "recompute": [],
     "inbox": [],
+    "kafka": [],
     "search": ["--repeats", "3"],
     "rebuild": [],
 }

@@ -1,9 +1,9 @@
 """Rows a second: a memory rebuilt whole, beside streaming the same users' events one at a time and in steps.
 
-python -m benchmarks.rebuild [--full] [--folder DIR] [--out results.jsonl]
+python -m benchmarks.rebuild [--full] [--search RULE] [--folder DIR] [--out results.jsonl]
 
 ``made`` are states that end in the rebuilt memory; ``run`` counts every event that the passes go over, those before a ring's
-first row included, which the states in it hang on.
+first row included, which the states in it hang on. ``--search``: 20 picked of a whole history.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from marm.train.cut import Cut, load_weights
 from marm.train.folder import run_of
 from marm.train.rebuild import rebuild
 from marm.train.run import quiet, train
-from marm.train.setup import Parts, build, set_threads
+from marm.train.setup import Parts, build, ring_shape, set_threads
 from marm.train.stepper import Stepper
 from marm.train.tally import Tally
 
@@ -59,20 +59,17 @@ def _full() -> None:
     raise RuntimeError("memory.hot holds all users here")
 
 
-def measure(users: int, each: int, window: int, single: int, folder: Path) -> dict[str, Any]:
+def measure(users: int, each: int, window: int, single: int, rule: str | None, folder: Path) -> dict[str, Any]:
     """Train a run, stream its events again in two ways, rebuild its memory."""
     write_log(folder / "log", interleaved(users, users * each))
-    run = run_over(
-        folder / "log",
-        PLAIN,
-        memory={"window": window, "url": "lmdb://memory"},
-        train={"micro_batch": 1024, "device": "cpu"},
-    )
+    search = {"search": {"rule": rule, "picked": 20, "history": each}} if rule else {}
+    memory = {"window": window, "url": "lmdb://memory", **search}
+    run = run_over(folder / "log", PLAIN, memory=memory, train={"micro_batch": 1024, "device": "cpu"})
     train(run, folder / "run")
     one, many = streamed(folder / "run", 1, single), streamed(folder / "run", 1024, users * each)
     told = rebuild(folder / "run", quiet)
-    capacity = window + run.train.live + 1 + run.memory.slack
-    gone_over = users * min(each, capacity + run.depths * (window + 1))
+    shape = ring_shape(run, EventLog(folder / "run" / "events"))
+    gone_over = users * min(each, shape.capacity + run.depths * (window + shape.searched + 1))
     return {
         "one_at_a_time": one,
         "in_steps": many,
@@ -86,13 +83,14 @@ def measure(users: int, each: int, window: int, single: int, folder: Path) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="1,000 users of 300 events")
+    parser.add_argument("--search", choices=["hash", "dot"], help="search before the window, by this rule")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument("--out", type=Path, help="append one JSON line here")
     args = parser.parse_args()
     users, each, single = (1000, 300, 2000) if args.full else (100, 150, 300)
-    config = {"users": users, "events_each": each, "window": 100, "layers": 3, "width": 32}
+    config = {"users": users, "events_each": each, "window": 100, "layers": 3, "width": 32, "search": args.search}
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        found = measure(users, each, 100, single, Path(folder))
+        found = measure(users, each, 100, single, args.search, Path(folder))
     rows = [
         ["streamed, one event at a time", f"{found['one_at_a_time']:,.0f}"],
         ["streamed, in steps of 1,024", f"{found['in_steps']:,.0f}"],

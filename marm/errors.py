@@ -36,5 +36,9 @@ class DiskError(MarmError):
         )
 
 
+class BrokerError(MarmError):
+    """A broker that does not answer, refuses, or no longer has what comes next; what was learned is in the run folder."""
+
+
 class StoreError(MarmError):
     """A store on another machine that does not answer, or refuses; a run goes on from its last cut once it does."""

@@ -122,10 +122,14 @@ def import_(folder: Path, file: Annotated[Path, typer.Argument(help="what `marm 
 
 
 @app.command()
-def age(folder: Path, quiet: Quiet = False) -> None:
+def age(
+    folder: Path,
+    every: Annotated[int, typer.Option(min=1, help="measure one pass in so many: long histories take long")] = 1,
+    quiet: Quiet = False,
+) -> None:
     """Score the last fifth with remembered states and with fresh ones: `age.json`, `age.html`. Trains the run once more."""
     with StreamProgress("age", quiet) as progress:
-        found = memory_age(folder, progress)
+        found = memory_age(folder, progress, every)
     table = Table("task", "age (steps)", "events", "GAUC remembered", "GAUC fresh", "drift")
     for task, rows in found["tasks"].items():
         for row in rows:

@@ -66,4 +66,5 @@ class StreamProgress:
 
 def _window(line: dict[str, Any]) -> str:
     gauc = [f"{name} {task['gauc']:.4f}" for name, task in line["tasks"].items() if task.get("gauc")]
-    return f"  GAUC {' '.join(gauc[:3])}  memory {line['memory_bytes'] / 1e6:,.0f} MB" if gauc else ""
+    lag = f"  lag {line['lag']:,}" if "lag" in line else ""
+    return (f"  GAUC {' '.join(gauc[:3])}  memory {line['memory_bytes'] / 1e6:,.0f} MB" if gauc else "") + lag

@@ -18,17 +18,18 @@ _MISTAKE = 2
 """The exit code of a mistake of the user's, which was told already."""
 
 
-def start_ranks(ranks: int) -> None:
-    """Where more than one rank is asked for and none was started yet: run this command in each, and end as they do."""
+def start_ranks(ranks: int, words: list[str]) -> None:
+    """Where more than one rank is asked for and none was started yet: run a command in each, and end as they do."""
     started = asked_for()
     if ranks == started or (ranks == 1 and started > 1):
         return
     if started > 1:
         raise SettingError(f"--ranks {ranks}: torchrun started {started}: leave --ranks out")
-    raise typer.Exit(_watch(_start(ranks)))
+    code = _watch(_start(ranks, words))
+    raise typer.Exit(code)
 
 
-def _start(ranks: int) -> list[subprocess.Popen[bytes]]:
+def _start(ranks: int, words: list[str]) -> list[subprocess.Popen[bytes]]:
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     about = {
         "MASTER_ADDR": "127.0.0.1",
@@ -39,8 +40,8 @@ def _start(ranks: int) -> list[subprocess.Popen[bytes]]:
         "WORLD_SIZE": str(ranks),
     }
     _kept.append(store)
-    words = [sys.executable, "-m", "marm", *sys.argv[1:]]
-    return [subprocess.Popen(words, env={**with_parent(), **about, "RANK": str(rank)}) for rank in range(ranks)]
+    command = [sys.executable, "-m", "marm", *words, "--ranks", str(ranks)]
+    return [subprocess.Popen(command, env={**with_parent(), **about, "RANK": str(rank)}) for rank in range(ranks)]
 
 
 _kept: list[TCPStore] = []

@@ -29,7 +29,8 @@ def train(
     """Train on a log from its beginning; the last line printed is one JSON object."""
     config = load_run(run, sets or [])
     check(config, ranks)
-    start_ranks(ranks)
+    laid_over = [word for one in sets or [] for word in ("--set", one)]
+    start_ranks(ranks, ["train", str(run), "--out", str(out), *laid_over, *_quiet(quiet)])
     with joined() as group, StreamProgress("train", quiet or group.rank > 0) as progress:
         show(commands.train(config, out, progress, progress.preparing, group=group))
 
@@ -37,9 +38,13 @@ def train(
 def resume(folder: Path, quiet: Annotated[bool, typer.Option(help="no progress")] = False, ranks: Ranks = 1) -> None:
     """Take up an interrupted training where its newest cut was made."""
     check(commands.run_of(folder), ranks)
-    start_ranks(ranks)
+    start_ranks(ranks, ["resume", str(folder), *_quiet(quiet)])
     with joined() as group, StreamProgress("resume", quiet or group.rank > 0) as progress:
         show(commands.resume(folder, progress, progress.preparing, group=group))
+
+
+def _quiet(quiet: bool) -> list[str]:
+    return ["--quiet"] if quiet else []
 
 
 def evaluate(

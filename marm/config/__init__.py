@@ -2,6 +2,7 @@
 
 from marm.config.data import DataConfig, FeatureConfig, FeaturesConfig, NegativesConfig, SideFile, TaskConfig
 from marm.config.formula import Formula, order_by
+from marm.config.kafka import KafkaConfig, Topic, is_topic, topic_of
 from marm.config.load import load_run, set_values, to_toml
 from marm.config.memory import MemoryConfig
 from marm.config.model import ModelConfig, remembered_depths
@@ -18,6 +19,7 @@ __all__ = [
     "FeatureConfig",
     "FeaturesConfig",
     "Formula",
+    "KafkaConfig",
     "MemoryConfig",
     "ModelConfig",
     "NegativesConfig",
@@ -29,10 +31,13 @@ __all__ = [
     "SideFile",
     "StagesConfig",
     "TaskConfig",
+    "Topic",
     "TrainConfig",
+    "is_topic",
     "load_run",
     "order_by",
     "remembered_depths",
     "set_values",
     "to_toml",
+    "topic_of",
 ]

@@ -31,7 +31,7 @@ class DataConfig(Settings):
     """Base folder, relative to the run file; every file below is relative to it."""
 
     log: str | list[str]
-    """A file, a list of files, a glob or a folder of Parquet, CSV or NDJSON."""
+    """A file, a list of files, a glob or a folder of Parquet, CSV or NDJSON; or ``kafka://host:port/topic``."""
 
     where: str | None = None
     """SQL condition on rows to keep; dropped rows are counted."""

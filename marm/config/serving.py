@@ -19,6 +19,12 @@ class ServeConfig(Settings):
     diversity: dict[str, PositiveInt] = Field(default_factory=dict)
     """Most items of one value of an item category among the answers (``category = 2``)."""
 
+    topic: str | None = None
+    """Topic that events go to before they are acknowledged; else the one that ``marm follow`` reads, if it reads one."""
+
+    topic_wait: PositiveFloat = 5.0
+    """Seconds in which the broker must have events; then they are answered with 503, and are to be told again."""
+
     popular: PositiveInt = 500
     """Candidates of a recommendation where no retrieval stage was trained: the most popular items of late ..."""
 

@@ -5,6 +5,7 @@ from pydantic import Field, model_validator
 from marm.config.base import Settings
 from marm.config.data import DataConfig, FeaturesConfig, NegativesConfig, TaskConfig
 from marm.config.formula import Formula
+from marm.config.kafka import KafkaConfig, is_topic, topic_of
 from marm.config.memory import MemoryConfig
 from marm.config.model import ModelConfig, remembered_depths
 from marm.config.rivals import RivalConfig
@@ -25,6 +26,7 @@ class RunConfig(Settings):
     memory: MemoryConfig = Field(default_factory=MemoryConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     follow: FollowConfig = Field(default_factory=FollowConfig)
+    kafka: KafkaConfig = Field(default_factory=KafkaConfig)
     serve: ServeConfig = Field(default_factory=ServeConfig)
     stages: StagesConfig = Field(default_factory=StagesConfig)
 
@@ -48,8 +50,6 @@ class RunConfig(Settings):
             raise ValueError(f"memory.search is MARM's, model.kind = {self.model.kind!r}: drop [memory.search]")
         if search and not self.model.layers:
             raise ValueError("memory.search serves attention, model.layers = 0 has none: drop [memory.search]")
-        if search and self.memory.refresh:
-            raise ValueError("memory.refresh makes states anew without a search: drop it, or [memory.search]")
         categories = [name for name, feature in self.features.item.items() if feature.kind == "category"]
         if search and search.category and search.category not in categories:
             has = ", ".join(categories) or "none"
@@ -81,6 +81,26 @@ class RunConfig(Settings):
                 "rival.category: name an item feature that is a category or tags, for sim_hard to search by"
             )
         return self
+
+    @model_validator(mode="after")
+    def _topics_are_named(self) -> "RunConfig":
+        named = (("data.log", self.data.log), ("follow.log", self.follow.log), ("serve.topic", self.serve.topic))
+        for setting, url in named:
+            if isinstance(url, str) and (is_topic(url) or setting == "serve.topic"):
+                topic_of(setting, url)
+        return self
+
+    @property
+    def followed(self) -> str | None:
+        """What ``marm follow`` reads: a topic, files, or None for the inbox."""
+        return self.follow.log or (
+            self.data.log if isinstance(self.data.log, str) and is_topic(self.data.log) else None
+        )
+
+    @property
+    def served_topic(self) -> str | None:
+        """The topic that served events go to; None where they stay in the inbox."""
+        return self.serve.topic or (self.followed if is_topic(self.followed) else None)
 
     @property
     def searched_by(self) -> str | None:

@@ -60,6 +60,9 @@ class TrainConfig(Settings):
 class FollowConfig(Settings):
     """How a trained run goes on learning from what comes: see ``marm follow``."""
 
+    log: str | None = None
+    """What to learn from: ``kafka://host:port/topic``, a folder or glob; else ``data.log`` if a topic, or the inbox."""
+
     wait: NonNegativeFloat = 30.0
     """Seconds after an event came in, in which its outcomes may follow; then they are taken as they are."""
 

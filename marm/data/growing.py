@@ -40,6 +40,13 @@ class GrowingFolder:
         """Events that wait for something: none, a file has them whole."""
         return 0
 
+    def lag(self) -> int | None:
+        """Nobody counts files."""
+        return None
+
+    def close(self) -> None:
+        """It holds nothing."""
+
     def note(self) -> None:
         """Everything is durable already."""
 

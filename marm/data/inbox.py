@@ -16,26 +16,16 @@ import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from marm.data.place import Position
 from marm.errors import DiskError
 from marm.files import hold, release, sync
 
 ROTATE_AT = 64 * 1024**2
 READ_BYTES = 4 * 1024**2
 _OFFSET_BITS = np.uint64(40)
-
-
-class Position(NamedTuple):
-    """A place between two lines; places compare in the order of writing, and are ``[file, offset]`` in JSON."""
-
-    file: int = 1
-    offset: int = 0
-
-
-START = Position()
 
 
 def inbox_file(folder: Path, number: int) -> Path:

@@ -1,13 +1,14 @@
 """Served events that wait for their outcomes, and the order in which they become final. No files here."""
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Set as AbstractSet
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from marm.data.inbox import Position
 from marm.data.live import Row
+from marm.data.place import Mark, Place, first_of
 
 
 class Held(NamedTuple):
@@ -20,8 +21,18 @@ class Held(NamedTuple):
     """Microseconds, of the exposure."""
     heard: float
     """Seconds: when it was taken in."""
-    place: Position
-    """Where its line begins."""
+    place: Place
+    """Where it begins."""
+
+
+class Early(NamedTuple):
+    """Outcomes that came before their event."""
+
+    outcomes: dict[str, Any]
+    heard: float
+    place: Place
+    text: str
+    """As it came."""
 
 
 class Joining:
@@ -37,6 +48,7 @@ class Joining:
         self._wait, self._most_ids = wait, most_ids
         self._held: dict[str, Held] = {}
         self._ids = dict.fromkeys(ids)
+        self._early: dict[str, list[Early]] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -49,6 +61,7 @@ class Joining:
         if held.time < self.until:
             return "late"
         self._held[event_id] = held
+        self._greet({event_id})
         return None
 
     def hold_all(self, some: Sequence[Held]) -> dict[int, str]:
@@ -57,10 +70,11 @@ class Joining:
         new = self._held.keys().isdisjoint(fresh) and self._ids.keys().isdisjoint(fresh)
         if new and len(fresh) == len(some) and min((held.time for held in some), default=self.until) >= self.until:
             self._held |= fresh
+            self._greet(fresh.keys())
             return {}
         return {at: why for at, held in enumerate(some) if (why := self.hold(held))}
 
-    def join(self, event_id: str, outcomes: dict[str, Any], place: Position | None = None) -> str | None:
+    def join(self, event_id: str, outcomes: dict[str, Any], place: Place | None = None) -> str | None:
         """Put outcomes to their event; or why that cannot be: ``after`` (it left already), ``unknown``.
 
         Events may be taken in before outcomes that stand before them: ``place``, where the outcomes stand, tells.
@@ -70,6 +84,35 @@ class Joining:
             return "after" if event_id in self._ids else "unknown"
         held.values.update(outcomes)
         return None
+
+    def join_sent(self, event_id: str, outcomes: dict[str, Any], sent: float) -> str | None:
+        """The same where when both were sent tells, however late or soon they are read."""
+        held = self._held.get(event_id)
+        if held is None:
+            return "after" if event_id in self._ids else "unknown"
+        if sent > held.heard + self._wait:
+            return "after"
+        held.values.update(outcomes)
+        return None
+
+    def expect(self, event_id: str, early: Early) -> None:
+        """Keep outcomes that ``join`` knows no event of, for one that may follow."""
+        self._early.setdefault(event_id, []).append(early)
+
+    def given_up(self, now: float) -> list[Early]:
+        """Outcomes whose event did not come in time; they are kept no longer."""
+        gone: list[Early] = []
+        while self._early:
+            event_id, some = next(iter(self._early.items()))
+            if some[0].heard + self._wait > now and len(self._early) <= self._most_ids:
+                break
+            gone += self._early.pop(event_id)
+        return gone
+
+    def _greet(self, event_ids: AbstractSet[str]) -> None:
+        for event_id in self._early.keys() & event_ids if self._early else ():
+            for early in self._early.pop(event_id):
+                self._held[event_id].values.update(early.outcomes)
 
     def ready(self, now: float) -> list[Held]:
         """Events that are final by ``now``, in the order in which they came."""
@@ -95,6 +138,7 @@ class Joining:
         for event_id in list(islice(self._ids, max(0, len(self._ids) - self._most_ids))):
             del self._ids[event_id]
 
-    def settled(self, read: Position) -> Position:
-        """Everything before it has left, where the inbox was read up to ``read``."""
-        return min((event.place for event in self._held.values()), default=read)
+    def settled(self, read: Mark) -> Mark:
+        """Everything before it has left, where was read up to ``read``."""
+        early = (one.place for some in self._early.values() for one in some)
+        return first_of(chain((event.place for event in self._held.values()), early), read)

@@ -15,7 +15,7 @@ import polars as pl
 
 from marm.data.arrow import map_batch, write_batch
 from marm.data.events import Tags
-from marm.data.inbox import START, Position
+from marm.data.place import START, Mark, mark_of
 from marm.errors import FolderError
 from marm.files import sync, write_text
 
@@ -29,10 +29,10 @@ class Appended(NamedTuple):
 
     end: int
     """One past its last event."""
-    settled: Position
-    """Everything of the inbox before it is in the stream up to here, or never will be."""
-    read: Position
-    """No event up to here came later in the inbox."""
+    settled: Mark
+    """Everything of the inbox or topic before it is in the stream up to here, or never will be."""
+    read: Mark
+    """No event up to here came later in it."""
     items: int = 0
     """Bytes of the journal of items that were there before it."""
 
@@ -42,10 +42,10 @@ class Growth:
     """What was appended to a prepared log since, and how far that was read from where."""
 
     parts: tuple[Appended, ...] = ()
-    read: Position = START
-    """The inbox was read up to here, and what is counted was counted."""
-    settled: Position = START
-    """Everything of the inbox before it is in the stream, or never will be."""
+    read: Mark = START
+    """What is followed was read up to here, and what is counted was counted."""
+    settled: Mark = START
+    """Everything of it before it is in the stream, or never will be."""
     until: int = 0
     """Microseconds: everything up to this time was taken, so what is older comes too late."""
     counts: dict[str, int] = field(default_factory=dict)
@@ -54,13 +54,18 @@ class Growth:
     """Bytes of the journal of items that were there when this was written."""
     sides: dict[str, int] = field(default_factory=dict)
     """Bytes of the files beside that hold what was not learned."""
+    begun: Mark = START
+    """What was prepared ends here, if it was prepared from a topic."""
+    frontier: float = 0.0
+    """Seconds: outcomes without an event that came so long before were given up and counted."""
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> "Growth":
         """From JSON."""
-        parts = tuple(Appended(end, Position(*settled), Position(*read), *items)
+        parts = tuple(Appended(end, mark_of(settled), mark_of(read), *items)
                       for end, settled, read, *items in raw["parts"])  # fmt: skip
-        return cls(**{**raw, "parts": parts, "read": Position(*raw["read"]), "settled": Position(*raw["settled"])})
+        marks: dict[str, Any] = {name: mark_of(raw[name]) for name in ("read", "settled", "begun") if name in raw}
+        return cls(**{**raw, **marks, "parts": parts})
 
 
 @dataclass(frozen=True)

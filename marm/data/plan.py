@@ -1,6 +1,6 @@
 """What of a log and its side files a run reads: columns found, conditions parsed, the time's unit recognised."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -96,8 +96,10 @@ def _power_of_two(rows: int) -> int:
     return int(min(CHUNK_ROWS, max(2**10, 2 ** (rows.bit_length() - 1))))
 
 
-def make_plan(run: RunConfig, report: Report) -> Plan:
+def make_plan(run: RunConfig, report: Report, also: Sequence[str] = ()) -> Plan:
     """Look at a run's files; every trouble is reported, and what cannot be read is then left out.
+
+    ``also``: columns to read that no setting names as a feature or an outcome.
 
     Errors: ``DataError`` where nothing can be read (no log, no user, item or time column).
     """
@@ -118,7 +120,11 @@ def make_plan(run: RunConfig, report: Report) -> Plan:
     for setting, column in outcomes:
         if column in missing:
             report(no_column(setting, column, log.schema, log.name))
-    needed = [*(column for _, column in outcomes if column not in missing), *(feature.name for feature in features)]
+    needed = [
+        *(column for _, column in outcomes if column not in missing),
+        *(feature.name for feature in features),
+        *also,
+    ]
     if lost:
         raise lost[0]
     clock = clock_of(log.first(data.time, where), data.time_unit)

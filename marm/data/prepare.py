@@ -3,10 +3,11 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from marm.config import RunConfig
+from marm.config import RunConfig, is_topic
 from marm.data.arrow import map_batch
 from marm.data.known import InOrder
 from marm.data.labels import Tally
@@ -14,8 +15,9 @@ from marm.data.order import UnsortedError, blocks_by_bucket, blocks_in_order
 from marm.data.outstanding import Outstanding
 from marm.data.parts import COLUMNS, Manifest, PartWriter, write_durable
 from marm.data.plan import Plan, make_plan, stop
-from marm.data.rows import LABELS, edges, full
+from marm.data.rows import LABELS, edges, full, salvaged
 from marm.data.side import side_file, write_side
+from marm.data.snapshot import Snapshot
 from marm.errors import DiskError, FolderError
 
 Progress = Callable[[str, float], None]
@@ -24,16 +26,19 @@ Progress = Callable[[str, float], None]
 def prepare(run: RunConfig, folder: Path, progress: Progress | None = None) -> Manifest:
     """Write a run's log as a stream under ``folder``, which appears whole or not at all.
 
-    Errors: ``DataError`` for the first thing wrong in the log, ``FolderError`` if the folder is there already.
+    Errors: ``DataError`` for the first thing wrong in the log, ``FolderError`` if the folder is there already. Of a topic,
+    what cannot be read is put aside in the folder above.
     """
     if folder.exists():
         raise FolderError(f"{folder} exists: remove it, or choose another folder")
-    plan = make_plan(run, stop)
+    plan = None if is_topic(run.data.log) else make_plan(run, stop)
     beside = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
-        manifest = _Preparation(plan, beside, progress).run()
+        manifest = (
+            _Preparation(plan, beside, progress).run() if plan else _of_topic(run, folder.parent, beside, progress)
+        )
         manifest.write(beside)
         beside.rename(folder)
     except OSError as error:
@@ -43,11 +48,28 @@ def prepare(run: RunConfig, folder: Path, progress: Progress | None = None) -> M
     return manifest
 
 
+def _of_topic(run: RunConfig, out: Path, beside: Path, progress: Progress | None) -> Manifest:
+    spool = beside / "topic"
+    snapshot = Snapshot(run, out, spool)
+    bad: dict[int, str] = {}
+    plan = make_plan(snapshot.run, stop, [run.kafka.event_id])
+    try:
+        manifest = _Preparation(plan, beside, progress, bad.setdefault).run()
+    finally:
+        # Where nothing is left, why that is comes first.
+        snapshot.refused(bad)
+    shutil.rmtree(spool)
+    return snapshot.noted(manifest)
+
+
 class _Preparation:
     """One way through a log: in order as it lies, else by buckets on disk."""
 
-    def __init__(self, plan: Plan, folder: Path, progress: Progress | None) -> None:
-        self._plan = plan
+    def __init__(
+        self, plan: Plan, folder: Path, progress: Progress | None, refuse: Callable[[int, str], Any] | None = None
+    ) -> None:
+        """``refuse``: told of rows that cannot be read, which are then left out; else the first one ends it all."""
+        self._plan, self._refuse = plan, refuse
         self._folder = folder
         self._progress = progress
         self._total = plan.log.count_rows() if progress else 0
@@ -73,7 +95,7 @@ class _Preparation:
     def _frames(self, stage: str) -> Iterator[pl.DataFrame]:
         reader = self._plan.reader
         for chunk in reader.chunks(self._plan.chunk_rows()):
-            yield full(chunk, self._plan, stop)
+            yield salvaged(chunk, self._plan, self._refuse) if self._refuse else full(chunk, self._plan, stop)
             if self._progress:
                 self._progress(stage, min(1.0, reader.rows / max(self._total, 1)))
 

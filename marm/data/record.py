@@ -55,6 +55,7 @@ class Records:
     follow_line: list[int] = field(default_factory=list)
     follow_id: list[str] = field(default_factory=list)
     follow_outcomes: list[dict[str, Any]] = field(default_factory=list)
+    follow_received: list[float | None] = field(default_factory=list)
     bad: list[tuple[int, str]] = field(default_factory=list)
     """Line and reason."""
 
@@ -109,6 +110,7 @@ def _plain(lines: Sequence[bytes], begin: int, out: Records) -> bool:
     out.follow_line += [begin + number for number in follows]
     out.follow_id += [str(ids[number]) for number in follows]
     out.follow_outcomes += [outcomes[number] or {} for number in follows]
+    out.follow_received += [None] * len(follows)
     return True
 
 
@@ -125,6 +127,7 @@ def _each(lines: Iterable[bytes], begin: int, out: Records) -> None:
             out.follow_line.append(number)
             out.follow_id.append(one.event_id)
             out.follow_outcomes.append(one.outcomes)
+            out.follow_received.append(None)
         else:
             out.event_line.append(number)
             for name in ("event_id", "user", "item", "at", "context", "outcomes", "received"):

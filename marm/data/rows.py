@@ -1,23 +1,28 @@
 """Rows of the log as rows of the stream, in the log's order."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import polars as pl
+from polars.exceptions import PolarsError
 
 from marm.data.columns import convert
 from marm.data.ids import hash_text
 from marm.data.labels import columns_of, label
 from marm.data.order import bucket_edges
-from marm.data.plan import Plan, Reading, Report
+from marm.data.plan import Plan, Reading, Report, stop
 from marm.data.source import HISTORY
 from marm.data.times import seconds_to_micros, to_micros
 from marm.data.trouble import Chunk, TroubleError, where_remedy
+from marm.errors import DataError
 from marm.types import F32, I64, U64
 
 _BUCKET_PARTS = 2
 LABELS = "labels"
 USER_ID, ITEM_ID, TIME_VALUE = "user_id", "item_id", "time_value"
 EVENT_ID = "event_id"
-"""Of appended events; those of the log have none."""
+"""Of appended events, and of those of a topic; those of a log of files have none."""
 
 
 def edges(plan: Plan) -> I64:
@@ -77,3 +82,29 @@ def full(chunk: Chunk, plan: Reading, report: Report) -> pl.DataFrame:
         own[data.item].alias(ITEM_ID),
         own[data.time].alias(TIME_VALUE),
     )
+
+
+def salvaged(chunk: Chunk, plan: Plan, refuse: Callable[[int, str], Any]) -> pl.DataFrame:
+    """The same of the rows that can be read, with their event ids; the others are told to ``refuse`` by their number."""
+    made = _salvaged(chunk, plan, refuse)
+    return pl.concat(made, how="vertical_relaxed") if made else _with_ids(_rows(chunk, 0, 0), plan)
+
+
+def _salvaged(chunk: Chunk, plan: Plan, refuse: Callable[[int, str], Any]) -> list[pl.DataFrame]:
+    """In halves, and halves of these, until the bad rows are alone."""
+    try:
+        return [_with_ids(chunk, plan)]
+    except (DataError, PolarsError) as error:
+        if len(chunk.row) == 1:
+            refuse(int(chunk.row[0]), str(error).strip().splitlines()[0])
+            return []
+    middle = len(chunk.row) // 2
+    return _salvaged(_rows(chunk, 0, middle), plan, refuse) + _salvaged(_rows(chunk, middle, None), plan, refuse)
+
+
+def _with_ids(chunk: Chunk, plan: Plan) -> pl.DataFrame:
+    return full(chunk, plan, stop).with_columns(chunk.frame[plan.run.kafka.event_id].cast(pl.String).alias(EVENT_ID))
+
+
+def _rows(chunk: Chunk, begin: int, end: int | None) -> Chunk:
+    return Chunk(chunk.frame[begin:end], chunk.row[begin:end], chunk.places)

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
+from marm.config import is_topic
 from marm.data.broken import broken_row
 from marm.data.trouble import Chunk, Places, TroubleError, near_match
 from marm.errors import DataError
@@ -22,6 +23,8 @@ KEEP, HISTORY = "__keep", "__history"
 
 def find_files(base: Path, log: str | list[str]) -> list[Path]:
     """Files of a log given as a file, a list, a glob or a folder, in order of name where the name is not given."""
+    if is_topic(log):
+        raise DataError(f"{log}: a topic: only marm train and marm follow read one")
     if isinstance(log, list):
         return [file for entry in log for file in find_files(base, entry)]
     path = base / log
@@ -162,11 +165,12 @@ def open_log(base: Path, log: str | list[str]) -> Log:
         raise TroubleError("empty log", "", f"{files[0]}: empty log (no rows)", "set data.log to one with rows")
     schema = present[0]
     for other in present[1:]:
-        schema = {name: _wider(dtype, other[name], name) for name, dtype in schema.items() if name in other}
+        schema = {name: wider(dtype, other[name], name) for name, dtype in schema.items() if name in other}
     return Log(files, schemas, schema)
 
 
-def _wider(one: pl.DataType, other: pl.DataType, name: str) -> pl.DataType:
+def wider(one: pl.DataType, other: pl.DataType, name: str) -> pl.DataType:
+    """A type that holds values of both. Errors: ``DataError`` where there is none."""
     if one == other:
         return one
     try:

@@ -9,8 +9,8 @@ import polars as pl
 
 from marm.data.arrow import Mapped, map_batch
 from marm.data.events import Column, Events, Side, Tags
-from marm.data.inbox import Position
 from marm.data.parts import Manifest, appended_file, part_file
+from marm.data.place import Mark, Offsets
 from marm.data.rows import EVENT_ID, ITEM_ID, LABELS, TIME_VALUE, USER_ID
 from marm.data.side import open_side
 from marm.types import F32, I64, U64
@@ -65,12 +65,12 @@ class EventLog:
         """Where the parts lie, in the same order."""
         return [self._path(number) for number in range(len(self._ends))] if len(self) else []
 
-    def settled(self, position: int) -> Position:
-        """Of the inbox, everything before it is among the events before ``position``, or never will be in the stream."""
+    def settled(self, position: int) -> Mark:
+        """Of inbox or topic, everything before it is among the events before ``position``, or never will be in the stream."""
         growth = self.manifest.growth
         if position == len(self):
             return growth.settled
-        return max((part.settled for part in growth.parts if part.end <= position), default=Position())
+        return next((part.settled for part in reversed(growth.parts) if part.end <= position), growth.begun)
 
     def items_told(self, position: int) -> int:
         """Bytes of the journal of items that count in the part which ends at event ``position`` or goes beyond it."""
@@ -91,21 +91,22 @@ class EventLog:
         return _together([self._original(self._path(number))[begin:end] for number, begin, end in self._spans(lo, hi)])
 
     def event_ids(self, most: int, end: int | None = None) -> list[str]:
-        """Ids of appended events that have one, oldest first; of the ``most`` events before event ``end`` (None: the last)."""
+        """Ids of events, appended or of a topic, oldest first; of the ``most`` before event ``end`` (None: the last)."""
         end = len(self) if end is None else end
-        first = min(max(end - most, self.manifest.prepared), end)
+        named = isinstance(self.manifest.growth.begun, Offsets)
+        first = min(max(end - most, 0 if named else self.manifest.prepared), end)
         pieces = [pl.read_ipc(self._path(number), columns=[EVENT_ID])[low:high, 0].drop_nulls()
-                  for number, low, high in self._spans(first, end) if number >= self._prepared_parts]  # fmt: skip
+                  for number, low, high in self._spans(first, end) if named or number >= self._prepared_parts]  # fmt: skip
         return [name for piece in pieces for name in piece.to_list()]
 
     def ids_beyond(self, position: int) -> list[str]:
-        """Ids of events before ``position`` that stand in the inbox at ``settled(position)`` or later; there are few.
+        """Ids of events before ``position`` that stand in the inbox or topic at ``settled(position)`` or later; there are few.
 
-        So what is not among the events before ``position`` is what stands from there on in the inbox, without these.
+        So what is not among the events before ``position`` is what stands from there on in it, without these.
         """
         settled, first = self.settled(position), min(position, self.manifest.prepared)
         for part in self.manifest.growth.parts:
-            if part.end < position and part.read <= settled:
+            if part.end < position and settled.covers(part.read):
                 first = part.end
         return self.event_ids(position - first, position)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from marm.engine.batch import Batch, Layout, deal, lay_out, split
 from marm.engine.exposures import Exposures
 from marm.engine.leaf import Leaf, look_up
 from marm.engine.search import Items, PassSearch
-from marm.memory.memory import Memory, Recalled, nothing
+from marm.memory.memory import Memory, Recalled
 from marm.model.features import Encoded, FeatureEncoder
 from marm.model.inputs import Pass
 from marm.model.ranker import Output, Ranker
@@ -24,7 +24,7 @@ from marm.nn.blocks import row_norm
 from marm.nn.dense import ROWS, is_steady, padded
 from marm.nn.operands import plan_work
 from marm.nn.shares import side_by_side
-from marm.nn.signs import planes, signs
+from marm.nn.signs import signatures
 from marm.nn.table import HashTable, place
 from marm.ranks import ALONE, Group
 from marm.types import F32, I64, U64
@@ -62,6 +62,15 @@ class Attended:
     state_QKD: Tensor
     """Of the depths that are remembered, as their codec gives them again."""
     shares: list[Share]
+
+
+class Made(NamedTuple):
+    """What memory shall hold of live events."""
+
+    states: Tensor
+    """(Q, K x C) coded."""
+    keys: U64
+    """(Q, W) what a search knows them by."""
 
 
 class Engine:
@@ -134,7 +143,7 @@ class Engine:
         return deal(batch, self.threads)
 
     def _attend(self, batch: Batch, queries: I64) -> Share:
-        recalled = self._recall(batch)
+        recalled = self.recall(batch)
         layout = lay_out(batch, recalled, self.run.memory.window, self._hidden, Pass.MISSING)
         ids, logged = self._shown(batch, recalled, layout)
         items = self._encode_items(ids, logged)
@@ -159,7 +168,10 @@ class Engine:
         return PassSearch(self.run, self.memory, items, batch, recalled, passed, self.version)
 
     def _embed_picked(self, ids: U64, logged: U64) -> tuple[Leaf, Tensor]:
-        items = self._encode_items(ids, logged)
+        return self._embed(self._encode_items(ids, logged))
+
+    def _embed(self, items: Encoded) -> tuple[Leaf, Tensor]:
+        """What the table holds of items that no query asks about, and embeddings with dense features (V, D)."""
         leaf = look_up(self.table, items.bags, np.zeros(items.count, np.float32))
         item_VD: Tensor = self.model.dense["item"](leaf.embedded[:, : self.table.width], items.dense)
         return leaf, item_VD
@@ -169,28 +181,23 @@ class Engine:
 
         ``logged`` (N, C): categories as the log last said them.
         """
-        items = self._encode_items(ids, self.told.logged.over(ids, logged))
         with torch.no_grad():
-            vectors = self.table.lookup(items.bags, items.count)[:, : self.table.width]
-            embedded: Tensor = self.model.dense["item"](vectors, items.dense)
-        return embedded
+            return self._embed(self._encode_items(ids, self.told.logged.over(ids, logged)))[1]
 
-    def states_of(self, batch: Batch) -> Tensor:
-        """What is to be remembered of the live queries of a batch, of whose users nothing is: (Q, K, D), no gradient."""
-        recalled = nothing(len(batch.users), self.memory)
+    @torch.no_grad()
+    def made_of(self, batch: Batch, recalled: Recalled) -> Made:
+        """What is to be remembered of the live queries of a batch, nothing scored; no gradient."""
         layout = lay_out(batch, recalled, self.run.memory.window, self._hidden, Pass.MISSING)
         ids, logged = self._shown(batch, recalled, layout)
         items = self._encode_items(ids, logged)
         passed = self._pass(batch, layout, recalled, items, items, items)
-        with torch.no_grad():
-            states_QKD: Tensor = self.model.states(self.embed_items(ids, logged), passed)
-        return states_QKD[: len(batch)]
+        search = self._search(batch, recalled, passed)
+        item_UD = self._embed(items)[1]
+        states_QKD = self.model.states(item_UD, replace(passed, search=search) if search else passed)[: len(batch)]
+        coded = self.memory.shape.coding.encode(states_QKD).flatten(1)
+        return Made(coded, self._keys(batch, passed, item_UD, states_QKD))
 
-    def coded(self, states_QKD: Tensor) -> Tensor:
-        """States as rows of memory: (Q, K x C)."""
-        return self.memory.shape.coding.encode(states_QKD).flatten(1)
-
-    def _recall(self, batch: Batch) -> Recalled:
+    def recall(self, batch: Batch) -> Recalled:
         """The window and the row before it for token shift; more where rows may be hidden at the ring's newest end."""
         if not self.run.model.layers:
             return self.memory.recall(batch.users, batch.since, 0)
@@ -257,20 +264,22 @@ class Engine:
         """What a search will know each query by, once it is remembered (Q, W): its category, or its states' signs."""
         keys = np.zeros((len(attended.logit_QT), self.memory.shape.keys), np.uint64)
         for share in attended.shares if self.memory.shape.keys else []:
-            keys[share.queries] = self._keys(share)
+            made, queries = share.output, len(share.queries)
+            keys[share.queries] = self._keys(
+                share.batch, share.passed, made.item_UD.detach(), made.state_QKD.detach()[:queries]
+            )
         return keys
 
-    def _keys(self, share: Share) -> U64:
+    def _keys(self, batch: Batch, passed: Pass, item_UD: Tensor, state_QKD: Tensor) -> U64:
         search = self.run.memory.search
-        assert search
+        if not search or not self.memory.shape.keys:
+            return np.zeros((len(batch), 0), np.uint64)
         if search.rule == "category":
-            return self.category(share.batch.item, share.batch.item_columns)[:, None]
-        item = torch.from_numpy(share.passed.item_of_query)
-        raw_QD = row_norm(share.output.item_UD.detach())[item.to(share.output.item_UD.device)]
-        depths = torch.cat([raw_QD[:, None], share.output.state_QKD.detach()], 1)[: len(share.queries)]
+            return self.category(batch.item, batch.item_columns)[:, None]
+        item = torch.from_numpy(passed.item_of_query[: len(batch)])
+        raw_QD = row_norm(item_UD)[item.to(item_UD.device)]
         kept = self.memory.shape.keys * 64 // search.bits
-        flat = depths[:, :kept].reshape(-1, self.table.width).cpu().numpy()
-        return signs(flat, planes(self.table.width, search.bits)).reshape(len(share.queries), -1)
+        return signatures(torch.cat([raw_QD[:, None], state_QKD], 1)[:, :kept], search.bits)
 
     def category(self, ids: U64, logged: U64) -> U64:
         """The category by which a search goes (N,); 0 where an item has none."""

@@ -41,8 +41,9 @@ class Refresher:
 
     def _renew(self, users: U64, rows: I64, counts: I64, facts: np.ndarray, version: int) -> None:
         with steady_rows():
-            states = fresh_states(self._engine, counts, facts)
-        newest = torch.from_numpy(newest_of(counts, rows)).to(states.device)
-        self._engine.memory.renew(users, rows, states[newest], version)
+            made = fresh_states(self._engine, counts, facts)
+        newest = newest_of(counts, rows)
+        states = made.states[torch.from_numpy(newest).to(made.states.device)]
+        self._engine.memory.renew(users, rows, states, version, made.keys[newest])
         self.saved -= int(rows.sum())
         self.made += int(rows.sum())

@@ -7,6 +7,7 @@ A choice has no gradient; what was picked has what a row of the window has.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from marm.config import RunConfig
 from marm.engine.batch import Batch, item_keys
-from marm.engine.beside import Rows, beside
+from marm.engine.beside import Lists, Rows, beside, listed
 from marm.engine.leaf import Leaf
 from marm.memory.ages import newest
 from marm.memory.memory import Memory, Recalled
@@ -25,7 +26,8 @@ from marm.model.inputs import Pass, Picked
 from marm.nn.blocks import row_norm
 from marm.nn.codec import codec_of
 from marm.nn.dense import is_steady
-from marm.nn.signs import planes, signs
+from marm.nn.signs import signatures
+from marm.nn.views import SHARED
 from marm.store.rings import places_from
 from marm.store.slots import SlotMap
 from marm.types import I64, U64, Bool
@@ -79,8 +81,17 @@ class PassSearch:
         again = self.config.shared and self.found
         self.asked.append((depth, query_QD[: len(self.batch)]))
         self.found.append(self.found[0] if again else self.find(*self.asked[-1]))
-        rows = self._rows(self.found[-1], depth > 0)
-        return Picked(beside(self.passed, self.found[-1].at, rows, self.run.model.token_shift), rows.item_VD)
+        lists = listed(self.found[-1], self._groups, len(self.passed.views.begin))
+        rows = self._rows(lists, depth > 0)
+        return Picked(beside(self.passed, lists, rows, self.run.model.token_shift), rows.item_VD)
+
+    @cached_property
+    def _groups(self) -> list[I64]:
+        """Targets that share a window, where bits may hang on what else is asked and attention knows how."""
+        if is_steady() or torch.is_grad_enabled() or self.memory.hot.device.type != "cpu":
+            return []
+        groups = [group[~self.batch.live[group]] for group in self.passed.views.of(np.arange(len(self.batch))).shared()]
+        return [group for group in groups if len(group) >= SHARED]
 
     def find(self, depth: int, query_QD: Tensor) -> Found:
         """The rows that the rule picks for a layer which reads ``depth``."""
@@ -90,13 +101,26 @@ class PassSearch:
             return same(keys, wanted[:, None], self.ranges, most)
         if self.config.rule == "dot":
             return self.exact(depth, query_QD)
-        words, normals = self.config.bits // 64, planes(query_QD.shape[1], self.config.bits)
-        wanted = signs(query_QD.cpu().numpy(), normals)
+        words, wanted = self.config.bits // 64, signatures(query_QD[:, None], self.config.bits)
         return nearest(keys[depth * words : (depth + 1) * words], wanted, self.ranges, most)
 
     def picked(self, query: int) -> list[I64]:
         """Positions that each layer picked for a query."""
         return [found.position[found.at[query] : found.at[query + 1]] for found in self.found]
+
+    @property
+    def deep(self) -> int:
+        """How many layers read states."""
+        return sum(depth > 0 for depth, _ in self.asked)
+
+    def versions(self) -> tuple[I64, I64, Bool]:
+        """Of what these layers picked: the query, the weights' version at which it was made, whether it has a state (P,)."""
+        parts = [found for found, (depth, _) in zip(self.found, self.asked, strict=True) if depth]
+        none = [np.zeros(0, np.int64)]
+        query = np.concatenate(none + [np.repeat(np.arange(len(self.batch)), np.diff(found.at)) for found in parts])
+        position, segment = np.concatenate(none + [found.position for found in parts]), self.batch.segment[query]
+        rows = self._where(self._slots[segment], position)
+        return query, self._fact("version", rows).astype(np.int64), self._there(segment, position, rows)
 
     def facts(self, query: int, position: I64) -> tuple[np.ndarray, Bool]:
         """Facts at positions of a query's user, and whether each has a state that may be read."""
@@ -121,10 +145,12 @@ class PassSearch:
         way = exact_together if may else exact_alone
         return way(block, column, lines, query_QD, self.batch.segment, self.ranges, self.config.picked)
 
-    def _rows(self, found: Found, deep: bool) -> Rows:
-        """What was found, as rows of a pass; their items are looked up where a layer reads them."""
+    def _rows(self, lists: Lists, deep: bool) -> Rows:
+        """What was picked, as rows of a pass; their items are looked up where a layer reads them."""
         shift = self.run.model.token_shift
-        segment, position = np.repeat(self.batch.segment, np.diff(found.at)), found.position
+        # Padding's lists are empty, whosever they are.
+        whose = self.passed.segment_of_query[lists.query]
+        segment, position = np.repeat(whose, np.diff(lists.at)), lists.position
         slot = self._slots[segment]
         previous = np.full(len(position), -1)
         if shift:

@@ -79,6 +79,11 @@ class RingShape:
         """Bytes of one event's states."""
         return self.depths * self.coding.bytes(self.width)
 
+    @property
+    def ring_bytes(self) -> int:
+        """Bytes of a user's ring in the hot arena."""
+        return self.capacity * (self.facts.itemsize + self.state_bytes + 8 * self.keys)
+
     def layout(self, family: str) -> Layout:
         """What a store is opened with; ``family`` names the model and its features."""
         columns = ", ".join(self.item_columns) or "none"
@@ -94,8 +99,7 @@ class Memory:
     ) -> None:
         """``group``: processes among which users are dealt out, with an equal share of the budget each."""
         self.store, self.shape, self.group = store, shape, group
-        slot_bytes = shape.capacity * (shape.facts.itemsize + shape.state_bytes + 8 * shape.keys)
-        slots = max(int(config.hot // slot_bytes), 1)
+        slots = max(int(config.hot // shape.ring_bytes), 1)
         self.hot = HotArena(slots, shape.capacity, shape.facts, shape.state_bytes, shape.coding, device)
         self.budget = Budget(config.budget // group.size, shape.state_bytes, shape.capacity)
         self.adopt()
@@ -258,13 +262,15 @@ class Memory:
         version = hot.facts["version"][at, first % capacity].astype(np.int64)
         return rows, np.where(rows > 0, version, 0)
 
-    def renew(self, users: U64, counts: I64, states: Tensor, version: int) -> None:
-        """Replace the coded states (R, K x C) of each admitted user's newest rows."""
+    def renew(self, users: U64, counts: I64, states: Tensor, version: int, keys: U64 | None = None) -> None:
+        """Replace the coded states (R, K x C) of each admitted user's newest rows, and what a search knows them by (R, W)."""
         at, capacity = self.hot.map.find(users), self.shape.capacity
         first = self.hot.head[at] - counts
         rows, _ = block_rows(at, first, counts, self.hot.states_from, capacity)
         facts = self.hot.facts.reshape(-1)[rows].copy()
         facts["version"] = version
+        if self.shape.keys and keys is not None:
+            facts["keys"] = keys
         self.hot.write(at, first, counts, facts, states)
         self._pending.append((np.repeat(users, counts), places_from(first, counts), facts))
 

@@ -12,7 +12,7 @@ from marm.model.features import DenseFeatures
 from marm.model.inputs import Pass
 from marm.model.outcomes import OutcomeCodes
 from marm.model.pace import Pace
-from marm.model.reader import Made, Reader, Size
+from marm.model.reader import Reader, Size
 from marm.model.stack import TargetAttentionStack
 from marm.nn.blocks import Experts, Heads, row_norm
 from marm.nn.dense import dense, fill
@@ -93,14 +93,14 @@ class Ranker(nn.Module):
         mixed_QTN = self.experts(torch.cat(inputs, 1))
         if made.aside:
             mixed_QTN = torch.cat([mixed_QTN, torch.stack([row_norm(a) for a in made.aside], 1)], 2)
-        return Output(logit_QT + self.heads(mixed_QTN), self._kept(made, len(item), item_UD), item_UD, user_BD)
+        return Output(logit_QT + self.heads(mixed_QTN), self._kept(made.states, len(item), item_UD), item_UD, user_BD)
 
     def states(self, item_UD: Tensor, batch: Pass) -> Tensor:
         """Coded states of a pass (Q, K, D), as ``forward`` has them, without scoring a task."""
-        return self._kept(self.stack(item_UD, batch), len(batch.item_of_query), item_UD)
+        return self._kept(self.stack.states(item_UD, batch, self.remembered), len(batch.item_of_query), item_UD)
 
-    def _kept(self, made: Made, queries: int, like: Tensor) -> Tensor:
-        kept = [self.stack.coded(state) for state in made.states[: self.remembered]]
+    def _kept(self, states: list[Tensor], queries: int, like: Tensor) -> Tensor:
+        kept = [self.stack.coded(state) for state in states[: self.remembered]]
         return torch.stack(kept, 1) if kept else like.new_zeros(queries, 0, self.config.width)
 
     @property

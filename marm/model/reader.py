@@ -57,6 +57,11 @@ class Reader(nn.Module, ABC):
     def flops(self, size: Size) -> int:
         """Multiply-adds x 2 of a forward pass's products of matrices."""
 
+    def states(self, item_UD: Tensor, batch: Pass, depths: int) -> list[Tensor]:
+        """The states of the first depths alone."""
+        made: Made = self(item_UD, batch)
+        return made.states[:depths]
+
     @contextmanager
     def watched(self, queries: I64) -> Iterator[list[Tensor]]:
         """While open, notes how each layer of a pass weighs what these queries see: (Q, H, N + 1) as ``heed`` has it."""

@@ -71,16 +71,27 @@ class TargetAttentionStack(Reader):
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
         """What the layers make of a pass; rows are normed first."""
         raw_UD = row_norm(item_UD)
-        state_QD = item_UD[torch.from_numpy(batch.item_of_query).to(item_UD.device)]
-        made, heard = [], []
-        for depth, layer in enumerate(self.layers):
-            state_QD, outcomes = layer(state_QD, *self._rows(layer, batch, depth, state_QD, raw_UD))
-            made.append(state_QD)
-            heard.append(outcomes)
+        state_QD, made, heard = self._through(item_UD, raw_UD, batch, len(self.layers))
         aside = [
             layer(state_QD, *self._rows(layer, batch, len(self.layers), state_QD, raw_UD))[0] for layer in self.top
         ]
         return Made(made, aside, heard)
+
+    def states(self, item_UD: Tensor, batch: Pass, depths: int) -> list[Tensor]:
+        """No layer above them is asked."""
+        return self._through(item_UD, row_norm(item_UD), batch, depths)[1]
+
+    def _through(
+        self, item_UD: Tensor, raw_UD: Tensor, batch: Pass, depths: int
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """The last state, those of the first ``depths`` layers in a row, and what each heard."""
+        state_QD = item_UD[torch.from_numpy(batch.item_of_query).to(item_UD.device)]
+        made, heard = [], []
+        for depth, layer in enumerate(self.layers[:depths]):
+            state_QD, outcomes = layer(state_QD, *self._rows(layer, batch, depth, state_QD, raw_UD))
+            made.append(state_QD)
+            heard.append(outcomes)
+        return state_QD, made, heard
 
     @contextmanager
     def watched(self, queries: I64) -> Iterator[list[Tensor]]:

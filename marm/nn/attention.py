@@ -17,7 +17,7 @@ from torch.nn import functional
 from marm.nn.blocks import similar_heads
 from marm.nn.dense import dense, is_steady
 from marm.nn.fused import FusedAttention
-from marm.nn.one_view import attend_one_view
+from marm.nn.one_view import attend_one_view, attend_with_choices
 from marm.nn.operands import Operands, code_spans
 from marm.nn.plain import folded, projected, rows_of, weights
 from marm.nn.views import GAPS, RANKS
@@ -103,19 +103,27 @@ class TargetAttention(nn.Module):
         return value_QD, heard
 
     def _one_view(self, target_GD: Tensor, rows_RD: Tensor, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Plain attention of queries that all see what the ``one`` sees: codes are added to the rows themselves."""
-        begin, end = int(one.views.begin[0]), int(one.views.end[0])
+        """Plain attention of queries that all see what the ``one`` sees: codes are added to the rows themselves.
+
+        Where a search picked, each reads its own choice of the first rows.
+        """
+        begin, end, inner = int(one.views.begin[0]), int(one.views.end[0]), self.width // self.heads
         outcome, added = self._pair_rows(one, codes)
-        x_ND = torch.cat([codes[int(self.spans[2])][None], rows_RD[begin:end] + added])
         # What a head heard of outcomes comes with the values, as columns that say which outcome each row has.
-        said = x_ND.new_zeros(len(x_ND), self.outcome_parts.shape[1] + 1)
-        said[0, -1], said[1:, :-1] = 1, self.outcome_parts[outcome]
+        x_ND, said = rows_RD[begin:end] + added, functional.pad(self.outcome_parts[outcome], (0, 1))
+        null = functional.one_hot(torch.tensor([said.shape[1] - 1])).to(said.dtype)
+        picked = one.work.choices[0].rows if one.work.choices else 0
         # Rows lie along the last axis: that is how the loops read them.
+        rows_ND = torch.cat([codes[int(self.spans[2])][None], x_ND[picked:]])
         q_HGK = torch.einsum("gd,hkd->hgk", target_GD, self.query) / self._root()
-        key, value = (torch.einsum("hkd,nd->hkn", weight, x_ND) for weight in (self.key, self.value))
-        value = torch.cat([value, said.T.expand(self.heads, -1, -1)], 1)
-        made_HGV = attend_one_view(q_HGK, key, value)
-        inner = self.width // self.heads
+        key, value = (torch.einsum("hkd,nd->hkn", weight, rows_ND) for weight in (self.key, self.value))
+        value = torch.cat([value, torch.cat([null, said[picked:]]).T.expand(self.heads, -1, -1)], 1)
+        if picked:
+            key_UHK, value_UHK = (torch.einsum("hkd,ud->uhk", w, x_ND[:picked]) for w in (self.key, self.value))
+            value_UHV = torch.cat([value_UHK, said[:picked, None].expand(-1, self.heads, -1)], 2)
+            made_HGV = attend_with_choices(q_HGK, key, value, key_UHK, value_UHV, one.work.choices[0])
+        else:
+            made_HGV = attend_one_view(q_HGK, key, value)
         return torch.einsum("hgk,hkd->gd", made_HGV[:, :, :inner], self.out), made_HGV[:, :, inner:].transpose(0, 1)
 
     def _pair_rows(self, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:

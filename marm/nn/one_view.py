@@ -13,7 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from marm.nn.abreast import gather, project
+from marm.nn.choices import Choices, no_choices
+from marm.nn.machine import apart
 from marm.nn.softmax import exp_sum, largest
+from marm.types import I64
 
 _ABREAST = 4
 """Targets at a time."""
@@ -21,26 +24,76 @@ _ABREAST = 4
 
 def attend_one_view(q_HGK: Tensor, key_HKN: Tensor, value_HVN: Tensor) -> Tensor:
     """softmax(q key) value, rows along the last axis of keys and values: (H, G, V). No gradient."""
-    targets = q_HGK.shape[1]
-    q = functional.pad(q_HGK, (0, 0, 0, -targets % _ABREAST))
+    none = q_HGK.new_zeros(0, q_HGK.shape[0], 1)
+    return attend_with_choices(q_HGK, key_HKN, value_HVN, none, none, no_choices(q_HGK.shape[1]))
+
+
+def attend_with_choices(
+    q_HGK: Tensor, key_HKN: Tensor, value_HVN: Tensor, key_UHK: Tensor, value_UHV: Tensor, choices: Choices
+) -> Tensor:
+    """The same where each target also attends to those of U rows that it chose, in one softmax."""
+    targets, at, row = q_HGK.shape[1], choices.at, choices.row
+    q = functional.pad(q_HGK, (0, 0, 0, -targets % _ABREAST)).contiguous()
     out = torch.zeros(*q.shape[:2], value_HVN.shape[1])
-    arrays = (t.contiguous().numpy() for t in (q, key_HKN, value_HVN))
-    _attend(*arrays, out.numpy())  # type: ignore[call-arg]
+    at = np.concatenate([at, np.full(q.shape[1] - targets, at[-1])])
+    w_HC = np.empty((len(q), len(row)), np.float32)
+    q_, key, value, chosen, values = (t.contiguous().numpy() for t in (q, key_HKN, value_HVN, key_UHK, value_UHV))
+    _score(q_, chosen, at, row, w_HC)
+    _attend(q_, key, value, at, w_HC, out.numpy())
+    _add(w_HC, values, at, row, out.numpy())
     return out[:, :targets]
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _attend(q: Any, key: Any, value: Any, out: Any) -> None:
-    """``out`` must be zero."""
+def _score(q: Any, key: Any, at: I64, row: I64, w: Any) -> None:
+    """w[h, c] = q key of each choice c."""
+    for g in range(len(at) - 1):
+        for c in range(at[g], at[g + 1]):
+            for h in range(q.shape[0]):
+                total = np.float32(0.0)
+                for k in range(q.shape[2]):
+                    total += q[h, g, k] * key[row[c], h, k]
+                w[h, c] = total
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _add(w: Any, value: Any, at: I64, row: I64, out: Any) -> None:
+    """out[h, g] += w value of each choice, four at a time."""
+    for g in range(len(at) - 1):
+        for h in range(out.shape[0]):
+            own, last = out[h, g], at[g + 1] - 3
+            for c in range(at[g], last, 4):
+                rows = value[row[c], h], value[row[c + 1], h], value[row[c + 2], h], value[row[c + 3], h]
+                _add_rows(w[h, c : c + 4], rows[0], rows[1], rows[2], rows[3], own)
+            for c in range(at[g + 1] - (at[g + 1] - at[g]) % 4, at[g + 1]):
+                for v in range(out.shape[2]):
+                    own[v] += w[h, c] * value[row[c], h, v]
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _add_rows(w: Any, a: Any, b: Any, c: Any, d: Any, out: Any) -> None:
+    apart()
+    w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
+    for v in range(np.uint64(len(out))):
+        out[v] += (w0 * a[v] + w1 * b[v]) + (w2 * c[v] + w3 * d[v])
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _attend(q: Any, key: Any, value: Any, at: I64, chosen: Any, out: Any) -> None:
+    """``out`` must be zero; ``chosen`` (H, C) holds logits of choices and takes their weights."""
     rows, first = np.uint64(key.shape[2]), np.uint64(0)
-    w = np.empty((_ABREAST, rows), np.float32)
+    w = np.empty((_ABREAST, rows + (at[1:] - at[:-1]).max()), np.float32)
     for h in range(q.shape[0]):
         for g in range(0, q.shape[1], _ABREAST):
-            w[:] = 0
+            w[:, :rows] = 0
             project(q[h, g : g + _ABREAST], key[h], first, rows, w)
             total = np.empty(_ABREAST, np.float32)
             for t in range(_ABREAST):
-                total[t] = exp_sum(w[t], largest(w[t], rows), rows)
+                own = chosen[h, at[g + t] : at[g + t + 1]]
+                every = w[t, : rows + len(own)]
+                every[rows:] = own
+                total[t] = exp_sum(every, largest(every, len(every)), len(every))
+                own[:] = every[rows:] / total[t]
             gather(w, value[h], first, rows, out[h, g : g + _ABREAST])
             for t in range(_ABREAST):
                 out[h, g + t] /= total[t]

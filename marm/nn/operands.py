@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from marm.nn.choices import Choices
 from marm.nn.codec import Codec, codec_of
 from marm.nn.views import GAPS, RANKS, Views, gap_edges, gap_rank_runs, outcome_codes, rank_buckets
 from marm.types import I16, I64
@@ -34,6 +35,8 @@ class Work:
     """(Q + 1,) first pair of each query."""
     ranks: I64
     edges: I64
+    choices: tuple[Choices, ...] = ()
+    """Where a search picked: of each view that queries share, which rows of it they read."""
 
     @cached_property
     def pairs(self) -> I16:
@@ -58,9 +61,11 @@ class Work:
     @cached_property
     def parts(self) -> tuple[list[tuple[I64, "Work"]], tuple[I64, "Work"]]:
         """Groups of queries that share a view, each with the work of its first alone; and the other queries with theirs."""
-        groups = self.views.shared()
+        groups = [one.queries for one in self.choices] or self.views.shared()
+        works = [self.of(group[:1]) for group in groups]
+        works = [replace(work, choices=(one,)) for work, one in zip(works, self.choices, strict=True)] or works
         rest = np.setdiff1d(np.arange(len(self.order)), np.concatenate([np.zeros(0, np.int64), *groups]))
-        return [(group, self.of(group[:1])) for group in groups], (rest, self.of(rest))
+        return list(zip(groups, works, strict=True)), (rest, self.of(rest))
 
     def of(self, queries: I64) -> "Work":
         """The work of these queries alone."""

@@ -8,6 +8,7 @@ from functools import cache
 
 import numba as nb
 import numpy as np
+from torch import Tensor
 
 from marm.mix import GOLDEN, mix
 from marm.types import F32, U64
@@ -30,6 +31,13 @@ def _planes(width: int, bits: int) -> F32:
                 total += np.int64((drawn >> np.uint64(16 * part)) & np.uint64(0xFFFF))
             out[d, b] = total - 2 * 0xFFFF
     return out
+
+
+def signatures(rows_QKD: Tensor, bits: int) -> U64:
+    """Signatures of each query's rows, one after the other: (Q, K x bits / 64)."""
+    queries, depths, width = rows_QKD.shape
+    flat = rows_QKD.reshape(-1, width).cpu().numpy()
+    return signs(flat, planes(width, bits)).reshape(queries, depths * bits // 64)
 
 
 @nb.njit(cache=True, nogil=True)

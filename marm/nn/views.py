@@ -7,6 +7,7 @@ Views are ranges because everything that hides a row (time, a history filter) hi
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numba as nb
 import numpy as np
@@ -75,7 +76,12 @@ class Views:
 
 def rank_buckets(farthest: int) -> I64:
     """Bucket of each rank 0..farthest (rank 1 is the newest row): (farthest + 1,)."""
-    rank = np.arange(farthest + 1)
+    return _buckets_below(1 << (farthest + 1).bit_length())[: farthest + 1]
+
+
+@cache
+def _buckets_below(ranks: int) -> I64:
+    rank = np.arange(ranks)
     wide = 8 + np.floor(4 * np.log2(np.maximum(rank, 8) / 8)).astype(np.int64)
     return np.minimum(np.where(rank <= 8, np.maximum(rank, 1) - 1, wide), RANKS - 1).astype(np.int64)
 

@@ -39,7 +39,7 @@ _FAULTS: dict[int | str, dict[str, Any]] = {
     413: {"model": Fault, "description": "The body is too large"},
     415: {"model": Fault, "description": "The body is not said to be JSON"},
     422: {"model": Fault, "description": "The request, or a row of it, cannot be taken"},
-    503: {"model": Fault, "description": "Too many requests wait, or the disk refuses"},
+    503: {"model": Fault, "description": "Too many requests wait, or the disk or the broker refuses"},
 }
 
 
@@ -80,6 +80,10 @@ def _add_faults(app: FastAPI) -> None:
     @app.exception_handler(errors.DiskError)
     async def disk(request: Request, error: errors.DiskError) -> Response:
         return _fault(503, str(error))
+
+    @app.exception_handler(errors.BrokerError)
+    async def broker(request: Request, error: errors.BrokerError) -> Response:
+        return _fault(503, str(error), {"retry-after": "1"})
 
     @app.exception_handler(Busy)
     async def busy(request: Request, error: Busy) -> Response:

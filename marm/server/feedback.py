@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 import orjson
 
-from marm.config import RunConfig
+from marm.config import RunConfig, topic_of
 from marm.data import inbox
-from marm.data.inbox import InboxWriter, Position
+from marm.data.inbox import InboxWriter
 from marm.data.live import LiveLog, Row
+from marm.data.place import Place, Position, Spot, place_of
 from marm.data.record import is_erased
 from marm.data.trouble import near_match
 from marm.data.values import text_of
 from marm.engine.exposures import Exposures
-from marm.errors import DataError, DiskError
+from marm.errors import BrokerError, DataError, DiskError
 from marm.server.messages import EventIn, EventsAnswer
 from marm.server.popular import Popular
+from marm.server.producing import TopicWriter, message_of
 from marm.server.served import Served
 from marm.server.tail import Reader, Tails, Told, row_of
 from marm.server.times import Times
@@ -35,22 +37,24 @@ NOWHERE = Position(0, -1)
 class _Post:
     """One request's events on their way."""
 
+    records: list[dict[str, Any]] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
+    """The same, as they are written."""
     rows: list[Row] = field(default_factory=list)
     """New events."""
     line: list[int] = field(default_factory=list)
-    """The line that each of them is; -1: not to be shown, it came too late."""
+    """The record that each of them is; -1: not to be shown, it came too late."""
     seen: Exposures | None = None
     which: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     """Exposures of those that ``data.where`` keeps, and the row that each is."""
     follow: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
-    """Outcomes that followed: line, event, columns."""
+    """Outcomes that followed: record, event, columns."""
     ids: dict[str, tuple[int, frozenset[int]]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(EventsAnswer.model_fields, 0))
 
 
 class Feedback:
-    """The inbox's one writer."""
+    """The inbox's one writer; where a topic is followed, that is told first, and the inbox is what this server showed."""
 
     def __init__(
         self, run: RunConfig, folder: Path, reader: Reader, tails: Tails, times: Times, popular: Popular, now: Served
@@ -60,6 +64,8 @@ class Feedback:
         self._live: LiveLog = reader.live
         self._folder = folder / "inbox"
         self._writer = InboxWriter(self._folder)
+        topic = run.served_topic
+        self._topic = TopicWriter(topic_of("serve.topic", topic), run.serve.topic_wait) if topic else None
         self._ids: OrderedDict[str, tuple[int, frozenset[int]]] = OrderedDict()
         """Users and outcomes of the newest events, by id."""
         self._columns = _columns_of_tasks(run)
@@ -76,9 +82,11 @@ class Feedback:
     def close(self) -> None:
         """Give back the inbox."""
         self._writer.close()
+        if self._topic:
+            self._topic.close()
 
     def take(self, posts: Sequence[list[EventIn]]) -> list[EventsAnswer | Exception]:
-        """Take requests, each all or none; one sync for all of them. Errors: ``DataError``, ``DiskError`` in the answers."""
+        """Take requests, each all or none; one sync for all. Answers may be ``DataError``, ``DiskError``, ``BrokerError``."""
         made: list[_Post | Exception] = []
         ids: dict[str, tuple[int, frozenset[int]]] = {}
         for post in posts:
@@ -91,7 +99,7 @@ class Feedback:
         good = [post for post in made if isinstance(post, _Post)]
         try:
             end = self._write(good)
-        except DiskError as error:
+        except (DiskError, BrokerError) as error:
             return [error if isinstance(post, _Post) else post for post in made]
         self._note(good, end)
         return [EventsAnswer(**post.counts) if isinstance(post, _Post) else post for post in made]
@@ -170,26 +178,42 @@ class Feedback:
                 raise DataError(f"{names[min(bad)]}: {bad[min(bad)]}")
             late = set(post.which[self._too_late(post.seen, self.served())].tolist())
         for at, row in enumerate(post.rows):
-            post.line.append(-1 if at in late else len(post.lines))
-            post.lines.append(self._line(row, received))
+            post.line.append(-1 if at in late else len(post.records))
+            post.records.append(self._record(row, received))
         post.counts["late"], post.counts["accepted"] = len(late), len(post.rows) - len(late)
         for at, (_, event_id, outcomes) in enumerate(post.follow):
-            post.follow[at] = (len(post.lines), event_id, outcomes)
-            post.lines.append(orjson.dumps({"kind": "outcomes", "event_id": event_id, "outcomes": outcomes}))
+            post.follow[at] = (len(post.records), event_id, outcomes)
+            post.records.append({"kind": "outcomes", "event_id": event_id, "outcomes": outcomes})
 
     @staticmethod
     def _too_late(seen: Exposures, served: Served) -> Bool:
         """Which events are older than what a cut remembers of their users (n,)."""
         return seen.time < served.guard.last_times(seen.user)
 
-    def _line(self, row: Row, received: float) -> bytes:
+    def _record(self, row: Row, received: float) -> dict[str, Any]:
         outcomes = {name: value for name, value in row.values.items() if name in self._reader.outcomes}
         context = {name: value for name, value in row.values.items() if name not in outcomes}
         told = {"kind": "event", "event_id": row.event_id, "user": row.user, "item": row.item, "at": row.at}
-        return orjson.dumps(told | {"context": context, "outcomes": outcomes, "received": received})
+        return told | {"context": context, "outcomes": outcomes, "received": received}
 
     def _write(self, posts: Sequence[_Post]) -> Position:
+        """To the topic first, if there is one: what the inbox holds was acknowledged by the broker."""
+        records = [record for post in posts for record in post.records]
+        if self._topic and records:
+            spots = self._topic.tell([message_of(self.run, record, self._user_of(record)) for record in records])
+            for record, spot in zip(records, spots, strict=True):
+                record["place"] = list(spot)
+        for post in posts:
+            post.lines = list(map(orjson.dumps, post.records))
         return self._writer.append([line for post in posts for line in post.lines])
+
+    def _user_of(self, record: dict[str, Any]) -> Any:
+        """The user of a record; of outcomes the one of their event, else something that is the same each time."""
+        if record["kind"] == "event":
+            return record["user"]
+        known = self._ids.get(record["event_id"])
+        told = self._tails.find(known[0], record["event_id"]) if known else None
+        return told.row.user if told else record["event_id"]
 
     def _note(self, posts: Sequence[_Post], end: Position) -> None:
         """Show what is on the disk: places of lines count back from where they end."""
@@ -201,7 +225,10 @@ class Feedback:
             if post.seen is not None:
                 self._tell(
                     post.rows,
-                    [Position(end.file, int(places[at])) if at >= 0 else NOWHERE for at in post.line],
+                    [
+                        _place(post.records[at], Position(end.file, int(places[at]))) if at >= 0 else NOWHERE
+                        for at in post.line
+                    ],
                     post.seen,
                     post.which,
                     self._tails,
@@ -211,7 +238,7 @@ class Feedback:
         while len(self._ids) > self.run.serve.ids:
             self._ids.popitem(last=False)
 
-    def _tell(self, rows: Sequence[Row], places: Sequence[Position], seen: Exposures, which: I64, tails: Tails) -> None:
+    def _tell(self, rows: Sequence[Row], places: Sequence[Place], seen: Exposures, which: I64, tails: Tails) -> None:
         for at, row in enumerate(which.tolist()):
             told = Told(places[row], rows[row], seen, at)
             if told.place == NOWHERE:
@@ -235,7 +262,7 @@ class Feedback:
 
     def _replay(self, now: Served, tails: Tails) -> None:
         """What the inbox holds: ids of all of it, tails of what is not in the cut."""
-        place, rows = inbox.begin_of(self._folder), OrderedDict[str, tuple[Position, Row]]()
+        place, rows = inbox.begin_of(self._folder), OrderedDict[str, tuple[Place, Row]]()
         while True:
             lines, end = inbox.read(self._folder, place)
             if not lines:
@@ -258,7 +285,7 @@ class Feedback:
             self._tell([row for _, row in part], places, seen, which, tails)
 
     def _replay_line(
-        self, record: dict[str, Any], place: Position, now: Served, rows: OrderedDict[str, tuple[Position, Row]]
+        self, record: dict[str, Any], place: Position, now: Served, rows: OrderedDict[str, tuple[Place, Row]]
     ) -> None:
         event_id, outcomes = str(record["event_id"]), record.get("outcomes") or {}
         held = self._ids.pop(event_id, (0, frozenset()))
@@ -266,9 +293,16 @@ class Feedback:
             if event_id in rows:
                 at, row = rows[event_id]
                 rows[event_id] = (at, row._replace(values={**row.values, **outcomes}))
-        elif place >= now.since and event_id not in now.learned:
-            rows.setdefault(event_id, (place, row_of(record)))
+        elif not now.since.holds(where := _place(record, place)) and event_id not in now.learned:
+            # What was told before there was a topic is learned by nobody: to show it would be to show it for ever.
+            shown = where if isinstance(where, Spot) == (self._topic is not None) else NOWHERE
+            rows.setdefault(event_id, (shown, row_of(record)))
         self._ids[event_id] = (held[0], held[1] | _digest(outcomes))
+
+
+def _place(record: dict[str, Any], line: Position) -> Place:
+    """Where a record counts: in the topic that it was told to, else where its line stands."""
+    return place_of(record["place"]) if "place" in record else line
 
 
 def _digest(outcomes: dict[str, Any]) -> frozenset[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from marm.config import RunConfig
-from marm.data.inbox import Position
+from marm.data.place import START, mark_of
 from marm.data.told import Told
 from marm.engine.batch import Batch
 from marm.engine.engine import Attended
@@ -44,8 +44,8 @@ class Served:
         self.guard = guard
         self.number, self._shown = self.scorer.cut, told
         state, log = Cut(folder, self.number).state, self.scorer.log
-        self.since = Position(*state.get("inbox", (1, 0)))
-        """Of the inbox, everything before it is in this cut."""
+        self.since = mark_of(state.get("inbox", START))
+        """Of the inbox or topic, everything before it is in this cut."""
         self.learned = frozenset(log.ids_beyond(state["position"]))
         """Of what came after that, what is in this cut all the same."""
         self.steps = state["steps"]

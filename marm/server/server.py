@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from marm.config import RunConfig
-from marm.data.inbox import Position
 from marm.data.live import LiveLog, Row
+from marm.data.place import Position
 from marm.data.stream import EventLog
 from marm.errors import FolderError, MarmError
 from marm.server.asking import Asker, Question

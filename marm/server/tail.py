@@ -10,8 +10,8 @@ import polars as pl
 
 from marm.config import RunConfig
 from marm.data.events import Column, Tags
-from marm.data.inbox import Position
 from marm.data.live import LiveLog, Row
+from marm.data.place import Mark, Place
 from marm.data.plan import outcome_columns
 from marm.data.rows import LABELS
 from marm.data.seen import LastSeen
@@ -31,8 +31,8 @@ NEVER = np.iinfo(np.int64).max
 class Told:
     """An event that was served; replaced when outcomes follow."""
 
-    place: Position
-    """Where its line begins in the inbox."""
+    place: Place
+    """Where it stands in the inbox or topic."""
     row: Row
     seen: Exposures
     """Of one or more events; this one is at ``at``."""
@@ -144,7 +144,7 @@ class Tails:
         held = self._users.get(old.user, ())
         self._users[old.user] = tuple(new if told is old else told for told in held)
 
-    def prune(self, since: Position, learned: Collection[str]) -> None:
+    def prune(self, since: Mark, learned: Collection[str]) -> None:
         """Let go of what a cut holds."""
         for user, held in list(self._users.items()):
             left = tuple(told for told in held if after(told, since, learned))
@@ -160,7 +160,7 @@ class Tails:
         return held[-1].time if held else None
 
     def of(
-        self, user: int, at: int, since: Position, learned: Collection[str], waiting: Exposures | None
+        self, user: int, at: int, since: Mark, learned: Collection[str], waiting: Exposures | None
     ) -> Exposures | None:
         """The live tail of a user at a time for a cut: the newest ``train.live`` events that the cut has not in memory."""
         held = tuple(told for told in self._users.get(user, ()) if after(told, since, learned))
@@ -186,9 +186,9 @@ class Tails:
         return cached[1]
 
 
-def after(told: Told, since: Position, learned: Collection[str]) -> bool:
+def after(told: Told, since: Mark, learned: Collection[str]) -> bool:
     """Whether an event came after a cut: it is not in its memory."""
-    return told.place >= since and told.row.event_id not in learned
+    return not since.holds(told.place) and told.row.event_id not in learned
 
 
 def row_of(record: dict[str, Any]) -> Row:

@@ -4,7 +4,6 @@ The stream is trained anew in a scratch folder, so both scores are those of the 
 only by which weights its history's states were made.
 """
 
-import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,16 +15,13 @@ import numpy as np
 import torch
 
 from marm.engine.batches import Asked
-from marm.engine.engine import Attended, Engine
+from marm.engine.engine import Attended, Engine, Share
 from marm.engine.exposures import Exposures
-from marm.engine.fresh import check_fresh, fresh_states, newest_of, rows_needed
+from marm.engine.fresh import engine_beside, fresh_states, newest_of, rows_needed
 from marm.files import write_text
-from marm.memory.memory import Memory
 from marm.metrics.ranking import auc, gauc
 from marm.nn.dense import steady_rows
 from marm.report.age import age_page
-from marm.store import ArenaStore
-from marm.train.folder import run_of
 from marm.train.replay import begun
 from marm.train.results import commit, config_hash, machine
 from marm.types import F32, F64, I64, U64
@@ -46,47 +42,53 @@ class _Seen:
 
 
 class _Watch:
-    """Scores every pass of the trainer a second time, over states made anew."""
+    """Scores one pass in ``every`` of the trainer a second time, over states made anew."""
 
-    def __init__(self, engine: Engine, binary: I64) -> None:
-        self.seen, self._engine, self._binary = _Seen(), engine, binary
-        shape = engine.memory.shape
-        config = engine.run.memory.model_copy(update={"max_age": 0, "max_age_seconds": 0.0, "ttl": 0.0})
-        self._other = copy.copy(engine)
-        self._other.memory = Memory(ArenaStore(engine.memory.store.layout), shape, config, engine.memory.hot.device)
+    def __init__(self, engine: Engine, binary: I64, every: int) -> None:
+        self.seen, self._engine, self._binary, self._every, self._passes = _Seen(), engine, binary, every, 0
+        self._other = engine_beside(engine, engine.run.memory.hot)
         self._admissions = 0
 
     def __call__(self, seen: Exposures, asked: Asked, attended: Attended, which: np.ndarray) -> None:
         """A pass, before anything is learned from it; ``which`` queries are scored by it."""
+        self._passes += 1
+        if (self._passes - 1) % self._every:
+            return
         which = which & (asked.drawn_from < 0)
-        age = self._ages(asked, attended)
+        age = self._ages(attended)
         self._make(np.unique(asked.batch.users))
         with torch.no_grad():
             fresh = self._other.attend(asked.batch).logit_QT
         self._other.memory.forget()
         exposure = asked.exposure[which]
         self.seen.user.append(seen.user[exposure])
-        self.seen.age.append(age[asked.batch.segment][which])
+        self.seen.age.append(age[which])
         self.seen.label.append(seen.labels[exposure][:, self._binary])
         for logits, into in ((attended.logit_QT, self.seen.remembered), (fresh, self.seen.fresh)):
             into.append(logits.detach().float().cpu().numpy()[which][:, self._binary])
 
-    def _ages(self, asked: Asked, attended: Attended) -> F64:
-        """Mean steps since the states that each segment reads were made (B,); NaN where it reads none."""
-        out = np.full(len(asked.batch.users), np.nan)
-        place = {user: at for at, user in enumerate(asked.batch.users.tolist())}
+    def _ages(self, attended: Attended) -> F64:
+        """Mean steps since the states that each query reads were made (Q,); NaN where it reads none."""
+        total, rows = (np.zeros(len(attended.logit_QT)) for _ in range(2))
         for share in attended.shares:
-            recalled = share.recalled
-            age = (self._engine.version - recalled.facts["version"].astype(np.int64)) * recalled.there
-            begin = np.concatenate([[0], np.cumsum(recalled.counts)[:-1]])
-            some = recalled.counts > 0
-            total, rows = np.zeros(len(some)), np.zeros(len(some))
-            if some.any():
-                total[some] = np.add.reduceat(age, begin[some])
-                rows[some] = np.add.reduceat(recalled.there.astype(np.int64), begin[some])
-            mean = np.divide(total, rows, out=np.full(len(some), np.nan), where=rows > 0)
-            out[[place[user] for user in share.batch.users.tolist()]] = mean
-        return out
+            total[share.queries], rows[share.queries] = self._read_by(share)
+        mean: F64 = np.divide(total, rows, out=np.full(len(total), np.nan), where=rows > 0)
+        return mean
+
+    def _read_by(self, share: Share) -> tuple[F64, F64]:
+        """Of what a share's queries read, in layers that read states: steps since it was made, summed, and rows."""
+        recalled, queries, now = share.recalled, len(share.queries), self._engine.version
+        owner = np.repeat(np.arange(len(recalled.counts)), recalled.counts)
+        age = now - recalled.facts["version"].astype(np.int64)
+        total, rows = (
+            np.bincount(owner, each, len(recalled.counts)).astype(np.float64)[share.batch.segment]
+            for each in (age * recalled.there, recalled.there.astype(np.float64))
+        )
+        if share.search:
+            layers, (query, version, there) = share.search.deep, share.search.versions()
+            total = total * layers + np.bincount(query, (now - version) * there, queries)
+            rows = rows * layers + np.bincount(query, there.astype(np.float64), queries)
+        return total, rows
 
     def _make(self, users: U64) -> None:
         """Give the other memory these users' rows, with states by the weights of this moment."""
@@ -101,25 +103,26 @@ class _Watch:
             return
         counts = counts[here]
         with steady_rows():
-            states = fresh_states(self._engine, counts, facts)
+            made = fresh_states(self._engine, counts, facts)
+        if shape.keys:
+            facts["keys"] = made.keys
         kept = np.minimum(counts, shape.capacity)
         newest = newest_of(counts, kept)
         hot = self._other.memory.hot
-        hot.write(at[here], np.zeros_like(kept), kept, facts[newest], states[torch.from_numpy(newest)])
+        hot.write(at[here], np.zeros_like(kept), kept, facts[newest], made.states[torch.from_numpy(newest)])
         # A row that had no state to be read shall have none here either.
         hot.states_from[at[here]] = kept - np.minimum(rows[here], kept)
 
 
-def memory_age(folder: Path, progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def memory_age(folder: Path, progress: Callable[[dict[str, Any]], None], every: int = 1) -> dict[str, Any]:
     """GAUC and drift of scores by the age of the rows read, over a run's last fifth, also written to its folder.
 
-    ``age.json`` and ``age.html``; the drift is in log odds, fresh minus remembered.
+    ``every``: one pass in so many is measured. ``age.json`` and ``age.html``; the drift is in log odds, fresh minus remembered.
     """
-    check_fresh(run_of(folder))
     with TemporaryDirectory(prefix="marm-") as scratch, begun(folder, Path(scratch) / "trunk", progress) as trainer:
         names = [name for name, kind in trainer.kinds.items() if kind == "binary"]
         binary = np.array([list(trainer.kinds).index(name) for name in names])
-        watch = _Watch(trainer.engine, binary)
+        watch = _Watch(trainer.engine, binary, every)
         trainer.stepper.watch = watch
         trainer.run_until(len(trainer.log), progress)
         found: dict[str, Any] = {

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from marm.config import RunConfig
-from marm.data.feedback import Feedback
+from marm.data.following import Source, open_source
 from marm.data.grow import Grower
-from marm.data.growing import GrowingFolder
-from marm.data.inbox import START, Position, trim
+from marm.data.inbox import end_of, trim
+from marm.data.place import START, Offsets, mark_of
 from marm.data.stream import EventLog
 from marm.files import write_text
 from marm.metrics.progressive import summarise
@@ -32,22 +32,6 @@ from marm.train.trainer import Progress, Trainer
 _NAP = 0.1
 _SLICE = 0.5
 """Seconds of learning between two looks at what came."""
-
-
-class Source(Protocol):
-    """Where events come from; it appends them to the stream. One that has waiting events has a length."""
-
-    counts: dict[str, int]
-
-    def __len__(self) -> int: ...
-
-    def poll(self, now: float) -> bool:
-        """Append what is final; whether anything came. Errors: ``DiskError``."""
-        ...
-
-    def note(self) -> None:
-        """Make durable how far it read."""
-        ...
 
 
 class Signals:
@@ -82,7 +66,7 @@ def follow(
     progress: Progress = quiet,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Go on training a run folder with what comes to its inbox, or with new files that match ``log``.
+    """Go on training a run folder with what comes to its inbox, to a topic, or with new files that match ``log``.
 
     Ends when ``stop`` says so between two steps, or when nothing came and nothing waits for ``until_idle`` seconds. A run
     that was interrupted in training is finished first. Errors: ``FolderError`` where another process follows it already.
@@ -111,9 +95,11 @@ def _follow(
     check_store(run, out)
     with closing(Grower(out / "events")) as grower:
         stream, cut = EventLog(out / "events"), Cut(out)
-        source = Feedback(run, out, stream, grower) if log is None else GrowingFolder(run, out, stream, grower, log)
         threads = set_threads(run, threads_of(cut.state))
-        with closing(Trainer(run, out, stream, build(run, stream, out, threads), threads)) as trainer:
+        with (
+            closing(open_source(run, out, stream, grower, log or run.followed)) as source,
+            closing(Trainer(run, out, stream, build(run, stream, out, threads), threads)) as trainer,
+        ):
             trainer.load(cut)
             following = Following(trainer, source, grower, since)
             following.run(lambda: stop() or pending(out), until_idle, progress)
@@ -128,8 +114,14 @@ class Following:
         self._cut_every = trainer.run.follow.cut_every
         began = self._busy = self._last_cut = time.monotonic()
         self.since = since or Since(began, trainer.position, len(trainer.spool))
+        trainer.about = self._about
         elapsed = trainer.clock()
         trainer.clock = lambda: elapsed + time.monotonic() - began
+
+    def _about(self) -> dict[str, Any]:
+        """What a window's figures tell of the source."""
+        lag = self.source.lag()
+        return {} if lag is None else {"lag": lag}
 
     def run(self, stop: Callable[[], bool], until_idle: float | None, progress: Progress) -> None:
         """Until asked to stop, or idle; then a cut."""
@@ -164,7 +156,10 @@ class Following:
         kept = [Cut(folder, number).state for number in cut_numbers(folder)]
         self._grower.merge(min(state["position"] for state in kept))
         self.trainer.log.refresh()
-        held = min(Position(*state.get("inbox", START)) for state in kept)
+        marks = [mark_of(state.get("inbox", START)) for state in kept]
+        inboxes = [mark for mark in marks if not isinstance(mark, Offsets)]
+        # What a server told a topic stays in its inbox only to be shown: age alone decides.
+        held = min(inboxes) if inboxes else end_of(folder / "inbox")
         trim(folder / "inbox", held, self.trainer.run.follow.keep, time.time())
 
     def result(self) -> dict[str, Any]:
@@ -179,8 +174,9 @@ class Following:
             "memory": memory_figures(trainer.parts, trainer.tally),
             "cut": trainer.cut_number,
             "position": trainer.position,
-            "inbox": list(trainer.log.manifest.growth.read),
+            "inbox": trainer.log.manifest.growth.read,
             "waiting": len(self.source),
+            **self._about(),
             "counts": self.source.counts,
             **({"stages": trainer.stages.result()} if trainer.stages else {}),
             "seconds": round(seconds, 2),

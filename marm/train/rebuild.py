@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from marm.config import RunConfig
 from marm.data.journal import ItemJournal
 from marm.engine.engine import Engine
-from marm.engine.fresh import check_fresh, fresh_states, newest_of, rows_needed
+from marm.engine.fresh import fresh_states, newest_of, rows_needed
 from marm.files import write_text
 from marm.memory.budget import Budget
 from marm.memory.memory import rows_as_bytes
 from marm.nn.dense import steady_rows
 from marm.store import Holding, LmdbStore, Rows, Store
 from marm.train.cut import load_weights
-from marm.train.folder import run_of
 from marm.train.opened import Opened, ranges, to_change
 from marm.train.setup import build, set_threads, threads_of
 from marm.types import U64, Bool
@@ -33,7 +33,6 @@ _NOTE = "rebuild.json"
 def rebuild(folder: Path, progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Rebuild a run's memory; what it did. Errors: ``FolderError`` where another process trains in it, ``SettingError``."""
     began = time.perf_counter()
-    check_fresh(run_of(folder))
     with to_change(folder) as opened, closing(_begin(opened)) as fresh:
         engine = _engine(opened)
         held = _in_order(opened.store.holding())
@@ -108,11 +107,20 @@ def remade(engine: Engine, store: Store, users: U64, seen: np.ndarray, keeps: Bo
     facts = found.facts.view(shape.facts).reshape(-1).copy()
     states = np.zeros((len(facts), shape.state_bytes), np.uint8)
     kept = np.where(keeps, np.minimum(counts, shape.capacity), 0)
-    if kept.any() and shape.depths:
-        needed = np.where(keeps, np.minimum(counts, rows_needed(engine, kept)), 0)
-        at, inner = newest_of(counts, needed), newest_of(needed, kept)
+    # Signatures lie with the facts: a search goes by them where there is no state, too.
+    made = np.minimum(counts, shape.capacity) if _signed(engine.run) else kept
+    if made.any() and (shape.depths or shape.keys):
+        needed = np.where(made > 0, np.minimum(counts, rows_needed(engine, made)), 0)
+        at, inner = newest_of(counts, needed), newest_of(needed, made)
         with steady_rows():
-            made = fresh_states(engine, needed[needed > 0], facts[at])
-        states[at[inner]] = rows_as_bytes(made[inner].cpu().numpy())
-        facts["version"][at[inner]] = engine.version
+            anew = fresh_states(engine, needed[needed > 0], facts[at])
+        if shape.keys:
+            facts["keys"][at[inner]] = anew.keys[inner]
+        at, inner = newest_of(counts, kept), newest_of(needed, kept)
+        states[at] = rows_as_bytes(anew.states[inner].cpu().numpy())
+        facts["version"][at] = engine.version
     return Rows(users, first, counts, facts.view(np.uint8).reshape(len(facts), -1), states, next_ - kept, seen)
+
+
+def _signed(run: RunConfig) -> bool:
+    return run.memory.search is not None and run.memory.search.rule == "hash"

@@ -13,6 +13,7 @@ import torch
 
 from marm.config import RunConfig, to_toml
 from marm.data.prepare import prepare
+from marm.data.snapshot import PIN
 from marm.data.stream import EventLog
 from marm.errors import DiskError, FolderError
 from marm.files import write_text
@@ -145,7 +146,7 @@ def _taken_up(out: Path, progress: Progress, preparing: Preparing | None, group:
     with held(out):
         if not cut_numbers(out):
             for path in out.iterdir():
-                if path.name not in ("run.toml", LOCK):
+                if path.name not in ("run.toml", PIN, LOCK):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             return _from_start(run, out, progress, preparing, group)
         check_store(run, out)

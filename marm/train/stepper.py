@@ -29,7 +29,7 @@ from marm.train.learner import Learner
 from marm.train.ranked import in_order
 from marm.train.steps import first_stop, next_events, step_size, tie_groups
 from marm.train.tally import Tally
-from marm.train.waiting import Waiting, beyond, first_of_user, may_enter
+from marm.train.waiting import Waiting, beyond_whole, first_of_user, may_enter
 from marm.types import F32, I64, U64, Bool
 
 Watch = Callable[[Exposures, Asked, Attended, Bool], None]
@@ -168,7 +168,7 @@ class Stepper:
         both = both.pick(order)
         is_new = order >= len(tail)
         early = may_enter(both, now)
-        early[early] = beyond(both.user[early], self.run.train.live - self._new_live)
+        early[early] = beyond_whole(both.user[early], both.time[early], self.run.train.live - self._new_live)
         mine = own(self.group, both.user)
         self._score_waiting(both.pick(mine), is_new[mine], early[mine], spool)
         self.waiting.remembered[places[order[early & ~is_new]]] = True

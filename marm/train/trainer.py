@@ -51,6 +51,8 @@ class Trainer:
         self._window = (0, 0)
         self._since_cut = 0
         self.clock: Callable[[], float] = lambda: 0.0
+        self.about: Callable[[], dict[str, Any]] = dict
+        """What else the figures of a window tell."""
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -155,7 +157,7 @@ class Trainer:
             "tally": tally.state(),
             "threads": self.threads,
             "ranks": self.group.size,
-            "inbox": list(self.log.settled(self.position)),
+            "inbox": self.log.settled(self.position),
             "items": self._told,
             "data_hash": self.log.manifest.data_hash,
         }
@@ -255,6 +257,7 @@ class Trainer:
         }
         if self.stages:
             line["stages"] = self.stages.window()
+        line |= self.about()
         self.windows.append(line)
         progress({"window": line})
 

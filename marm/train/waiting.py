@@ -5,7 +5,8 @@ import numpy as np
 
 from marm.engine.exposures import Exposures, join
 from marm.store.slots import SlotMap
-from marm.types import I64, Bool
+from marm.train.steps import tie_groups
+from marm.types import I64, U64, Bool
 
 
 class Waiting:
@@ -97,3 +98,11 @@ def beyond(user: np.ndarray, limit: int) -> Bool:
     out = np.zeros(len(user), bool)
     out[order] = ends - np.arange(len(user)) > limit
     return out
+
+
+def beyond_whole(user: U64, time: I64, limit: int) -> Bool:
+    """The same with whole tie groups, a user's exposures in its order.
+
+    What is recalled lies before a live tail's first time: a group's half that is remembered would be seen by nobody.
+    """
+    return beyond(user, limit)[tie_groups(user, time)[0]]

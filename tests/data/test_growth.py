@@ -6,10 +6,10 @@ import pytest
 
 from marm.data import grow
 from marm.data.grow import Grower
-from marm.data.inbox import Position
 from marm.data.joining import Held, Joining
 from marm.data.live import LiveLog, Row
 from marm.data.order import ordered
+from marm.data.place import Position
 from marm.data.prepare import prepare
 from marm.data.stream import EventLog
 from marm.errors import DiskError

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from marm.data import inbox
-from marm.data.inbox import InboxWriter, Position, begin_of, end_of, inbox_file, read, trim
+from marm.data.inbox import InboxWriter, begin_of, end_of, inbox_file, read, trim
+from marm.data.place import Position
 from marm.errors import DiskError, FolderError
 
 

@@ -16,6 +16,7 @@ PAGES = [
     "docs/serving.md",
     "docs/cluster.md",
     "docs/follow.md",
+    "docs/kafka.md",
     "docs/stages.md",
     "docs/studies.md",
     "docs/log.md",

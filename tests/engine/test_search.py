@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from marm.engine import fresh
 from marm.engine.batches import Drawn, ask
 from marm.engine.heed import heed
 from marm.memory.ages import Ages
+from marm.nn import attention
+from marm.nn.dense import steady_rows
 from tests.engine.causal import CausalPass
 from tests.engine.worlds import SECOND, build, exposures, run_config, segment_through, shelves, tie_groups, with_column
 
@@ -67,6 +70,59 @@ def test_remembering_in_any_segmentation_equals_one_causal_pass_that_searches(ru
     torch.testing.assert_close(beside, wanted_beside, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("at_once", [2, 2048])
+def test_what_is_made_anew_of_whole_histories_is_what_was_remembered(rule, at_once, monkeypatch):
+    """``at_once``: so few rows a pass that users take turns."""
+    monkeypatch.setattr(fresh, "_AT_ONCE", at_once)
+    search, model = RULES[rule]
+    delay, filtered = 3 * ("delay" in rule), "filtered" in rule
+    run = searching(search, model, **({"data": {"history": "c = 1"}} if filtered else {}))
+    engine, seen = build(run), shelved(1, delay=delay, filtered=filtered)
+    cut_up(engine, seen, 1)
+    hot = engine.memory.hot
+    counts = hot.head[:2]
+    facts, states = (
+        np.concatenate([rows.reshape(hot.slots, hot.capacity, -1)[user, : counts[user]] for user in (0, 1)])
+        for rows in (hot.facts, hot.states.numpy())
+    )
+    anew = facts[:, 0].copy()
+    if run.search_keys:
+        anew["keys"] = 0
+    with steady_rows():
+        made = fresh.fresh_states(engine, counts, anew)
+    np.testing.assert_allclose(made.states, states, rtol=1e-5, atol=1e-6)
+    if run.search_keys:
+        assert (made.keys == facts[:, 0]["keys"]).all()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_candidates_that_share_a_window_read_it_once_beside_their_own_picks(rule, monkeypatch):
+    search, model = RULES[rule]
+    run = searching(search, model)
+    engine, seen = build(run), shelved(1, delay=2)
+    segment_through(engine, seen, np.arange(1, len(tie_groups(seen)) - 1), drawer(1))
+    # A live event of each user, then twenty candidates of the one and eighteen of the other.
+    last = np.array([np.flatnonzero(seen.user == user)[-1] for user in (1, 2)])
+    late = with_column(seen.pick(np.repeat(last, 2)), "time", seen.time[-1] + SECOND * np.array([1, 2, 1, 2]))
+    exposure = np.repeat([1, 3], [20, 18])
+    item = (1 + np.arange(38) % 15).astype(np.uint64)
+    batch = ask(late, Drawn(exposure, exposure, item, shelves(item))).batch
+    engine.memory.admit(batch.users, 100)
+    read, groups = attention.attend_with_choices, []
+    monkeypatch.setattr(
+        attention, "attend_with_choices", lambda *args: groups.append(len(args[5].queries)) or read(*args)
+    )
+    with torch.no_grad():
+        shared = engine.attend(batch)
+        with steady_rows():
+            alone = engine.attend(batch)
+    layers = 3 + model.get("task_layers", 0) * (len(run.tasks) - 1)
+    assert sorted(groups) == [18] * layers + [20] * layers
+    torch.testing.assert_close(shared.logit_QT, alone.logit_QT, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(shared.state_QKD, alone.state_QKD, rtol=1e-4, atol=1e-4)
+
+
 def test_what_is_explained_names_what_each_layer_picked_and_how_it_weighs_it():
     engine, seen = build(searching({"rule": "dot"}, {})), shelved(1)
     segment_through(engine, seen, np.arange(1, len(tie_groups(seen)) - 1), drawer(1))
@@ -74,8 +130,12 @@ def test_what_is_explained_names_what_each_layer_picked_and_how_it_weighs_it():
     batch = ask(late, Drawn.none(1)).batch
     engine.memory.admit(batch.users, 100)
     with torch.no_grad():
-        told, logit = heed(engine, batch, 0), engine.attend(batch).logit_QT
-    assert torch.equal(told.logit_QT, logit)
+        told, attended = heed(engine, batch, 0), engine.attend(batch)
+    assert torch.equal(told.logit_QT, attended.logit_QT)
+    search = attended.shares[0].search
+    query, version, there = search.versions()
+    assert search.deep == 2 and not query.any() and there.all()
+    assert version.tolist() == [v for layer in search.picked(0)[1:] for v in search.facts(0, layer)[0]["version"]]
     theirs = np.flatnonzero(seen.user == late.user[0])
     window, before = theirs[-4:], theirs[:-4]
     assert (told.past.item[-4:] == seen.item[window]).all()

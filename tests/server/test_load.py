@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from marm.data import inbox
-from marm.data.inbox import Position
+from marm.data.place import Position
 from marm.data.stream import EventLog
 from marm.train.cut import Cut
 from tests.server.processes import Client, Noted, begin, children, ended, resident, together

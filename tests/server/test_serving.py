@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from marm.config import load_run
 from marm.data import inbox
-from marm.data.inbox import Position
+from marm.data.place import Position
 from marm.errors import SettingError
 from marm.server.server import warm_up
 from tests.server.running import Running

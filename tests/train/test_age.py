@@ -2,6 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
 
 from marm.train import age, misses
 from marm.train import run as commands
@@ -9,15 +13,26 @@ from marm.train.run import quiet
 from tests.train.folders import result
 from tests.train.logs import run_over
 
+pytestmark = pytest.mark.usefixtures("no_report")
 
-def test_rows_made_anew_by_weights_that_never_moved_change_no_score(world: Path, tmp_path: Path) -> None:
+
+@pytest.mark.parametrize(
+    ("search", "every", "events"), [(None, 1, 30), ({"rule": "hash", "picked": 3, "history": 14}, 2, 12)]
+)
+def test_rows_made_anew_by_weights_that_never_moved_change_no_score(
+    search: dict[str, Any] | None, every: int, events: int, world: Path, tmp_path: Path
+) -> None:
     train = {"learning_rate": 1e-30, "table_rate": 1e-30}
-    run = run_over(world, train=train, data={"feedback_delay": "delay"}, memory={"url": "arena://", "codec": "float32"})
+    memory = {"url": "arena://", "codec": "float32", "window": 8, "search": search}
+    run = run_over(world, train=train, data={"feedback_delay": "delay"}, memory=memory)
     commands.train(run, tmp_path / "run")
-    rows = age.memory_age(tmp_path / "run", quiet)["tasks"]["click"]
-    assert sum(row["events"] for row in rows[1:]) == rows[0]["events"] >= 30
+    rows = age.memory_age(tmp_path / "run", quiet, every)["tasks"]["click"]
+    assert sum(row["events"] for row in rows[1:]) == rows[0]["events"]
+    assert events <= rows[0]["events"] < 40 / every + 8
     assert rows[0]["age_steps"] > 0
-    assert all(row["drift"] < 1e-5 and row["gauc_fresh"] == row["gauc_remembered"] for row in rows)
+    for row in rows:
+        assert row["drift"] < 1e-5
+        np.testing.assert_equal(row["gauc_fresh"], row["gauc_remembered"])
 
 
 def test_rows_made_anew_by_weights_that_moved_change_scores(trained: Path, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from tests.train.dying import Death, Dies
 from tests.train.folders import remembered
 from tests.train.logs import log_frame, run_over, write_world
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 FROZEN = {"learning_rate": 1e-30, "table_rate": 1e-30}
 """Too small to move a float32."""
 
@@ -74,16 +76,33 @@ def test_a_rebuilt_memory_of_weights_that_never_moved_is_the_streamed_one(run: P
         assert ring[:3] == facts[user][:3]
 
 
-def test_of_a_long_history_a_rebuild_goes_over_as_much_as_its_states_hang_on(tmp_path: Path) -> None:
-    world = write_world(tmp_path / "world", log_frame(events=500, users=5))
-    memory = {"url": "lmdb://memory", "codec": "float32", "slack": 2}
-    commands.train(run_over(world, memory=memory, train=FROZEN, model={"token_shift": True}), tmp_path / "run")
-    before = list(states(tmp_path / "run"))
-    assert all(len(there) > 2 * there.sum() for _, _, there in before)
+def searching(rule: str, **memory: Any) -> dict[str, Any]:
+    """Memory that searches by a rule, or by none."""
+    search = {} if rule == "none" else {"search": {"rule": rule, "picked": 3, "history": 14}}
+    return {"url": "lmdb://memory", "codec": "float32", "slack": 2, **memory, **search}
+
+
+def keys(folder: Path) -> dict[int, np.ndarray]:
+    """What a search knows each user's newest rows by, those that a ring can hold."""
+    with to_read(folder) as opened:
+        shape = opened.shape
+    rows = {user: np.frombuffer(ring[3], shape.facts) for user, ring in remembered(folder).items()}
+    return {user: row["keys"][-shape.capacity :] for user, row in rows.items()} if shape.keys else {}
+
+
+@pytest.mark.parametrize("rule", ["none", "hash"])
+def test_of_a_long_history_a_rebuild_goes_over_as_much_as_its_states_hang_on(rule: str, tmp_path: Path) -> None:
+    world = write_world(tmp_path / "world", log_frame(events=200, users=2))
+    data, model = {"feedback_delay": "delay"}, {"token_shift": True}
+    commands.train(run_over(world, memory=searching(rule), train=FROZEN, model=model, data=data), tmp_path / "run")
+    before, known = list(states(tmp_path / "run")), keys(tmp_path / "run")
+    assert all(len(there) > 1.8 * there.sum() for _, _, there in before)
     rebuild.rebuild(tmp_path / "run", quiet)
     for (_, old, was), (_, new, there) in zip(before, states(tmp_path / "run"), strict=True):
         assert (was == there).all()
         np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-6)
+    for user, row in keys(tmp_path / "run").items():
+        assert (row == known[user]).all()
 
 
 def test_a_rebuild_that_was_stopped_goes_on_and_the_store_serves_meanwhile(
@@ -214,18 +233,22 @@ def test_stats_count_what_the_store_holds(run: Path) -> None:
     assert told["growth"]["rows_a_day"] > 0 and told["damaged_users"] == 0
 
 
-def test_states_made_anew_in_the_stream_are_those_of_a_rebuild(world: Path, tmp_path: Path) -> None:
-    memory = {"url": "lmdb://memory", "codec": "float32", "refresh": 10_000}
+@pytest.mark.parametrize("rule", ["none", "hash"])
+def test_states_made_anew_in_the_stream_are_those_of_a_rebuild(rule: str, world: Path, tmp_path: Path) -> None:
+    memory = searching(rule, refresh=10_000)
     told = commands.train(run_over(world, memory=memory), tmp_path / "run")
     assert told["memory"]["rows_refreshed"] > 500
     log = EventLog(tmp_path / "run" / "events")
     user = int(log.read(len(log) - 1, len(log)).user[0])
-    before = {user: rows for user, rows, _ in states(tmp_path / "run")}
+    before, known = {user: rows for user, rows, _ in states(tmp_path / "run")}, keys(tmp_path / "run")
     rebuild.rebuild(tmp_path / "run", quiet)
     after = {user: rows for user, rows, _ in states(tmp_path / "run")}
     np.testing.assert_allclose(before[user], after[user], rtol=1e-5, atol=1e-6)
     others = [other for other in before if not np.allclose(before[other], after[other], atol=1e-6)]
     assert others
+    if rule == "hash":
+        same = {user: (row == known[user]).all() for user, row in keys(tmp_path / "run").items()}
+        assert same[user] and not all(same.values())
 
 
 def test_a_run_folder_is_changed_by_one_at_a_time(run: Path) -> None:

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from marm.config import RunConfig, to_toml
-from marm.ranks import Group, owners
+from marm.nn.sharded import ShardedTable
+from marm.ranks import ALONE, Group, owners
 from marm.train import inspect, trainer
 from marm.train import run as commands
 from marm.train.stepper import Stepper
 from tests.ranks.processes import together
+from tests.ranks.test_table import BIASES, ROWS, WIDTH, steps
 from tests.ranks.test_train import check_like, train
 from tests.train.folders import assert_same_run, remembered, result
 from tests.train.logs import log_frame, run_over, write_world
@@ -41,7 +43,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
 
 @pytest.fixture(scope="module")
 def whole(run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The unbroken run of two ranks."""
+    """The unbroken run of two ranks.
+
+    One process compiles the loops before: where two do at once, each may make one that adds up in another order.
+    """
+    commands.train(run, tmp_path_factory.mktemp("one") / "run", page=False)
+    table = ShardedTable(ROWS, WIDTH, 3, ALONE, biases=BIASES)
+    for bags, outputs, parts in steps(0):
+        table.lookup(bags, outputs)
+        table.learn(parts, 0.1)
+    owners(np.zeros(0, np.uint64), 2)
     out = tmp_path_factory.mktemp("whole") / "run"
     assert together(2, train, run, out) == [0, 0]
     return out

@@ -8,6 +8,7 @@ import marm
 FLOORS = [
     {"errors"},
     {"config", "files", "mix", "types"},
+    {"ranks"},
     {"data", "store", "nn", "metrics", "world"},
     {"memory", "model"},
     {"engine"},

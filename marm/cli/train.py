@@ -7,11 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from marm.cli.progress import StreamProgress
+from marm.cli.ranks import start_ranks
 from marm.config import load_run
+from marm.ranks import joined
 from marm.train import run as commands
+from marm.train.ranked import check
 from marm.train.score import Scorer, predict_pairs
 
 Sets = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, laid over the run file")]
+Ranks = Annotated[int, typer.Option(min=1, help="processes of this machine that train it together")]
 _SHOWN = ("events", "events_per_s", "peak_rss_bytes", "tasks", "whole", "memory", "stages")
 
 
@@ -20,17 +24,27 @@ def train(
     out: Annotated[Path, typer.Option(help="new folder for all that the run leaves")],
     sets: Sets = None,
     quiet: Annotated[bool, typer.Option(help="no progress")] = False,
+    ranks: Ranks = 1,
 ) -> None:
     """Train on a log from its beginning; the last line printed is one JSON object."""
     config = load_run(run, sets or [])
-    with StreamProgress("train", quiet) as progress:
-        show(commands.train(config, out, progress, progress.preparing))
+    check(config, ranks)
+    laid_over = [word for one in sets or [] for word in ("--set", one)]
+    start_ranks(ranks, ["train", str(run), "--out", str(out), *laid_over, *_quiet(quiet)])
+    with joined() as group, StreamProgress("train", quiet or group.rank > 0) as progress:
+        show(commands.train(config, out, progress, progress.preparing, group=group))
 
 
-def resume(folder: Path, quiet: Annotated[bool, typer.Option(help="no progress")] = False) -> None:
+def resume(folder: Path, quiet: Annotated[bool, typer.Option(help="no progress")] = False, ranks: Ranks = 1) -> None:
     """Take up an interrupted training where its newest cut was made."""
-    with StreamProgress("resume", quiet) as progress:
-        show(commands.resume(folder, progress, progress.preparing))
+    check(commands.run_of(folder), ranks)
+    start_ranks(ranks, ["resume", str(folder), *_quiet(quiet)])
+    with joined() as group, StreamProgress("resume", quiet or group.rank > 0) as progress:
+        show(commands.resume(folder, progress, progress.preparing, group=group))
+
+
+def _quiet(quiet: bool) -> list[str]:
+    return ["--quiet"] if quiet else []
 
 
 def evaluate(
@@ -62,5 +76,7 @@ def predict(
 
 
 def show(result: dict[str, Any]) -> None:
-    """The result as one line of JSON."""
+    """The result as one line of JSON; nothing for a rank that has none."""
+    if not result:
+        return
     typer.echo(json.dumps({key: result[key] for key in _SHOWN if key in result}))

@@ -27,6 +27,7 @@ from marm.nn.operands import plan_work
 from marm.nn.shares import side_by_side
 from marm.nn.signs import signatures
 from marm.nn.table import HashTable, place
+from marm.ranks import ALONE, Group
 from marm.types import F32, I64, U64
 
 WORTH = 2 * ROWS
@@ -84,8 +85,13 @@ class Engine:
         memory: Memory,
         sides: tuple[Side | None, Side | None] = (None, None),
         threads: int = 1,
+        group: Group = ALONE,
     ) -> None:
-        """``sides``: the item file and the user file; ``threads``: how many shares a batch falls into, on a CPU."""
+        """``sides``: the item file and the user file; ``threads``: how many shares a batch falls into, on a CPU.
+
+        ``group``: processes that attend together, each to its own users.
+        """
+        self.group = group
         self.run, self.model, self.table, self.memory = run, model, table, memory
         self._items, self._users = sides
         self._item_rows, self._user_rows = (Lookup(side.ids) if side else None for side in sides)
@@ -111,6 +117,8 @@ class Engine:
 
     def attend(self, batch: Batch) -> Attended:
         """Score a batch whose users are admitted, in shares side by side; one logit and state for each query."""
+        if not len(batch):
+            return self._attend_none()
         shares = side_by_side([partial(self._attend, *share) for share in self._dealt(batch)])
         output = shares[0].output
         logit = output.logit_QT.new_empty(len(batch), output.logit_QT.shape[1])
@@ -120,6 +128,13 @@ class Engine:
             logit[at] = share.output.logit_QT[: len(at)].detach()
             state[at] = share.output.state_QKD[: len(at)].detach()
         return Attended(logit, state, shares)
+
+    def _attend_none(self) -> Attended:
+        """What a rank does that has nobody of a step: the others look up in the part of the table that it holds."""
+        look_up(self.table, [], np.zeros(0, np.float32))
+        return Attended(
+            torch.zeros(0, len(self.run.tasks)), torch.zeros(0, self.memory.shape.depths, self.table.width), []
+        )
 
     def _dealt(self, batch: Batch) -> list[tuple[Batch, I64]]:
         """A request's candidates are split; where bits must not hang on what else is asked, whole users are dealt."""

@@ -16,7 +16,8 @@ from marm.memory.facts import facts_dtype
 from marm.memory.hot import HotArena, block_rows
 from marm.memory.shown import locate_shown
 from marm.nn.codec import CODECS, Codec
-from marm.store.base import Facts, Layout, Rows, Store
+from marm.ranks import ALONE, Group, own
+from marm.store.base import Facts, Holding, Layout, Rows, Store
 from marm.store.rings import places_from, starts
 from marm.store.slots import SlotMap
 from marm.types import I64, U8, U64, Bool
@@ -93,18 +94,27 @@ class RingShape:
 class Memory:
     """Rings of all users: a bounded hot arena in front of a store, written behind at a cut."""
 
-    def __init__(self, store: Store, shape: RingShape, config: MemoryConfig, device: torch.device) -> None:
-        self.store, self.shape = store, shape
+    def __init__(
+        self, store: Store, shape: RingShape, config: MemoryConfig, device: torch.device, group: Group = ALONE
+    ) -> None:
+        """``group``: processes among which users are dealt out, with an equal share of the budget each."""
+        self.store, self.shape, self.group = store, shape, group
         slots = max(int(config.hot // shape.ring_bytes), 1)
         self.hot = HotArena(slots, shape.capacity, shape.facts, shape.state_bytes, shape.coding, device)
-        self.budget = Budget(config.budget, shape.state_bytes, shape.capacity)
-        self.budget.adopt(store.holding())
+        self.budget = Budget(config.budget // group.size, shape.state_bytes, shape.capacity)
+        self.adopt()
         self._pending: list[tuple[U64, I64, np.ndarray]] = []
         self._dropped: dict[int, tuple[int, int]] = {}
         self._forgotten: set[int] = set()
         self.ages = Ages.of(config)
         self.damaged_users = 0
         """Users forgotten because their bytes were wrong."""
+
+    def adopt(self) -> None:
+        """Take over what the store holds of this process's users."""
+        held = self.store.holding()
+        mine = own(self.group, held.users)
+        self.budget.adopt(Holding(held.users[mine], held.next[mine], held.states_from[mine], held.seen[mine]))
 
     def admit(self, users: U64, step: int) -> None:
         """Bring users (each once) into the hot arena; raises ``MemoryFull`` where only a cut can make room."""
@@ -166,7 +176,8 @@ class Memory:
 
     def _note_damage(self) -> None:
         """Users whose bytes the store found wrong begin anew; each is named once, in one line of the log."""
-        new = self.store.damaged - self._forgotten
+        found = np.fromiter(self.store.damaged - self._forgotten, np.uint64)
+        new = set(found[own(self.group, found)].tolist())
         if not new:
             return
         self._forgotten |= new

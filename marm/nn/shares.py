@@ -24,6 +24,8 @@ def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
         with torch.set_grad_enabled(graded):
             return work()
 
+    if not works:
+        return []
     waiting = [_pool().submit(copy_context().run, run, work) for work in works[:-1]]
     try:
         last = works[-1]()

@@ -90,8 +90,8 @@ def probes(keys: U64, rows: int) -> I64:
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _sum_bags(table: F32, keys: U64, offsets: I64, weights: F32, out: F32) -> None:
-    at = probes(keys, len(table))
+def sum_bags(table: F32, at: I64, keys: U64, offsets: I64, weights: F32, out: F32) -> None:
+    """Add to each output the rows ``at`` (E, 2) of its bag's keys."""
     for i in range(len(offsets) - 1):
         for e in range(offsets[i], offsets[i + 1]):
             if keys[e] != 0:
@@ -127,7 +127,8 @@ def _add_gradient(keys, offsets, weights, gradient, asked, rows, share, shares, 
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _step(table, square, touched, total, bends, place, width, rate):  # type: ignore[no-untyped-def]
+def step_rows(table, square, touched, total, bends, place, width, rate):  # type: ignore[no-untyped-def]
+    """Each touched row's step by its gradient and ``bends`` (R,), how steep its biases' slopes may turn; places are freed."""
     for i in range(len(touched)):
         row = touched[i]
         place[row] = -1
@@ -160,16 +161,18 @@ class HashTable:
         together: int = 4,
     ) -> None:
         """Embeddings begin at random by ``scale``, biases at zero. ``together``: rows whose biases add up to a logit."""
-        generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randn(rows, width, generator=generator) * scale
+        drawn = self._drawn(rows, width, seed) * scale
         self.width, self.together = width, together
-        self.weight = torch.cat([drawn, torch.zeros(rows, biases)], 1).to(device)
-        self.square = torch.zeros(rows, 1 + biases, device=device)
+        self.weight = torch.cat([drawn, torch.zeros(len(drawn), biases)], 1).to(device)
+        self.square = torch.zeros(len(drawn), 1 + biases, device=device)
         """Of the embedding, then of each bias."""
         self._place: I64 = np.full(rows, -1, np.int64)
 
     def __len__(self) -> int:
-        return len(self.weight)
+        return len(self._place)
+
+    def _drawn(self, rows: int, width: int, seed: int) -> Tensor:
+        return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
 
     def lookup(self, bags: list[Bag], outputs: int) -> Tensor:
         """The sum of the bags for each output: (N, D + biases), without gradient."""
@@ -178,7 +181,8 @@ class HashTable:
             if self.weight.is_cuda:
                 _lookup_torch(self.weight, bag, out)
             else:
-                _sum_bags(self.weight.numpy(), bag.keys, bag.offsets, bag.weights, out.numpy())
+                at = probes(bag.keys, len(self.weight))
+                sum_bags(self.weight.numpy(), at, bag.keys, bag.offsets, bag.weights, out.numpy())
         return out
 
     def learn(self, parts: list[Part], rate: float, shares: int = 1) -> None:
@@ -201,7 +205,11 @@ class HashTable:
             used = _add_gradient(*part, rows, share, shares, self._place, touched, used, total, queries)
         weight, square = self.weight.numpy(), self.square.numpy()
         bends = queries[:used] * np.float32(CURVE * self.together)
-        _step(weight, square, touched[:used], total, bends, self._place, self.width, np.float32(rate))
+        step_rows(weight, square, touched[:used], total, bends, self._place, self.width, np.float32(rate))
+
+    def learned(self) -> int:
+        """How many rows were ever learned."""
+        return len(self.touched())
 
     def touched(self) -> Tensor:
         """Rows ever learned: what a cut has to keep, since all others are as the seed made them."""

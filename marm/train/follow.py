@@ -26,7 +26,7 @@ from marm.train.erase import carry_out, pending
 from marm.train.folder import held
 from marm.train.results import memory_figures, peak_rss
 from marm.train.run import provenance, quiet, resume
-from marm.train.setup import build, check_store, set_threads
+from marm.train.setup import build, check_store, set_threads, threads_of
 from marm.train.trainer import Progress, Trainer
 
 _NAP = 0.1
@@ -95,7 +95,7 @@ def _follow(
     check_store(run, out)
     with closing(Grower(out / "events")) as grower:
         stream, cut = EventLog(out / "events"), Cut(out)
-        threads = set_threads(run, cut.state["threads"])
+        threads = set_threads(run, threads_of(cut.state))
         with (
             closing(open_source(run, out, stream, grower, log or run.followed)) as source,
             closing(Trainer(run, out, stream, build(run, stream, out, threads), threads)) as trainer,

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from marm.config import TrainConfig
 from marm.engine.engine import Attended, Engine, Share
 from marm.nn.adam import Adam
 from marm.nn.shares import side_by_side
 from marm.nn.table import Part
+from marm.ranks import Group
 
 
 class Learner:
@@ -22,24 +23,43 @@ class Learner:
 
     def learn(self, attended: Attended, label_QT: Tensor) -> None:
         """Update the weights from a batch's labels (Q, T); NaN where the outcome was not observed."""
-        slopes = side_by_side([partial(self._slope, share, label_QT) for share in attended.shares])
+        (count,) = self.engine.group.total(len(label_QT))
+        slopes = side_by_side([partial(self._slope, share, label_QT, count) for share in attended.shares])
         # Added up in the order of the shares: the same bits at the same number of threads.
+        none: list[Tensor | None] = [None] * len(self.adam.parameters)
         found = [
-            [grad for grad in grads if grad is not None] for grads in zip(*(dense for dense, _ in slopes), strict=True)
+            [grad for grad in grads if grad is not None]
+            for grads in zip(none, *(dense for dense, _ in slopes), strict=True)
         ]
-        rise = self.adam.step([sum(grads[1:], grads[0]) if grads else None for grads in found])
+        dense = [sum(grads[1:], grads[0]) if grads else None for grads in found]
+        rise = self.adam.step(over_ranks(self.engine.group, dense, self.adam.parameters))
         parts = [part for _, parts in slopes for part in parts]
         self.engine.table.learn(parts, self._table_rate * rise, self.engine.threads)
 
-    def _slope(self, share: Share, label_QT: Tensor) -> tuple[list[Tensor | None], list[Part]]:
-        """Gradients of the mean loss by the dense weights, and of its sum by what the table gave."""
+    def _slope(self, share: Share, label_QT: Tensor, count: int) -> tuple[list[Tensor | None], list[Part]]:
+        """Gradients of the mean loss over ``count`` queries by the dense weights, and of its sum by what the table gave."""
         label = label_QT[torch.from_numpy(share.queries)].to(share.output.logit_QT.device)
-        loss = self.engine.model.loss(share.output.logit_QT[: len(label)].float(), label) / len(label_QT)
+        loss = self.engine.model.loss(share.output.logit_QT[: len(label)].float(), label) / count
         leaves = [*self.adam.parameters, *(leaf.embedded for leaf in share.leaves)]
         grads: Sequence[Tensor | None] = torch.autograd.grad(loss, leaves, allow_unused=True)
         dense, sparse = grads[: len(self.adam.parameters)], grads[len(self.adam.parameters) :]
         # The table learns from sums over queries, all else from means.
-        slopes = [None if slope is None else slope * len(label_QT) for slope in sparse]
+        slopes = [None if slope is None else slope * count for slope in sparse]
         return list(dense), [
             part for leaf, slope in zip(share.leaves, slopes, strict=True) for part in leaf.parts(slope)
         ]
+
+
+def over_ranks(group: Group, grads: list[Tensor | None], parameters: list[nn.Parameter]) -> list[Tensor | None]:
+    """Sums of gradients over all ranks, in one flat exchange; None where no rank has any."""
+    if group.size == 1:
+        return grads
+    pairs = list(zip(grads, parameters, strict=True))
+    there = torch.tensor([float(grad is not None) for grad in grads])
+    flat = torch.cat([there, *(torch.zeros(p.numel()) if grad is None else grad.flatten() for grad, p in pairs)])
+    group.add_up(flat)
+    sums = torch.split(flat[len(grads) :], [parameter.numel() for parameter in parameters])
+    return [
+        summed.view_as(parameter) if has else None
+        for has, summed, parameter in zip(flat[: len(grads)].tolist(), sums, parameters, strict=True)
+    ]

@@ -24,7 +24,7 @@ from marm.nn.dense import steady_rows
 from marm.store import Holding, LmdbStore, Rows, Store
 from marm.train.cut import load_weights
 from marm.train.opened import Opened, ranges, to_change
-from marm.train.setup import build, set_threads
+from marm.train.setup import build, set_threads, threads_of
 from marm.types import U64, Bool
 
 _NOTE = "rebuild.json"
@@ -73,7 +73,7 @@ def _begin(opened: Opened) -> Store:
 
 
 def _engine(opened: Opened) -> Engine:
-    threads = set_threads(opened.run, opened.cut.state["threads"])
+    threads = set_threads(opened.run, threads_of(opened.cut.state))
     # Of the run's parts only the engine is wanted; its own memory stays empty.
     engine = build(opened.run, opened.log, opened.folder, threads, url="arena://").engine
     load_weights(engine.model, engine.table, opened.cut)

@@ -6,32 +6,27 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from marm.config import RunConfig, to_toml
-from marm.data.journal import ItemJournal
-from marm.data.parts import Manifest
 from marm.data.prepare import prepare
 from marm.data.snapshot import PIN
 from marm.data.stream import EventLog
-from marm.data.told import Told
 from marm.errors import DiskError, FolderError
 from marm.files import write_text
 from marm.metrics.spool import Spool
+from marm.ranks import ALONE, Group
 from marm.report import write_report
 from marm.stages import MeasuredStages
-from marm.store import ArenaStore, LmdbStore, Store
-from marm.store.above import Above
-from marm.train.cut import Cut, cut_numbers, load_stages, load_weights
+from marm.train.cut import Cut, cut_numbers, load_stages
 from marm.train.erase import finish
+from marm.train.finished import open_run
 from marm.train.folder import LOCK, held
 from marm.train.folder import run_of as run_of
-from marm.train.reading import CutReader
+from marm.train.ranked import check, check_alike
 from marm.train.results import (
     age_figures,
     commit,
@@ -42,7 +37,7 @@ from marm.train.results import (
     peak_rss,
     write_predictions,
 )
-from marm.train.setup import Parts, Wrap, build, check_store, set_threads
+from marm.train.setup import Parts, build, check_store, set_threads, threads_of
 from marm.train.stepper import Stepper
 from marm.train.tally import SearchTally, Tally
 from marm.train.trainer import Progress, Trainer, flops_per_event, parameter_counts
@@ -57,12 +52,22 @@ def quiet(_: dict[str, Any]) -> None:
 
 
 def train(
-    run: RunConfig, out: Path, progress: Progress = quiet, preparing: Preparing | None = None, *, page: bool = True
+    run: RunConfig,
+    out: Path,
+    progress: Progress = quiet,
+    preparing: Preparing | None = None,
+    *,
+    page: bool = True,
+    group: Group = ALONE,
 ) -> dict[str, Any]:
     """Train on a log from its beginning into a new folder; returns what ``result.json`` holds.
 
-    ``page``: whether its report is drawn, which a training among hundreds can do without.
+    ``page``: whether its report is drawn, which a training among hundreds can do without; ``group``: who trains it together:
+    all call this, and rank 0 returns the result.
     """
+    _check(run, group)
+    if group.rank:
+        return _beside(out, group)
     if out.exists() and (not out.is_dir() or any(path.name not in _NOTHING for path in out.iterdir())):
         raise FolderError(f"{out}: not empty; name a new folder, or `marm resume {out}`")
     try:
@@ -71,7 +76,7 @@ def train(
         raise DiskError(out, error) from None
     with held(out):
         write_text(out / "run.toml", to_toml(run))
-        result = _from_start(run, out, progress, preparing)
+        result = _from_start(run, out, progress, preparing, group)
     return _finished(out, result, page)
 
 
@@ -81,26 +86,61 @@ def _finished(out: Path, result: dict[str, Any], page: bool) -> dict[str, Any]:
     return result
 
 
-def _from_start(run: RunConfig, out: Path, progress: Progress, preparing: Preparing | None) -> dict[str, Any]:
+def _from_start(
+    run: RunConfig, out: Path, progress: Progress, preparing: Preparing | None, group: Group
+) -> dict[str, Any]:
     began = time.perf_counter()
-    threads = set_threads(run)
     prepare(run, out / "events", preparing)
-    log = EventLog(out / "events")
-    with closing(Trainer(run, out, log, build(run, log, out, threads), threads)) as trainer:
-        trainer.start()
-        return _to_end(trainer, began, 0.0, progress)
+    _call(group, _START)
+    return _go(run, out, group, None, began, progress)
+
+
+def _check(run: RunConfig, group: Group) -> None:
+    check(run, group.size)
+    check_alike(run, group)
+
+
+_DONE, _START, _CUT = range(3)
+"""What rank 0 found in a folder: nothing to be done, or where to begin."""
+
+
+def _call(group: Group, found: int) -> None:
+    """Let the other ranks come in."""
+    group.wait()
+    group.agree(found)
+
+
+def _beside(out: Path, group: Group) -> dict[str, Any]:
+    """What every rank but 0 does: train along, once rank 0 has found where."""
+    group.wait()
+    found = group.agree(_DONE)
+    if found != _DONE:
+        _go(run_of(out), out, group, Cut(out) if found == _CUT else None, time.perf_counter(), quiet)
+    return {}
 
 
 def resume(
-    out: Path, progress: Progress = quiet, preparing: Preparing | None = None, *, page: bool = True
+    out: Path,
+    progress: Progress = quiet,
+    preparing: Preparing | None = None,
+    *,
+    page: bool = True,
+    group: Group = ALONE,
 ) -> dict[str, Any]:
-    """Take up an interrupted training; before the first cut it starts over, after the end it gives the result again."""
+    """Take up an interrupted training; before the first cut it starts over, after the end it gives the result again.
+
+    ``group``: as for ``train``; of as many ranks as before, or more, or fewer.
+    """
+    _check(run_of(out), group)
+    if group.rank:
+        return _beside(out, group)
     finish(out)
-    return _finished(out, _taken_up(out, progress, preparing), page)
+    return _finished(out, _taken_up(out, progress, preparing, group), page)
 
 
-def _taken_up(out: Path, progress: Progress, preparing: Preparing | None) -> dict[str, Any]:
+def _taken_up(out: Path, progress: Progress, preparing: Preparing | None, group: Group) -> dict[str, Any]:
     if (out / "result.json").exists():
+        _call(group, _DONE)
         return json.loads((out / "result.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
     run = run_of(out)
     with held(out):
@@ -108,40 +148,49 @@ def _taken_up(out: Path, progress: Progress, preparing: Preparing | None) -> dic
             for path in out.iterdir():
                 if path.name not in ("run.toml", PIN, LOCK):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
-            return _from_start(run, out, progress, preparing)
-        return _from_cut(run, out, progress)
+            return _from_start(run, out, progress, preparing, group)
+        check_store(run, out)
+        _call(group, _CUT)
+        return _go(run, out, group, Cut(out), time.perf_counter(), progress)
 
 
-def _from_cut(run: RunConfig, out: Path, progress: Progress) -> dict[str, Any]:
-    check_store(run, out)
-    began, cut = time.perf_counter(), Cut(out)
-    threads = set_threads(run, cut.state["threads"])
+def _go(run: RunConfig, out: Path, group: Group, cut: Cut | None, began: float, progress: Progress) -> dict[str, Any]:
+    """Train from a cut, or from the start, to the end."""
+    threads = set_threads(run, threads_of(cut.state) if cut else None, group)
     log = EventLog(out / "events")
-    with closing(Trainer(run, out, log, build(run, log, out, threads), threads)) as trainer:
-        trainer.load(cut)
-        return _to_end(trainer, began, cut.state["elapsed"], progress)
+    with closing(Trainer(run, out, log, build(run, log, out, threads, group=group), threads)) as trainer:
+        if cut:
+            trainer.load(cut)
+        else:
+            trainer.start()
+        before = cut.state["elapsed"] if cut else 0.0
+        trainer.clock = lambda: before + time.perf_counter() - began
+        trainer.run_to_end(progress)
+        return _result(trainer)
 
 
-def _to_end(trainer: Trainer, began: float, before: float, progress: Progress) -> dict[str, Any]:
-    trainer.clock = lambda: before + time.perf_counter() - began
-    trainer.run_to_end(progress)
-    seconds = trainer.clock()
+def _result(trainer: Trainer) -> dict[str, Any]:
+    """What came of a training that has ended, written by rank 0."""
+    seconds, group = trainer.clock(), trainer.group
     run, parts, log, out = trainer.run, trainer.parts, trainer.log, trainer.folder
-    rows = min(run.memory.window, trainer.tally.rows_per_query()) + (
-        run.memory.search.picked if run.memory.search else 0
-    )
+    tally, counts, memory = trainer.tally.over(group), parameter_counts(parts), parts.engine.memory
+    peak, dropped, damaged = group.total(peak_rss(), memory.budget.dropped_users, memory.damaged_users)
+    if group.rank:
+        return {}
+    rows = min(run.memory.window, tally.rows_per_query()) + (run.memory.search.picked if run.memory.search else 0)
     write_predictions(out / "predictions.parquet", run, trainer.spool, log)
     result = {
         "of": "training",
         "events": len(log) * run.train.passes,
         "events_per_s": round(len(log) * run.train.passes / seconds, 1),
-        "peak_rss_bytes": peak_rss(),
+        "peak_rss_bytes": peak,
         **figures(run, trainer.spool),
-        "memory": memory_figures(parts, trainer.tally) | {"rows_refreshed": trainer.stepper.refresher.made},
-        "segments": {"counts": trainer.tally.segments.tolist()},
-        "parameters": parameter_counts(parts),
+        "memory": memory_figures(parts, tally)
+        | {"rows_refreshed": trainer.stepper.refresher.made, "users_dropped": dropped, "users_damaged": damaged},
+        "segments": {"counts": tally.segments.tolist()},
+        "parameters": counts,
         "flops_per_event": flops_per_event(parts.engine.model, rows),
-        "age": age_figures(trainer.tally, parts.engine.memory.shape.depths),
+        "age": age_figures(tally, parts.engine.memory.shape.depths),
         **({"stages": trainer.stages.result()} if trainer.stages else {}),
         "seconds": round(seconds, 2),
         **provenance(run, log),
@@ -160,62 +209,6 @@ def provenance(run: RunConfig, log: EventLog) -> dict[str, Any]:
         "seed": run.train.seed,
         "config": run.model_dump(),
     }
-
-
-def open_run(
-    out: Path,
-    scratch: Path,
-    log: EventLog,
-    run: RunConfig,
-    copy: bool,
-    wrap: Wrap | None = None,
-    told: Told | None = None,
-) -> Parts:
-    """The newest cut of a run folder, its memory copied to ``scratch``, or read where it lies, as of that cut.
-
-    ``wrap``: what stands before a store that is read where it lies; ``told``: items as they are known, if not as of the cut.
-    """
-    cut = Cut(out)
-    make = partial(
-        build,
-        run,
-        log,
-        threads=set_threads(run, cut.state["threads"]),
-        outstanding=Manifest.read(out / "events").outstanding,
-    )
-    if run.memory.url.startswith("arena:"):
-        parts = make(scratch, wrap=partial(_filled, cut, wrap))
-    elif copy and run.memory.url.startswith("lmdb:"):
-        original = make(out, readonly=True).store
-        assert isinstance(original, LmdbStore)
-        original.copy(scratch / "memory")
-        original.close()
-        parts = make(scratch, url="lmdb://memory")
-    else:
-        # A store on other machines is not copied: who is appended to is, and lies in the scratch folder from then on.
-        reader = CutReader(out, partial(_above, scratch) if copy else wrap)
-        parts = make(out, readonly=True, wrap=reader)
-        cut = reader.cut or cut
-    load_weights(parts.engine.model, parts.engine.table, cut)
-    try:
-        parts.engine.show_items(told or ItemJournal(out, log).at(cut.state.get("items", 0)))
-    except FolderError:
-        parts.store.close()
-        raise
-    parts.engine.model.eval()
-    parts.engine.memory.budget.adopt(parts.store.holding())
-    parts.engine.version = cut.state["steps"]
-    return replace(parts, cut=cut.number)
-
-
-def _above(scratch: Path, store: Store) -> Store:
-    return Above(store, LmdbStore(scratch / "memory", store.layout))
-
-
-def _filled(cut: Cut, wrap: Wrap | None, store: Store) -> Store:
-    assert isinstance(store, ArenaStore)
-    store.load(cut.path / "store")
-    return wrap(store) if wrap else store
 
 
 def evaluate(

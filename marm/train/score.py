@@ -28,7 +28,8 @@ from marm.stages import Ready, Stages
 from marm.store.slots import SlotMap
 from marm.train.asked import chunk_of, features_of, ids_of, pick, times_of
 from marm.train.cut import Cut, load_stages
-from marm.train.run import open_run, run_of
+from marm.train.finished import open_run
+from marm.train.run import run_of
 from marm.train.setup import Wrap
 from marm.types import F32, I64, U64
 

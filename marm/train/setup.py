@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,10 +16,12 @@ from marm.engine.engine import Engine
 from marm.errors import FolderError, SettingError
 from marm.memory.memory import Memory, RingShape
 from marm.model.ranker import Ranker
+from marm.nn.sharded import ShardedTable
 from marm.nn.shares import cores
 from marm.nn.table import HashTable
+from marm.ranks import ALONE, Group
 from marm.rivals import make_reader
-from marm.store import Store, missing_store, open_store
+from marm.store import Layout, Store, missing_store, open_store
 
 VERSION = "marm-1"
 """Changes when rows made by an earlier release can no longer be read."""
@@ -38,13 +41,20 @@ def device_of(run: RunConfig) -> torch.device:
     return device
 
 
-def set_threads(run: RunConfig, recorded: int | None = None) -> int:
-    """Shares that a step is dealt into: as recorded by an earlier cut, as set, or one for each core.
+def set_threads(run: RunConfig, recorded: int | None = None, group: Group = ALONE) -> int:
+    """Shares that a step is dealt into: as recorded by an earlier cut, as set, or one for each core; one on each of many ranks.
 
     Within a share every product runs on one thread: they are small, and a second costs more in waiting than it brings.
     """
     torch.set_num_threads(1)
+    if group.size > 1:
+        return 1
     return recorded or run.train.threads or cores()
+
+
+def threads_of(state: dict[str, Any]) -> int | None:
+    """Shares of whoever made a cut, if it was one process: only then can its bits be had again."""
+    return state["threads"] if state.get("ranks", 1) == 1 else None
 
 
 def ring_shape(run: RunConfig, log: EventLog, outstanding: int | None = None) -> RingShape:
@@ -131,12 +141,13 @@ def build(
     readonly: bool = False,
     wrap: Wrap | None = None,
     outstanding: int | None = None,
+    group: Group = ALONE,
 ) -> Parts:
     """Model, table, store and memory, as the seed makes them; ``url`` instead of the run's own store.
 
-    ``outstanding``: of the log that the run was trained on, where ``log`` is another one.
+    ``outstanding``: of the log that the run was trained on, where ``log`` is another one; ``group``: who trains together.
     """
-    device = device_of(run)
+    device = device_of(run) if group.size == 1 else torch.device("cpu")
     if device.type != "cpu" and run.memory.search and run.memory.search.rule == "dot":
         raise SettingError(
             f'memory.search.rule = "dot" searches on a CPU, not on {device}: set "hash", or train.device'
@@ -145,11 +156,27 @@ def build(
     widths = dense_widths(run, log)
     reader = partial(make_reader, run)
     model = Ranker(run.model, run.tasks, run.memory.codec, widths, run.memory.store_top, reader).to(device)
-    table = HashTable(
-        run.model.table_rows, run.model.width, run.train.seed, device, biases=len(run.tasks), together=_together(run)
-    )
+    table = _table(run, device, group)
     shape = ring_shape(run, log, outstanding)
-    store = open_store(url or run.memory.url, shape.layout(family(run)), folder, readonly)
+    store = _opened(url or run.memory.url, shape.layout(family(run)), folder, readonly, group)
     store = wrap(store) if wrap else store
-    memory = Memory(store, shape, run.memory, device)
-    return Parts(Engine(run, model, table, memory, (log.items, log.users), threads), store, device)
+    memory = Memory(store, shape, run.memory, device, group)
+    return Parts(Engine(run, model, table, memory, (log.items, log.users), threads, group), store, device)
+
+
+def _table(run: RunConfig, device: torch.device, group: Group) -> HashTable:
+    rows, width, seed = run.model.table_rows, run.model.width, run.train.seed
+    biases, together = len(run.tasks), _together(run)
+    if group.size > 1:
+        return ShardedTable(rows, width, seed, group, biases=biases, together=together)
+    return HashTable(rows, width, seed, device, biases=biases, together=together)
+
+
+def _opened(url: str, layout: Layout, folder: Path, readonly: bool, group: Group) -> Store:
+    """The store, made by rank 0 where it is new; LMDB has one process that writes."""
+    if group.rank:
+        group.wait()
+    store = open_store(url, layout, folder, readonly or (group.rank > 0 and url.startswith("lmdb:")))
+    if not group.rank:
+        group.wait()
+    return store

@@ -21,10 +21,12 @@ from marm.memory.memory import MemoryFull
 from marm.metrics.spool import Spool
 from marm.model.outcomes import OutcomeCodes
 from marm.nn.dense import steady_rows
+from marm.ranks import own
 from marm.stages import Stages
 from marm.store.slots import SlotMap
 from marm.train.frozen import SinceCut
 from marm.train.learner import Learner
+from marm.train.ranked import in_order
 from marm.train.steps import first_stop, next_events, sampled, step_size, tie_groups
 from marm.train.tally import Tally
 from marm.train.waiting import Waiting, beyond_whole, first_of_user, may_enter
@@ -52,6 +54,7 @@ class Stepper:
         """
         self.since = None if remembers else SinceCut(run)
         self.run, self.log, self.engine, self.learner, self.tally = run, log, engine, learner, tally
+        self.group = engine.group
         self.stages = stages
         self.codes = OutcomeCodes(run.tasks, run.model.outcomes)
         self.waiting = Waiting(run.train.segment, run.train.segment_after * 1e6)
@@ -81,14 +84,15 @@ class Stepper:
         with steady_rows():
             if not self._at_once:
                 self._learn_due(int(events.time[0]), make_room)
-            seen = self._exposures(events)
+            new = self._exposures(events)
+            seen = self._own(new)
             self.admit(seen.user, make_room)
             if self.since:
                 self._score_frozen(seen, spool, self.since)
             elif self._at_once:
                 self._score_and_learn(seen, spool)
             else:
-                self._score_and_wait(seen, spool)
+                self._score_and_wait(new, spool)
         if self.learner:
             self.refresher.refresh(np.unique(seen.user), self.steps + 1)
         # Counted last: a cut that memory forces in the middle of a step is taken up at the step's beginning.
@@ -109,15 +113,23 @@ class Stepper:
     def _exposures(self, events: Events) -> Exposures:
         return from_events(events, self.codes.encode(events.labels))
 
+    def _own(self, seen: Exposures) -> Exposures:
+        """Those of this rank's users: all ranks walk the whole stream, so that its steps are the same on each."""
+        return seen if self.group.size == 1 else seen.pick(own(self.group, seen.user))
+
     def admit(self, users: U64, make_room: Callable[[], None]) -> None:
         """Bring users into the hot arena; ``make_room`` cuts, when it is full."""
         # A number for each pass: users of an earlier pass of the same step may leave the arena again.
         self._admissions += 1
         distinct = np.unique(users)
+        full = False
         try:
             self.engine.memory.admit(distinct, self._admissions)
         except MemoryFull:
+            full = True
+        if self.group.any(full):
             make_room()
+        if full:
             self.engine.memory.admit(distinct, self._admissions)
 
     def _score_and_learn(self, seen: Exposures, spool: Spool | None) -> None:
@@ -156,18 +168,22 @@ class Stepper:
         order = np.lexsort((both.number, np.arange(len(both)) >= len(tail), key))
         both = both.pick(order)
         is_new = order >= len(tail)
-        asked = ask(both, self._drawn(both, is_new))
+        early = may_enter(both, now)
+        early[early] = beyond_whole(both.user[early], both.time[early], self.run.train.live - self._new_live)
+        mine = own(self.group, both.user)
+        self._score_waiting(both.pick(mine), is_new[mine], early[mine], spool)
+        self.waiting.remembered[places[order[early & ~is_new]]] = True
+        self.waiting.add(new, early[np.flatnonzero(is_new)])
+
+    def _score_waiting(self, seen: Exposures, is_new: Bool, early: Bool, spool: Spool | None) -> None:
+        asked = ask(seen, self._drawn(seen, is_new))
         with torch.no_grad():
             attended = self.engine.attend(asked.batch)
         self.tally.add(asked, attended, self.steps, False)
-        self._record(spool, both, asked, attended, self._labels(both, asked), is_new[asked.exposure])
+        self._record(spool, seen, asked, attended, self._labels(seen, asked), is_new[asked.exposure])
         if self.stages:
-            self.stages.scored(both, asked, attended, is_new, self.steps, spool is not None)
-        early = may_enter(both, now)
-        early[early] = beyond_whole(both.user[early], both.time[early], self.run.train.live - self._new_live)
-        self._remember(both, asked, attended, np.flatnonzero(early))
-        self.waiting.remembered[places[order[early & ~is_new]]] = True
-        self.waiting.add(new, early[np.flatnonzero(is_new)])
+            self.stages.scored(seen, asked, attended, is_new, self.steps, spool is not None)
+        self._remember(seen, asked, attended, np.flatnonzero(early))
 
     def _learn_due(self, now: int | None, make_room: Callable[[], None]) -> None:
         while True:
@@ -181,7 +197,9 @@ class Stepper:
 
     def _learn(self, places: I64, make_room: Callable[[], None]) -> None:
         assert self.waiting.held is not None and self.learner is not None
-        seen = self.waiting.held.pick(places)
+        due = self.waiting.held.pick(places)
+        mine = own(self.group, due.user)
+        seen = due.pick(mine)
         self.admit(seen.user, make_room)
         asked = ask(seen, self._drawn(seen))
         attended = self.engine.attend(asked.batch)
@@ -190,7 +208,7 @@ class Stepper:
         if self.stages:
             self.stages.learn(seen, asked, attended, labels)
         self._update(seen, asked, attended, labels)
-        self._remember(seen, asked, attended, np.flatnonzero(~self.waiting.remembered[places]))
+        self._remember(seen, asked, attended, np.flatnonzero(~self.waiting.remembered[places[mine]]))
         self.waiting.release(places)
 
     def _update(self, seen: Exposures, asked: Asked, attended: Attended, labels: F32) -> None:
@@ -249,7 +267,9 @@ class Stepper:
         item = np.where(asked.drawn_from >= 0, asked.drawn_from, number)
         drawn = asked.drawn_from >= 0
         columns: list[Any] = [number, seen.user[asked.exposure], item, drawn, scores, labels]
-        spool.append(*(column[which] for column in columns))
+        scored = in_order(self.group, [column[which] for column in columns])
+        if self.group.rank == 0:
+            spool.append(*scored)
 
 
 def _ask_since(since: SinceCut, seen: Exposures, drawn: Drawn) -> tuple[Batch, I64]:

@@ -3,9 +3,11 @@
 from typing import Any
 
 import numpy as np
+import torch
 
 from marm.engine.batches import Asked
 from marm.engine.engine import Attended
+from marm.ranks import Group
 
 LONGEST = 64
 """Segments of this length and more share the last count."""
@@ -62,10 +64,26 @@ class Tally:
         """Remembered rows that a segment read, on average."""
         return self.read / max(self.segments_read, 1)
 
-    def window(self) -> dict[str, Any]:
-        """Hit rate and median age since the last call."""
-        read, found = self.read - self._window[0], self.found - self._window[1]
-        out = {"hit_rate": found / read if read else None, "age": quantile(self._window_ages, 0.5)}
+    def over(self, group: Group) -> "Tally":
+        """What all ranks have counted."""
+        if group.size == 1:
+            return self
+        arrays = [self.segments, self.ages, self._window_ages]
+        counts = [self.read, self.found, self.lost, self.segments_read, *self._window]
+        flat = torch.from_numpy(np.concatenate([counts, *arrays]))
+        group.add_up(flat)
+        summed, rest = flat[: len(counts)].tolist(), flat.numpy()[len(counts) :]
+        whole = Tally()
+        whole.read, whole.found, whole.lost, whole.segments_read = summed[:4]
+        whole._window = (summed[4], summed[5])
+        whole.segments, whole.ages, whole._window_ages = np.split(rest, np.cumsum([len(a) for a in arrays])[:-1])
+        return whole
+
+    def window(self, group: Group) -> dict[str, Any]:
+        """Hit rate and median age since the last call, of all ranks."""
+        whole = self.over(group)
+        read, found = whole.read - whole._window[0], whole.found - whole._window[1]
+        out = {"hit_rate": found / read if read else None, "age": quantile(whole._window_ages, 0.5)}
         self._window, self._window_ages = (self.read, self.found), np.zeros(_AGES, np.int64)
         return out
 

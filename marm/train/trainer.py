@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from marm.config import RunConfig
 from marm.data.journal import ItemJournal
@@ -16,11 +17,12 @@ from marm.metrics.spool import Spool
 from marm.model.ranker import Ranker
 from marm.model.reader import Size
 from marm.stages import Stages
-from marm.store.arena import ArenaStore
+from marm.store import ArenaStore, Rows
 from marm.train.applied import apply, catch_up
 from marm.train.cut import Cut, drop_old_cuts, load_stages, load_weights, rows_tensors, write_cut
 from marm.train.files import Lines
 from marm.train.learner import Learner
+from marm.train.ranked import gathered, share_damage
 from marm.train.setup import Parts
 from marm.train.stepper import Stepper
 from marm.train.tally import Tally
@@ -33,11 +35,14 @@ What has no events to count says how far it is by ``share`` and ``text``.
 
 
 class Trainer:
-    """Streaming training of one run folder; between any two steps it can be killed and taken up again."""
+    """Streaming training of one run folder; between any two steps it can be killed and taken up again.
+
+    On many ranks each runs one, in step; rank 0 alone writes to the folder and to a store that outlives the process.
+    """
 
     def __init__(self, run: RunConfig, folder: Path, log: EventLog, parts: Parts, threads: int) -> None:
         self.run, self.folder, self.log, self.parts, self.threads = run, folder, log, parts, threads
-        self.engine, self.memory = parts.engine, parts.engine.memory
+        self.engine, self.memory, self.group = parts.engine, parts.engine.memory, parts.engine.group
         self.tally = Tally()
         self.learner = Learner(self.engine, run.train)
         self.stages = Stages(run, log, self.engine) if run.stages.any else None
@@ -82,28 +87,42 @@ class Trainer:
         self.stepper.refresher.saved, self.stepper.refresher.made = state["refresh"]
         self.cut_number, self._window = cut.number, (state["window"][0], state["window"][1])
         self.clock = lambda: state["elapsed"]
-        self.tally.load(state["tally"])
-        self.spool.truncate(state["scored"])
-        self.windows.truncate(state["windows"])
         store = self.parts.store
-        catch_up(store, cut, self.run.memory.url)
-        self.memory.budget.adopt(store.holding())
-        self.memory.budget.dropped_users = state["dropped_users"]
-        self.memory.damaged_users = state["damaged_users"]
+        if self.group.rank == 0:
+            self.tally.load(state["tally"])
+            self.spool.truncate(state["scored"])
+            self.windows.truncate(state["windows"])
+            self.memory.budget.dropped_users = state["dropped_users"]
+            self.memory.damaged_users = state["damaged_users"]
+        if self.group.rank == 0 or not store.durable:
+            catch_up(store, cut, self.run.memory.url)
+        self.group.wait()
+        self.memory.adopt()
         waiting = (np.array(state[name]) for name in ("waiting", "waiting_remembered"))
         self.stepper.load_waiting(*(w.astype(kind) for w, kind in zip(waiting, (np.int64, bool), strict=True)))
 
     def cut(self, cleared: bool = False) -> None:
         """Make everything up to here durable: files, then the rename that makes it visible, then the store."""
         rows, number, store = self.memory.delta(), self.cut_number + 1, self.parts.store
+        whole, table, state = gathered(self.group, rows), self.engine.table.state(), self._state()
+        if self.group.rank == 0:
+            self._write(number, whole, table, state | {"cleared": cleared})
+            drop_old_cuts(self.folder)
+        elif not store.durable:
+            apply(store, number, rows, cleared)
+        self.group.wait()
+        share_damage(self.group, store, rows)
+        self.cut_number, self._since_cut = number, 0
+        self.memory.saved()
+
+    def _write(self, number: int, rows: Rows, table: dict[str, Tensor], state: dict[str, Any]) -> None:
+        store, cleared = self.parts.store, state["cleared"]
         parts = {
             "model": {k: v.detach().cpu() for k, v in self.engine.model.state_dict().items()},
-            "table": self.engine.table.state(),
+            "table": table,
             "optimizer": self.learner.adam.state(),
             "memory": rows_tensors(rows),
         }
-        self.spool.flush()
-        state = self._state() | {"cleared": cleared}
         files: dict[str, bytes] = {}
         if self.stages:
             saved = self.stages.save()
@@ -116,12 +135,14 @@ class Trainer:
         else:
             write_cut(self.folder, number, parts, state, files)
             apply(store, number, rows, cleared)
-        self.cut_number, self._since_cut = number, 0
-        self.memory.saved()
-        drop_old_cuts(self.folder)
 
     def _state(self) -> dict[str, Any]:
-        waiting = self.stepper.waiting
+        waiting, budget = self.stepper.waiting, self.memory.budget
+        dropped, damaged = self.group.total(budget.dropped_users, self.memory.damaged_users)
+        tally = self.tally.over(self.group)
+        if self.group.rank:
+            return {}
+        self.spool.flush()
         return {
             "position": self.position,
             "passes": self.passes,
@@ -134,10 +155,11 @@ class Trainer:
             "elapsed": self.clock(),
             "waiting": waiting.held.number.tolist() if waiting.held else [],
             "waiting_remembered": waiting.remembered.tolist(),
-            "dropped_users": self.memory.budget.dropped_users,
-            "damaged_users": self.memory.damaged_users,
-            "tally": self.tally.state(),
+            "dropped_users": dropped,
+            "damaged_users": damaged,
+            "tally": tally.state(),
             "threads": self.threads,
+            "ranks": self.group.size,
             "inbox": self.log.settled(self.position),
             "items": self._told,
             "data_hash": self.log.manifest.data_hash,
@@ -217,10 +239,13 @@ class Trainer:
 
     def _close_window(self, progress: Progress) -> None:
         """Measure what was scored since the last window."""
-        scored = self._window[1]
-        if len(self.spool) == scored:
+        if self.position == self._window[0]:
             return
-        seen, depths = self.tally.window(), self.memory.shape.depths
+        seen, depths = self.tally.window(self.group), self.memory.shape.depths
+        (rows,) = self.group.total(self.memory.budget.rows)
+        scored, self._window = self._window[1], (self.position, len(self.spool))
+        if self.group.rank:
+            return
         last = self.spool.read(len(self.spool) - 1, len(self.spool))["number"][0]
         line = {
             "events": int(last) + 1,
@@ -230,14 +255,13 @@ class Trainer:
             "tasks": summarise(self.spool, self.kinds, scored, len(self.spool)),
             "hit_rate": [seen["hit_rate"]] * depths,
             "age_steps": [seen["age"]] * depths,
-            "memory_rows": self.memory.budget.rows,
-            "memory_bytes": self.memory.budget.rows * self.memory.shape.state_bytes,
+            "memory_rows": rows,
+            "memory_bytes": rows * self.memory.shape.state_bytes,
         }
         if self.stages:
             line["stages"] = self.stages.window()
         line |= self.about()
         self.windows.append(line)
-        self._window = (self.position, len(self.spool))
         progress({"window": line})
 
 
@@ -255,6 +279,6 @@ def parameter_counts(parts: Parts) -> dict[str, int]:
     table = parts.engine.table
     return {
         "dense": sum(p.numel() for p in parts.engine.model.parameters()),
-        "sparse": table.weight.numel(),
-        "sparse_touched": len(table.touched()) * table.weight.shape[1],
+        "sparse": len(table) * table.weight.shape[1],
+        "sparse_touched": table.learned() * table.weight.shape[1],
     }

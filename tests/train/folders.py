@@ -12,7 +12,8 @@ import torch
 
 from marm.data.stream import EventLog
 from marm.train.cut import Cut
-from marm.train.run import open_run, run_of
+from marm.train.finished import open_run
+from marm.train.run import run_of
 
 SPEEDS = {"seconds", "events_per_s", "peak_rss_bytes", "machine", "lag"}
 """What may differ between two runs that are otherwise the same."""

@@ -1,0 +1,108 @@
+"""What several ranks train together is what one process trains, but for the order in which floats are added."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from marm.config import RunConfig
+from marm.errors import SettingError
+from marm.ranks import Group
+from marm.train import run as commands
+from marm.train.ranked import check
+from tests.ranks.processes import together
+from tests.store import servers
+from tests.train.folders import metric_lines, predictions, remembered, result, weights
+from tests.train.logs import STAGES, log_frame, run_over, write_world
+
+TOLERANCE = 2e-5
+"""Of predictions and weights after some 40 updates at ten times the usual rate."""
+
+
+def train(group: Group, run: RunConfig, out: Path) -> None:
+    commands.train(run, out, page=False, group=group)
+
+
+def check_like(one: Path, many: Path) -> None:
+    """Two folders hold the same run, floats within tolerance."""
+    scored, again = predictions(one), predictions(many)
+    floats = [name for name in scored.columns if name.startswith("score_")]
+    assert scored.drop(floats).equals(again.drop(floats))
+    assert np.allclose(
+        scored.select(floats).to_numpy(), again.select(floats).to_numpy(), atol=TOLERANCE, rtol=TOLERANCE
+    )
+    for name, tensor in weights(one).items():
+        torch.testing.assert_close(weights(many)[name], tensor, atol=TOLERANCE, rtol=0.01, msg=name)
+    check_rings(one, many)
+    first, second = result(one), result(many)
+    for name in ("events", "segments", "parameters"):
+        assert first[name] == second[name], name
+    assert first["memory"] == second["memory"]
+    assert first["tasks"]["click"]["gauc"] == pytest.approx(second["tasks"]["click"]["gauc"], abs=0.02)
+    for mine, theirs in zip(metric_lines(one), metric_lines(many), strict=True):
+        # Ages are those of a sample of each pass's rows, and the passes are others.
+        assert {k: mine[k] for k in ("events", "hit_rate", "memory_rows")} == {
+            k: theirs[k] for k in ("events", "hit_rate", "memory_rows")
+        }
+
+
+def check_rings(one: Path, many: Path) -> None:
+    rings, again = remembered(one), remembered(many)
+    assert rings.keys() == again.keys()
+    for user, (*bounds, facts, states, there) in rings.items():
+        assert (*bounds, facts, there) == (*again[user][:4], again[user][5])
+        mine, theirs = (np.frombuffer(data, np.float32) for data in (states, again[user][4]))
+        assert np.allclose(mine, theirs, atol=5 * TOLERANCE)
+
+
+def test_two_ranks_train_as_one_process_does_and_share_a_redis(tmp_path: Path) -> None:
+    """At once, two passes, a hot arena for few."""
+    world = write_world(tmp_path / "world", log_frame(events=120))
+    memory = {"codec": "float32", "hot": 6 * 31 * 140}
+    shape: dict[str, Any] = {"train": {"passes": 2, "micro_batch": 8, "first_batch": 8, "cut_every": 50}}
+    commands.train(run_over(world, memory={"url": "lmdb://memory", **memory}, **shape), tmp_path / "one", page=False)
+    shared = run_over(world, memory={"url": servers.single().url(), **memory}, **shape)
+    assert together(2, train, shared, tmp_path / "many") == [0, 0]
+    check_like(tmp_path / "one", tmp_path / "many")
+
+
+def test_four_ranks_train_as_one_process_does(tmp_path: Path) -> None:
+    """In the arena, outcomes known late, negatives."""
+    shape: dict[str, Any] = {
+        "memory": {"codec": "float32"},
+        "data": {"feedback_delay": "delay"},
+        "negatives": {"per_event": 1, "recent": 50},
+    }
+    run = run_over(write_world(tmp_path / "world", log_frame(events=120)), **shape)
+    commands.train(run, tmp_path / "one", page=False)
+    assert together(4, train, run, tmp_path / "many") == [0] * 4
+    check_like(tmp_path / "one", tmp_path / "many")
+
+
+@pytest.mark.parametrize(
+    ("sections", "named"),
+    [
+        ({"memory": {"search": {"rule": "dot", "history": 10, "picked": 2}}}, "memory.search"),
+        ({"memory": {"refresh": 5}}, "memory.refresh"),
+        ({"stages": STAGES}, "stages"),
+        ({"train": {"device": "cuda"}}, "train.device"),
+    ],
+)
+def test_what_ranks_do_not_train_is_refused_by_name(sections: dict[str, Any], named: str, tmp_path: Path) -> None:
+    run = run_over(tmp_path, **sections)
+    with pytest.raises(SettingError, match=f"^{named}.*(drop it|set)"):
+        check(run, 2)
+    check(run, 1)
+
+
+def other_settings(group: Group, run: RunConfig, out: Path) -> None:
+    other = run.model_copy(update={"train": run.train.model_copy(update={"seed": group.rank})})
+    with pytest.raises(SettingError, match="ranks were given different run files"):
+        commands.train(other, out, group=group)
+    assert not out.exists()
+
+
+def test_ranks_that_were_given_different_settings_stop(tmp_path: Path) -> None:
+    assert together(2, other_settings, run_over(tmp_path), tmp_path / "run") == [0, 0]

@@ -244,7 +244,7 @@ class TargetAttention(nn.Module):
         codes, (outcomes, values) = len(self.other_rows) + self.outcomes, self.outcome_parts.shape
         once = 2 * streams * d**3 + outcomes * values * d
         # For each query and head: folded query, table and bins of codes, what was heard, the rows, the value.
-        beside = self.shift * (2 * outcomes + 1) * d
+        beside = self.shift * 2 * outcomes * d
         each = (2 * streams * d + 2 * codes + 2 * window * streams) * d + beside + outcomes * values
         return 2 * (once + queries * h * each)
 

@@ -83,6 +83,14 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def timed(work: Callable[[], object], events: int) -> dict[str, int]:
+    """Events a second of the clock and of processors."""
+    began, spent = time.perf_counter(), time.process_time()
+    work()
+    seconds, spent = time.perf_counter() - began, time.process_time() - spent
+    return {"events_per_s": round(events / seconds), "events_per_cpu_s": round(events / spent)}
+
+
 def write_result(name: str, config: dict[str, Any], figures: dict[str, Any], out: Path | None = None) -> None:
     """One JSON line, last on stdout, and appended to ``out``: what was measured, when, of which commit, on what machine."""
     text = json.dumps(config, sort_keys=True, default=str)

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from benchmarks.common import print_table, write_result
+from benchmarks.common import print_table, timed, write_result
 from benchmarks.logs import PLAIN, in_rounds, run_over, write_log
 from marm.config import RunConfig
 from marm.data.feedback import Feedback
@@ -48,12 +48,14 @@ def measure(folder: Path, run: RunConfig, log: pl.DataFrame, following: bool) ->
         writer.append(lines(log, following))
     with closing(Grower(folder / "events")) as grower:
         source = Feedback(run, folder, EventLog(folder / "events"), grower)
-        began, spent = time.perf_counter(), time.process_time()
-        while source.poll(time.time()):
-            pass
-        seconds, spent = time.perf_counter() - began, time.process_time() - spent
+
+        def work() -> None:
+            while source.poll(time.time()):
+                pass
+
+        figures = timed(work, len(log))
     assert source.counts == {"events": len(log)}, source.counts
-    return {"events_per_s": round(len(log) / seconds), "events_per_cpu_s": round(len(log) / spent)}
+    return figures
 
 
 def main() -> None:

@@ -14,13 +14,12 @@ import time
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import orjson
 import polars as pl
 from confluent_kafka import Producer
 
-from benchmarks.common import print_table, write_result
+from benchmarks.common import print_table, timed, write_result
 from benchmarks.inbox import OLD, measure
 from benchmarks.logs import PLAIN, in_rounds, run_over, write_log
 from marm.config import RunConfig
@@ -52,14 +51,6 @@ def send(servers: str, topic: str, log: pl.DataFrame, arrow: bool) -> None:
         for row in log.iter_rows(named=True):
             producer.produce(topic, orjson.dumps(row), str(row["user"]))
     assert producer.flush(120) == 0
-
-
-def timed(work: Any, events: int) -> dict[str, int]:
-    """Events a second of the clock and of processors."""
-    began, spent = time.perf_counter(), time.process_time()
-    work()
-    seconds, spent = time.perf_counter() - began, time.process_time() - spent
-    return {"events_per_s": round(events / seconds), "events_per_cpu_s": round(events / spent)}
 
 
 def follow(folder: Path, run: RunConfig, url: str, events: int) -> dict[str, int]:

@@ -14,6 +14,7 @@ from marm.data.events import Column, Tags
 from marm.mix import GOLDEN
 from marm.nn.blocks import Linear
 from marm.nn.table import Bag, mean, single
+from marm.nn.views import no_ids
 from marm.types import F32, U64
 
 
@@ -26,7 +27,7 @@ class Encoded:
     dense: dict[str, F32] = field(default_factory=dict)
     named: dict[str, Bag] = field(default_factory=dict)
     """Keys of categories and tags by name, for what searches by them."""
-    ids: U64 = field(default_factory=lambda: np.zeros((0, 0), np.uint64))
+    ids: U64 = field(default_factory=no_ids)
     """(N, F) the id, if it counts, and each category; 0 where it is missing."""
 
 

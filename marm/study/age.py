@@ -10,9 +10,8 @@ import polars as pl
 
 from marm.config import RunConfig
 from marm.data.stream import EventLog
-from marm.metrics.ranking import group_aucs
 from marm.study.compare import binary_tasks, seeded
-from marm.study.interval import Difference, UserAucs, difference_within_seeds, together
+from marm.study.interval import Difference, aucs_of, difference_within_seeds, together
 from marm.study.models import must_be_marm
 from marm.study.runs import Show, write_lines
 from marm.train.age import score_both_ways
@@ -77,14 +76,15 @@ def by_age(frames: Sequence[pl.DataFrame], files: Sequence[Path], task: str) -> 
 
 def _aged(frames: Sequence[pl.DataFrame], files: Sequence[Path], task: str) -> Aged:
     old, new = (
-        together([_aucs(frame, f"{way}_{task}", f"label_{task}") for frame in frames], files)
+        together(
+            [
+                aucs_of(*(frame[name].to_numpy() for name in ("user", f"{way}_{task}", f"label_{task}")))
+                for frame in frames
+            ],
+            files,
+        )
         for way in ("remembered", "fresh")
     )
     steps = float(np.mean([frame["age"].to_numpy().mean() for frame in frames]))
     drift = float(np.mean([(f[f"fresh_{task}"] - f[f"remembered_{task}"]).abs().to_numpy().mean() for f in frames]))
     return Aged(len(frames[0]), steps, old.gauc, new.gauc, difference_within_seeds(new, old), drift)
-
-
-def _aucs(frame: pl.DataFrame, score: str, label: str) -> UserAucs:
-    groups = group_aucs(frame["user"].to_numpy(), frame[score].to_numpy(), frame[label].to_numpy())
-    return UserAucs(groups.aucs[None], groups.sizes, groups.groups)

@@ -33,7 +33,7 @@ class UserAucs:
 
 @dataclass(frozen=True)
 class Difference:
-    """GAUC of one model less that of another, with the interval that holds 95 % of what is drawn."""
+    """What one has above another, a model's GAUC or an arm's play time, with the interval that holds 95 % of what is drawn."""
 
     value: float
     low: float
@@ -64,12 +64,17 @@ class Scores:
         rows = slice(int(self.first[begin]), int(self.first[end]) if end < len(self.first) else None)
         if begin >= end:
             rows = slice(0, 0)
-        groups = group_aucs(self.user[rows], self.score[rows], self.label[rows])
-        return UserAucs(groups.aucs[None], groups.sizes, groups.groups)
+        return aucs_of(self.user[rows], self.score[rows], self.label[rows])
 
     def last_fifth(self) -> UserAucs:
         """Of the part that studies measure on."""
         return self.aucs(len(self.first) * 4 // 5, len(self.first)) if len(self.first) else self.aucs(0, 0)
+
+
+def aucs_of(user: U64, score: F32, label: F32) -> UserAucs:
+    """Of one seed's scores (R,)."""
+    groups = group_aucs(user, score, label)
+    return UserAucs(groups.aucs[None], groups.sizes, groups.groups)
 
 
 def scores_of(folder: Path, task: str) -> Scores:

@@ -3,10 +3,11 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from marm.report import page
 from marm.report.figures import COLOURS, DASHES, MUTED, Draw
@@ -95,18 +96,22 @@ def forest(models: Sequence[Compared], task: str, base: str) -> str:
     return page.chart(figure_card(f"GAUC above {base}, {task}", note, draw, [], wide=True))
 
 
-def intervals(names: list[str], gaps: list[Difference]) -> Draw:
+def intervals(names: list[str], gaps: list[Difference], unit: Literal["", "%"] = "") -> Draw:
     """A point and its interval for each name, the first on top, with a dashed line at zero."""
+    scale = 100 if unit else 1
 
     def draw(axes: Axes) -> None:
         at = np.arange(len(names))[::-1]
         axes.axvline(0, color=MUTED, linewidth=1.2, linestyle=DASHES)
         for place, gap in zip(at, gaps, strict=True):
             colour = COLOURS[0] if gap.low > 0 else COLOURS[1] if gap.high < 0 else COLOURS[5]
-            axes.plot([gap.low, gap.high], [place, place], color=colour, linewidth=2.2)
-            axes.plot([gap.value], [place], "o", color=colour, markersize=5)
+            axes.plot([scale * gap.low, scale * gap.high], [place, place], color=colour, linewidth=2.2)
+            axes.plot([scale * gap.value], [place], "o", color=colour, markersize=5)
         axes.set_yticks(at, names)
         axes.set_ylim(-0.7, len(names) - 0.3)
+        if unit:
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g} {unit}" if value else f"0 {unit}")
         axes.grid(axis="x", alpha=0.4)
 
     return draw

@@ -197,9 +197,8 @@ class Stepper:
 
     def _learn(self, places: I64, make_room: Callable[[], None]) -> None:
         assert self.waiting.held is not None and self.learner is not None
-        due = self.waiting.held.pick(places)
-        mine = own(self.group, due.user)
-        seen = due.pick(mine)
+        mine = places[own(self.group, self.waiting.held.user[places])]
+        seen = self.waiting.held.pick(mine)
         self.admit(seen.user, make_room)
         asked = ask(seen, self._drawn(seen))
         attended = self.engine.attend(asked.batch)
@@ -208,7 +207,7 @@ class Stepper:
         if self.stages:
             self.stages.learn(seen, asked, attended, labels)
         self._update(seen, asked, attended, labels)
-        self._remember(seen, asked, attended, np.flatnonzero(~self.waiting.remembered[places[mine]]))
+        self._remember(seen, asked, attended, np.flatnonzero(~self.waiting.remembered[mine]))
         self.waiting.release(places)
 
     def _update(self, seen: Exposures, asked: Asked, attended: Attended, labels: F32) -> None:

@@ -1,13 +1,10 @@
 """How much better an arm does than the first one, and how sure that is: users drawn with replacement."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import polars as pl
 
+from marm.study.interval import DRAWS, Difference
 from marm.types import F64, I64
-
-DRAWS = 1000
 
 MEASURES = {
     "play_time": "play time",
@@ -21,25 +18,10 @@ MEASURES = {
 """Of each user, as the users' table has them; retention: whether the user came in the last quarter of the test."""
 
 
-@dataclass(frozen=True)
-class Effect:
-    """An arm's mean over users above the first arm's, as a share of that, with what holds 95 % of what is drawn.
+def effect(arm: pl.DataFrame, first: pl.DataFrame, measure: str, paired: bool, seed: int = 0) -> Difference:
+    """An arm's mean over users above the first arm's, as a share of that; NaN where the first arm has none of it.
 
-    NaN where the first arm has none of it.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def clear(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
-
-
-def effect(arm: pl.DataFrame, first: pl.DataFrame, measure: str, paired: bool, seed: int = 0) -> Effect:
-    """Of two tables of users; ``paired``: they hold the same ones, row for row.
+    ``paired``: both tables hold the same users, row for row.
 
     What users had played before the test is taken out by regression (CUPED, Deng et al. 2013): it says much about how
     much they play, and nothing about the arm.
@@ -58,7 +40,7 @@ def effect(arm: pl.DataFrame, first: pl.DataFrame, measure: str, paired: bool, s
     # A draw may hold nobody who did a rare thing: then there is no share of it.
     drawn = drawn[np.isfinite(drawn)] if raw.any() else np.full(1, np.nan)
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Effect(_share(one, other, raw), float(low), float(high))
+    return Difference(_share(one, other, raw), float(low), float(high))
 
 
 def _share(one: F64, other: F64, raw: F64) -> float:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from marm.report import page
-from marm.report.figures import COLOURS, DASHES, MUTED, Draw
+from marm.report.figures import COLOURS, MUTED
 from marm.report.run import figure_card
 from marm.report.style import SERIES
 from marm.report.text import ABSENT, figure, whole
-from marm.study.ab.effect import MEASURES, Effect
+from marm.study.ab.effect import MEASURES
 from marm.study.ab.study import Test, Tested
+from marm.study.interval import Difference
+from marm.study.tables import intervals
 from marm.types import F64
 
 _HEAD = ("play_time", "returned", "interactions")
@@ -53,7 +54,7 @@ def _days(days: float) -> str:
     return "day" if days == 1 else "days"
 
 
-def _told(found: Effect) -> str:
+def _told(found: Difference) -> str:
     if not math.isfinite(found.value):
         return ABSENT
     return f"{found.value:+.1%} ({found.low:+.1%} to {found.high:+.1%})"
@@ -73,25 +74,8 @@ def _tiles(test: Test) -> list[tuple[str, str]]:
 def _forest(test: Test, measure: str) -> str:
     names = list(test.effects)
     note = f"Mean over users above {test.arms[0].name}, in per cent; bars hold 95 % of what users drawn with replacement give."
-    draw = _intervals(names, [test.effects[name][measure] for name in names])
+    draw = intervals(names, [test.effects[name][measure] for name in names], "%")
     return page.chart(figure_card(MEASURES[measure].capitalize(), note, draw, [], wide=measure == "play_time"))
-
-
-def _intervals(names: list[str], found: list[Effect]) -> Draw:
-    def draw(axes: Axes) -> None:
-        at = np.arange(len(names))[::-1]
-        axes.axvline(0, color=MUTED, linewidth=1.2, linestyle=DASHES)
-        for place, one in zip(at, found, strict=True):
-            colour = COLOURS[0] if one.low > 0 else COLOURS[1] if one.high < 0 else COLOURS[5]
-            axes.plot([100 * one.low, 100 * one.high], [place, place], color=colour, linewidth=2.2)
-            axes.plot([100 * one.value], [place], "o", color=colour, markersize=5)
-        axes.set_yticks(at, names)
-        axes.set_ylim(-0.7, len(names) - 0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g} %" if value else "0 %")
-        axes.grid(axis="x", alpha=0.4)
-
-    return draw
 
 
 def _so_far(one: Tested) -> F64:

@@ -16,8 +16,9 @@ from marm.data.ids import mix_all
 from marm.errors import FolderError, SettingError
 from marm.files import replacing, write_text
 from marm.study.ab.arms import Arm, read_arms
-from marm.study.ab.effect import MEASURES, Effect, effect
+from marm.study.ab.effect import MEASURES, effect
 from marm.study.ab.loop import Loop, Span
+from marm.study.interval import Difference
 from marm.study.runs import Show, write_lines
 from marm.train.results import commit, machine
 from marm.train.trainer import Progress
@@ -50,7 +51,7 @@ class Test:
     """What came of all arms."""
 
     arms: list[Tested]
-    effects: dict[str, dict[str, Effect]]
+    effects: dict[str, dict[str, Difference]]
     """By arm and measure, above the first arm."""
     span: Span
     seed: int
@@ -165,6 +166,6 @@ def effect_lines(test: Test) -> Sequence[dict[str, Any]]:
     ]
 
 
-def _plain(found: Effect) -> dict[str, float | None]:
+def _plain(found: Difference) -> dict[str, float | None]:
     """JSON knows no NaN."""
     return {name: value if math.isfinite(value) else None for name, value in asdict(found).items()}

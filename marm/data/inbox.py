@@ -1,4 +1,4 @@
-"""The inbox: feedback that was served, appended durably as JSON lines by one process, read by many.
+"""The inbox: feedback that was served, appended durably as JSON lines by servers in turn, read by many.
 
 inbox/00000001.ndjson  00000002.ndjson ...   end   lock
 
@@ -8,23 +8,31 @@ the log's own time column):
     {"kind": "event", "event_id": "e7", "user": 7, "item": 41, "at": 1700000000, "context": {}, "outcomes": {"click": 1}}
     {"kind": "outcomes", "event_id": "e7", "outcomes": {"watch_s": 31.5}}
 
-``end`` is one 64-bit number that writer and readers map into memory: up to where lines are durable. Readers never look
-beyond it, so what a full disk left half written, or what was taken back, was never seen by anybody.
+``end`` is one 64-bit number and its complement: up to where lines are durable. Readers never look beyond it, so what a full
+disk left half written, or what was taken back, was never seen by anybody. Who appends holds ``lock``, and goes on from the
+``end`` that the one before it wrote.
 """
 
-import mmap
+import fcntl
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from marm.data.place import Position
-from marm.errors import DiskError
-from marm.files import hold, release, sync
+from marm.errors import DiskError, FolderError
+from marm.files import sync
 
 ROTATE_AT = 64 * 1024**2
 READ_BYTES = 4 * 1024**2
+PATIENCE = 10.0
+"""Seconds to wait for a turn."""
+_PAUSE = 0.001
+_READINGS = 100
+"""Of an ``end`` that is just being written."""
 _OFFSET_BITS = np.uint64(40)
 
 
@@ -34,31 +42,46 @@ def inbox_file(folder: Path, number: int) -> Path:
 
 
 class InboxWriter:
-    """Appends lines to an inbox folder (``DIR/inbox``); of several threads, one at a time may call it.
+    """Appends lines to an inbox folder (``DIR/inbox``), in turn with other processes; of several threads, one may call it.
 
-    Errors: ``FolderError`` where another process holds it open, ``DiskError`` where it cannot be written.
+    Errors: ``FolderError`` where another process does not end its turn, ``DiskError`` where it cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._number, self._size, self._file, self._in_turn = folder, 0, 0, -1, False
+        self._torn: Position | None = None
+        """Where a write failed of which something is left."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = hold(folder / "lock", f"{folder}: another process takes feedback for this run: stop it first")
-            self._number = max((int(path.stem) for path in folder.glob("[0-9]*.ndjson")), default=1)
-            self._file = _open(inbox_file(folder, self._number))
-            self._size = _cut_half_line(self._file)
-            os.fsync(self._file)
-            sync(folder)
-            self._end = _map_end(folder)
+            self._lock, self._end = _open(folder / "lock"), _open(folder / "end")
+            with self.turn():
+                self._publish()
+                sync(folder)
         except OSError as error:
             raise DiskError(folder, error) from None
-        self._torn = False
-        self._publish()
 
     @property
     def end(self) -> Position:
-        """Where the next line goes."""
+        """Where lines ended when this process last had its turn."""
         return Position(self._number, self._size)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Nobody else appends meanwhile, and what others appended before is known. Turns of one writer may be nested."""
+        if self._in_turn:
+            yield
+            return
+        self._wait()
+        try:
+            self._in_turn = True
+            try:
+                self._catch_up()
+            except OSError as error:
+                raise DiskError(inbox_file(self._folder, self._number), error) from None
+            yield
+        finally:
+            self._in_turn = False
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def append(self, lines: Sequence[bytes]) -> Position:
         """Write lines (JSON without a line break), all or none, down to the disk; returns where they end.
@@ -67,63 +90,99 @@ class InboxWriter:
         """
         if any(b"\n" in line or not line for line in lines):
             raise ValueError("a line of the inbox is one JSON object without a line break")
-        if not lines:
+        with self.turn():
+            if lines:
+                self._append(b"\n".join(lines) + b"\n")
             return self.end
-        data = b"\n".join(lines) + b"\n"
+
+    def _append(self, data: bytes) -> None:
         try:
-            self._mend()
             if self._size and self._size + len(data) > ROTATE_AT:
                 self._rotate()
-            self._torn = True
+            self._torn = self.end
             _write(self._file, data, self._size)
             os.fdatasync(self._file)
         except OSError as error:
             self._take_back()
             raise DiskError(inbox_file(self._folder, self._number), error) from None
-        self._torn = False
+        self._torn = None
         self._size += len(data)
         self._publish()
-        return self.end
 
     def close(self) -> None:
-        """Give back the files and the lock."""
-        self._end.close()
-        os.close(self._file)
-        release(self._lock)
+        """Give back the files."""
+        for handle in (self._file, self._end, self._lock):
+            os.close(handle)
+
+    def _wait(self) -> None:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise FolderError(
+                        f"{self._folder}: another process has been writing for {PATIENCE:.0f} seconds: "
+                        "end the server that hangs"
+                    ) from None
+            time.sleep(_PAUSE)
+
+    def _catch_up(self) -> None:
+        """Go on where the last one ended. Whole lines beyond that are of one that died before it said so: they are kept."""
+        newest = max((int(path.stem) for path in self._folder.glob("[0-9]*.ndjson")), default=1)
+        if newest != self._number:
+            self._go_to(newest)
+        end = end_of(self._folder)
+        self._size = end.offset if end.file == newest else 0
+        if self._torn == self.end:
+            self._cut()
+        elif os.fstat(self._file).st_size > self._size or end != self.end:
+            self._size = _cut_half_line(self._file)
+            os.fsync(self._file)
+            self._publish()
+
+    def _go_to(self, number: int) -> None:
+        file = _open(inbox_file(self._folder, number))
+        if self._file >= 0:
+            os.close(self._file)
+        self._file, self._number, self._size = file, number, 0
 
     def _rotate(self) -> None:
-        file = _open(inbox_file(self._folder, self._number + 1))
+        self._go_to(self._number + 1)
         sync(self._folder)
-        os.close(self._file)
-        self._file, self._number, self._size = file, self._number + 1, 0
 
     def _take_back(self) -> None:
         try:
-            self._mend()
+            self._cut()
         except OSError:
-            # The next append tries again; until then readers stop at the end that was published.
+            # The next turn tries again; until then readers stop at the end that was published.
             return
 
-    def _mend(self) -> None:
+    def _cut(self) -> None:
         """Cut what a write that failed left beyond the end."""
-        if self._torn:
-            os.ftruncate(self._file, self._size)
-            self._torn = False
+        os.ftruncate(self._file, self._size)
+        self._torn = None
 
     def _publish(self) -> None:
-        # One aligned 64-bit store: a reader sees the old end or the new one.
         word = np.uint64(self._number) << _OFFSET_BITS | np.uint64(self._size)
-        np.frombuffer(self._end, np.uint64)[0] = word
+        _write(self._end, np.array([word, ~word], np.uint64).tobytes(), 0)
 
 
 def end_of(folder: Path) -> Position:
     """Where an inbox ends; its beginning, if nobody has written to it yet."""
     try:
-        with (folder / "end").open("rb") as file, mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ) as mapped:
-            word = int(np.frombuffer(mapped[:8], np.uint64)[0])
-    except (FileNotFoundError, ValueError):
+        handle = os.open(folder / "end", os.O_RDONLY)
+    except FileNotFoundError:
         return Position()
-    return Position(word >> int(_OFFSET_BITS), word & (1 << int(_OFFSET_BITS)) - 1)
+    try:
+        for _ in range(_READINGS):
+            words = np.frombuffer(os.pread(handle, 16, 0), np.uint64)
+            if len(words) == 2 and words[0] == ~words[1]:
+                return Position(int(words[0] >> _OFFSET_BITS), int(words[0]) & (1 << int(_OFFSET_BITS)) - 1)
+    finally:
+        os.close(handle)
+    return Position()
 
 
 def begin_of(folder: Path) -> Position:
@@ -190,17 +249,6 @@ def _cut_half_line(file: int) -> int:
     if end < size:
         os.ftruncate(file, end)
     return end
-
-
-def _map_end(folder: Path) -> mmap.mmap:
-    handle = os.open(folder / "end", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        if os.fstat(handle).st_size < 8:
-            _write(handle, bytes(8), 0)
-            os.fsync(handle)
-        return mmap.mmap(handle, 8)
-    finally:
-        os.close(handle)
 
 
 def _write(file: int, data: bytes, at: int) -> None:

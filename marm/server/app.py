@@ -78,7 +78,8 @@ def _add_faults(app: FastAPI) -> None:
         return _fault(422, str(error))
 
     @app.exception_handler(errors.DiskError)
-    async def disk(request: Request, error: errors.DiskError) -> Response:
+    @app.exception_handler(errors.FolderError)
+    async def disk(request: Request, error: errors.DiskError | errors.FolderError) -> Response:
         return _fault(503, str(error))
 
     @app.exception_handler(errors.BrokerError)

@@ -37,23 +37,41 @@ class Catalogue:
         self._windows: dict[int, Window] = {}
         self._limits: tuple[U64, I64, I64] = (np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64))
         self.told = self._laying.nothing
+        self._heard = 0
+        """Bytes of the journal that are known."""
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            with locked(self._file):
-                data = self._path.read_bytes()
-                whole = data[: data.rfind(b"\n") + 1]
-                if len(whole) < len(data):
-                    os.ftruncate(self._file, len(whole))
+            self.hear()
         except OSError as error:
             raise DiskError(self._path, error) from None
-        self._show(*self._after([orjson.loads(line) for line in whole.splitlines()]))
+
+    def hear(self) -> bool:
+        """Take what other servers of the folder were told; whether there was anything."""
+        if os.fstat(self._file).st_size == self._heard:
+            return False
+        with locked(self._file):
+            self._catch_up()
+        return True
 
     def tell(self, items: Sequence[dict[str, Any]]) -> None:
         """Take items, all or none, down to the disk. Errors: ``DataError`` naming the item, ``DiskError``."""
-        after = self._after(items)
         with locked(self._file):
-            self._write(b"".join(orjson.dumps(item) + b"\n" for item in items))
+            self._catch_up()
+            after = self._after(items)
+            data = b"".join(orjson.dumps(item) + b"\n" for item in items)
+            self._write(data)
+            self._heard += len(data)
             self._show(*after)
+
+    def _catch_up(self) -> None:
+        """Read on; half a line is of a server that died in writing it, and is cut."""
+        data = os.pread(self._file, os.fstat(self._file).st_size - self._heard, self._heard)
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            os.ftruncate(self._file, self._heard + len(whole))
+        if whole:
+            self._show(*self._after([orjson.loads(line) for line in whole.splitlines()]))
+            self._heard += len(whole)
 
     def _write(self, data: bytes) -> None:
         size = os.fstat(self._file).st_size

@@ -90,8 +90,8 @@ class Server:
         """Look for a newer cut, open it beside the one that answers, and let it take over between two passes."""
         while not self._end.wait(self.run.serve.look):
             try:
-                numbers = cut_numbers(self.folder)
-                erased = erasures(self.folder)
+                self._hear()
+                numbers, erased = cut_numbers(self.folder), erasures(self.folder)
                 if erased != self._erased:
                     self._renew()
                     self._erased = erased
@@ -103,6 +103,13 @@ class Server:
                 # The cut that answers stays; the next look tries again.
                 self.metrics.failed_swaps.inc()
                 _log.warning("cannot open the newest cut: %s", error)
+
+    def _hear(self) -> None:
+        """Take what other servers of the folder were told."""
+        if self.feedback.waits():
+            self.telling.wait_for(self.feedback.hear)
+        if self.telling.wait_for(self.catalogue.hear):
+            self.scoring.wait_for(self.show_items)
 
     def _another_store(self) -> bool:
         """Whether another generation of the store has taken over: one that was rebuilt, say."""

@@ -105,12 +105,42 @@ def test_lines_that_were_written_when_the_process_died_are_kept(tmp_path):
     assert everything(tmp_path) == lines(0, 3)
 
 
-def test_two_writers_are_one_clear_error(tmp_path):
+def test_writers_go_on_where_the_other_ended_over_the_edges_of_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(inbox, "ROTATE_AT", 100)
+    one, other = InboxWriter(tmp_path), InboxWriter(tmp_path)
+    for n in range(20):
+        writer = (one, other)[n // 3 % 2]
+        writer.append(lines(n, n + 1))
+        assert end_of(tmp_path) == writer.end
+    assert everything(tmp_path) == lines(0, 20) and one.end.file > 4
+    with other.turn():
+        assert one.end == other.end
+    one.close()
+    other.close()
+
+
+def test_who_waits_for_a_turn_that_does_not_end_is_told_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(inbox, "PATIENCE", 0.01)
+    one, other = InboxWriter(tmp_path), InboxWriter(tmp_path)
+    with one.turn():
+        one.append(lines(0, 1))  # a turn within a turn is the same one
+        with pytest.raises(FolderError, match="end the server that hangs"):
+            other.append(lines(1, 2))
+    other.append(lines(1, 2))
+    assert everything(tmp_path) == lines(0, 2)
+    one.close()
+    other.close()
+
+
+def test_what_a_writer_left_that_died_is_kept_whole_and_half_lines_are_cut_by_the_next(tmp_path):
     writer = InboxWriter(tmp_path)
-    with pytest.raises(FolderError, match="another process"):
-        InboxWriter(tmp_path)
+    writer.append(lines(0, 2))
+    with inbox_file(tmp_path, 1).open("ab") as file:
+        file.write(lines(2, 3)[0] + b'\n{"kind": "event", "event_id"')
+    assert everything(tmp_path) == lines(0, 2)
+    writer.append(lines(3, 4))
+    assert everything(tmp_path) == lines(0, 4)
     writer.close()
-    InboxWriter(tmp_path).close()
 
 
 @pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
@@ -164,21 +194,23 @@ from pathlib import Path
 from marm.data import inbox
 inbox.ROTATE_AT = 2000
 writer = inbox.InboxWriter(Path(sys.argv[1]))
-for n in range(0, 3000, 3):
-    writer.append([b'{"n": %d}' % m for m in range(n, n + 3)])
+for n in range(0, 1500, 3):
+    writer.append([b'{"who": %s, "n": %d}' % (sys.argv[2].encode(), m) for m in range(n, n + 3)])
 """
 
 
-def test_readers_see_whole_batches_while_another_process_writes(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)])
+def test_readers_see_whole_batches_while_two_processes_write_in_turn(tmp_path):
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(who)]) for who in range(2)]
     found, since, counts = [], Position(), set()
-    while process.poll() is None or since < end_of(tmp_path):
+    while any(one.poll() is None for one in writers) or since < end_of(tmp_path):
         some, since = read(tmp_path, since)
-        found += [json.loads(line)["n"] for line in some]
+        found += map(json.loads, some)
         counts.add(len(found) % 3)
-    assert process.returncode == 0
-    assert found == list(range(3000))
-    assert counts == {0}
+    assert [one.returncode for one in writers] == [0, 0]
+    who = [one["who"] for one in found]
+    for writer in range(2):
+        assert [one["n"] for one in found if one["who"] == writer] == list(range(1500))
+    assert counts == {0} and who != sorted(who)
 
 
 def test_old_files_go_from_the_oldest_on_but_none_that_is_needed(tmp_path, monkeypatch):

@@ -82,12 +82,16 @@ def scaling(
     layers: Annotated[str, typer.Option(help="layers, with commas between")] = "1,2,3",
     windows: Annotated[str, typer.Option(help="rows that a target sees, with commas between")] = "25,50,100",
     widths: Annotated[str, typer.Option(help="numbers in a state, with commas between")] = "16,32",
+    picked: Annotated[
+        str | None, typer.Option(help="rows that a search picks, with commas between, 0: no search (the run's)")
+    ] = None,
     seeds: Seeds = 1,
     sets: Sets = None,
     quiet: Quiet = False,
 ) -> None:
     """Train every combination and fit what memory buys; prints a table, writes report.html."""
-    grid = Grid(numbers("layers", layers), numbers("windows", windows), numbers("widths", widths))
+    sizes = numbers("layers", layers), numbers("windows", windows), numbers("widths", widths)
+    grid = Grid(*sizes, numbers("picked", picked, least=0) if picked else ())
     found = study_scaling(load_run(run, sets or []), out, _show(quiet), grid, seeds)
     scaling_page.write_page(out, found)
     typer.echo(scaling_page.table(found))
@@ -177,12 +181,12 @@ def _show(quiet: bool) -> Show:
     return lambda name: StreamProgress(name, quiet)
 
 
-def numbers(name: str, text: str) -> list[int]:
-    """Whole numbers above zero from an option. Errors: ``SettingError``."""
+def numbers(name: str, text: str, least: int = 1) -> list[int]:
+    """Whole numbers from an option, none below ``least``. Errors: ``SettingError``."""
     try:
         found = [int(part) for part in text.split(",")]
     except ValueError:
         found = []
-    if not found or min(found) < 1:
-        raise SettingError(f"--{name} {text}: give whole numbers above zero with commas between")
+    if not found or min(found) < least:
+        raise SettingError(f"--{name} {text}: give whole numbers from {least} up with commas between")
     return sorted(set(found))

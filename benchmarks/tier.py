@@ -37,8 +37,8 @@ FITTED, FORETOLD = (50, 200, 400, 800), (100, 1000)
 TOGETHER = (8, 64)
 """Users of a call."""
 BYTES = ROW + FACTS
-CACHE = 10e6
-"""Bytes of a call that stay in a cache (a third of it); what goes beyond is fetched from memory, and costs more."""
+CACHES = (5e6, 15e6)
+"""Bytes of a call beyond which less and less of it stays in a cache of 32 MB, and each byte costs more."""
 WRITTEN = (1, 4, 16)
 """Rows of a user in one cut."""
 LOADS = (0.3, 0.6, 0.8)
@@ -145,9 +145,9 @@ def measured_sizes(stores: dict[str, Store], users: U64, repeats: int) -> dict[t
 
 
 def size_of(together: int, rows: int) -> F64:
-    """What a reading's cost goes by: the call, its users, its bytes, and those beyond a cache."""
+    """What a reading's cost goes by: the call, its users, its bytes, and those beyond caches."""
     size = together * rows * BYTES
-    return np.array([1.0, together, size, max(0.0, size - CACHE)])
+    return np.array([1.0, together, size, *(max(0.0, size - cache) for cache in CACHES)])
 
 
 def foretold(sizes: dict[tuple[str, int, int], Spent]) -> list[dict[str, Any]]:

@@ -21,6 +21,10 @@ from marm.study.runs import Show
 from marm.study.scaling import Grid, study_scaling
 from marm.study.segments import segments as of_segments
 from marm.study.source import protocol, stream_of
+from marm.study.tier import page as tier_page
+from marm.study.tier.people import habits_of
+from marm.study.tier.settings import costs_of, load_tier
+from marm.study.tier.study import study_tier
 from marm.study.variants import Design, study_variants
 from marm.train.results import commit, machine
 
@@ -175,6 +179,27 @@ def data(
     found = study_data(load_run(run, sets or []), out, _show(quiet), start, sample, windows, seeds)
     data_page.write_page(out, found)
     typer.echo(data_page.table(found))
+
+
+@app.command()
+def tier(
+    out: Out,
+    file: Annotated[Path | None, typer.Option(help="TOML with sections people, ring, machines, costs, prices")] = None,
+    log: Annotated[Path | None, typer.Option(help="run folder whose log's users people come like")] = None,
+    costs: Annotated[
+        Path | None, typer.Option(help="JSON lines of `python -m benchmarks.tier`; the last one counts")
+    ] = None,
+    users: Annotated[int, typer.Option(min=10, help="users of all that are simulated")] = 50_000,
+    calls: Annotated[int, typer.Option(min=100, help="readings of the busiest hour that are simulated")] = 200_000,
+    sets: Sets = None,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate memory at a scale: hits, queues, machines, cost, and what moves them; prints tables, writes report.html."""
+    settings = load_tier(file, sets or [], costs_of(costs) if costs else None, habits_of(log) if log else None)
+    with StreamProgress("tier", quiet) as progress:
+        found = study_tier(settings, out, users, calls, progress.preparing)
+    tier_page.write_page(out, found)
+    typer.echo(tier_page.table(found))
 
 
 def _show(quiet: bool) -> Show:

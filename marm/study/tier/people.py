@@ -1,5 +1,6 @@
 """Who comes when: sessions of users of unequal zeal, as requests in order of time; and the habits of a log."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -68,8 +69,9 @@ def _pauses(draw: np.random.Generator, people: People, count: int) -> F64:
     return pauses
 
 
-def habits_of(log: EventLog) -> dict[str, object]:
-    """How a log's users come, as settings of ``People``: all but how many they are."""
+def habits_of(run: Path) -> dict[str, object]:
+    """How the users of a run's log come, as settings of ``People``: all but how many they are."""
+    log = EventLog(run / "events")
     parts = [log.read(low, high) for low, high in log.parts()]
     user, time = (np.concatenate([getattr(part, name) for part in parts]) for name in ("user", "time"))
     order = np.lexsort((time, user))

@@ -1,5 +1,6 @@
 """What a simulated tier is made of; every number is measured (and says on what) or an assumption to change."""
 
+import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -161,6 +162,9 @@ class Machines(Settings):
     spread: Fraction = 0.0
     """Share of the time between two cuts over which its writing is spread: 0 is as fast as it goes, as the code is."""
 
+    together: PositiveInt = 64
+    """Users that a trainer reads in one call."""
+
     trainer_arena: PositiveFloat = 128e9
     """Bytes of hot arena of a training machine."""
 
@@ -222,19 +226,36 @@ class Tier(Settings):
         }})  # fmt: skip
 
 
-def load_tier(path: Path | None, sets: Sequence[str], costs: dict[str, object] | None = None) -> Tier:
-    """A TOML file's settings with ``--set`` values laid over; errors: ``SettingError``."""
+def load_tier(
+    path: Path | None,
+    sets: Sequence[str],
+    costs: dict[str, object] | None = None,
+    people: dict[str, object] | None = None,
+) -> Tier:
+    """``sets`` over a TOML file's settings over ``costs`` and habits of ``people``; errors: ``SettingError``."""
     raw: dict[str, object] = {}
     if path is not None:
         try:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SettingError(f"{path}: cannot be read ({error}); name a TOML file") from None
-    if costs:
-        given = raw.get("costs", {})
-        raw["costs"] = {**costs, **(given if isinstance(given, dict) else {})}
+    for name, found in (("costs", costs), ("people", people)):
+        given = raw.get(name, {})
+        if found and isinstance(given, dict):
+            raw[name] = {**found, **given}
     set_values(raw, sets)
     try:
         return Tier.model_validate(raw)
     except ValidationError as error:
         raise SettingError(f"{path or 'tier'}: {first_mistake(error, Tier)}") from None
+
+
+def costs_of(path: Path) -> dict[str, object]:
+    """The costs in the last line that a benchmark wrote; errors: ``SettingError``."""
+    try:
+        last = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
+        return dict(last["costs"])
+    except (OSError, ValueError, IndexError, KeyError, TypeError):
+        raise SettingError(
+            f"{path}: no JSON line with costs: write it by `python -m benchmarks.tier --out FILE`"
+        ) from None

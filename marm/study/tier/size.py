@@ -58,6 +58,8 @@ class Needs:
     store_by_network: int
     trainers: int
     servers: int
+    fan_out: float
+    """Nodes that one call of a trainer asks, on average."""
     writing: float
     """Seconds that one cut's writing takes its writers, in seconds between two cuts: above 1 they fall behind."""
     cost: float
@@ -134,6 +136,7 @@ def needs_of(tier: Tier, found: Found) -> Needs:
     work = load.reads * reading(tier) + load.written_users * append
     nodes_by_cores = math.ceil(work / has.busy) * copies
     nodes = max(nodes_by_memory, nodes_by_cores)
+    partitions = max(1, nodes // copies)
     # A primary sends what it wrote to each replica, and a replica takes it in.
     moved = load.read_bytes + load.written_bytes * (1 + 2 * has.replicas)
     store = (
@@ -157,6 +160,7 @@ def needs_of(tier: Tier, found: Found) -> Needs:
         store_by_network=store[2],
         trainers=trainers,
         servers=servers,
+        fan_out=partitions * (1 - (1 - 1 / partitions) ** has.together),
         writing=load.written_users * write / has.writers,
         cost=(max(store) + trainers + servers) * 24 * tier.prices.machine_hour,
         rebuild=people.users * ring.rows * ring.filled * tier.costs.remake / (trainers * has.cores),

@@ -1,5 +1,6 @@
 """People come as their settings say, and a log's habits are found again."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,14 +22,15 @@ def test_people_show_as_many_events_as_they_should_and_at_their_hours() -> None:
     assert hours.argmin() in (3, 4, 5) and hours.max() / hours.mean() == pytest.approx(PEOPLE.peak, rel=0.1)
 
 
-def test_the_habits_of_a_log_are_those_that_made_it() -> None:
+def test_the_habits_of_a_log_are_those_that_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
     # Short sessions, so that few touch, and many of each user, so that zeal is what their numbers differ by.
     people = PEOPLE.model_copy(update={"events": 40_000, "session": 12})
     found = requests_of(people, 1000, 40, seed=1)
     user, time = np.repeat(found.user, found.events), np.repeat(found.time, found.events) * 1e6
     part = SimpleNamespace(user=user.astype(np.uint64), time=time.astype(np.int64))
     log = SimpleNamespace(parts=lambda: [(0, len(user))], read=lambda _low, _high: part)
-    habits = habits_of(log)  # type: ignore[arg-type]
+    monkeypatch.setattr("marm.study.tier.people.EventLog", lambda _folder: log)
+    habits = habits_of(Path("run"))
     assert habits["skew"] == pytest.approx(0.7, rel=0.15)
     assert habits["request"] == pytest.approx(4, rel=0.03)
     assert habits["session"] == pytest.approx(12, rel=0.2)

@@ -178,19 +178,40 @@ class Machines(Settings):
 class Costs(Settings):
     """Seconds of work, measured by `python -m benchmarks.tier` on two EPYC cores; `--costs` reads another machine's."""
 
-    read_call: NonNegativeFloat = 5e-5
+    read_call: NonNegativeFloat = 1.44e-05
     """A node's, for a reading of any size."""
-    read_byte: NonNegativeFloat = 1e-9
-    append_user: NonNegativeFloat = 5e-5
+    read_byte: NonNegativeFloat = 9.59e-10
+    append_user: NonNegativeFloat = 4.56e-05
     """A node's, for a user's rows of one cut."""
-    append_byte: NonNegativeFloat = 1e-9
-    ask_user: NonNegativeFloat = 5e-5
+    append_byte: NonNegativeFloat = 7.43e-09
+    ask_user: NonNegativeFloat = 3.34e-05
     """The asking side's, for each user read."""
-    ask_byte: NonNegativeFloat = 1e-9
-    write_user: NonNegativeFloat = 5e-5
+    ask_byte: NonNegativeFloat = 8.83e-10
+    write_user: NonNegativeFloat = 1.8e-05
     """The writing side's, for each user written."""
-    write_byte: NonNegativeFloat = 1e-9
-    jitter: tuple[PositiveFloat, ...] = (1.0,)
+    write_byte: NonNegativeFloat = 1.52e-09
+    jitter: tuple[PositiveFloat, ...] = (
+        0.97,
+        0.97,
+        0.98,
+        0.98,
+        0.98,
+        0.99,
+        0.99,
+        0.99,
+        0.99,
+        1.0,
+        1.0,
+        1.01,
+        1.01,
+        1.02,
+        1.03,
+        1.04,
+        1.06,
+        1.09,
+        1.12,
+        1.18,
+    )
     """Of a reading, seconds taken over the median: equally likely draws."""
 
     learn: PositiveFloat = 1.2e-4

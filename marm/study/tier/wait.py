@@ -34,21 +34,18 @@ class Waiting:
 
 
 def waiting_in(tier: Tier, needs: Needs, calls: int, seed: int = 0) -> Waiting:
-    """Simulate as many whole machines of the store as ``calls`` readings are enough for."""
+    """Simulate as many nodes as ``calls`` readings are enough for over some cuts, by whole machines where they are several."""
     has, load = tier.machines, needs.load
     primaries = max(1, needs.nodes // (1 + has.replicas))
     each = max(1, min(primaries, round(needs.nodes / needs.store / (1 + has.replicas))))
-    rate = load.reads / primaries
     seconds = _CUTS * has.cut
-    machines = int(np.clip(calls / max(rate * seconds * each, 1e-9), 1, primaries // each))
-    nodes = machines * each
-    # With few nodes of much load, less time is enough: the last of the cuts is always whole.
-    seconds = (
-        max(seconds * min(1.0, calls / max(rate * seconds * nodes, 1e-9)), 2 * has.cut) if nodes == each else seconds
-    )
+    nodes = int(np.clip(calls / max(load.reads / primaries * seconds, 1e-9), 1, primaries))
+    nodes -= nodes % each if nodes > each else 0
     draw = np.random.default_rng(seed)
     asked, wrote = _reads(tier, needs, draw, nodes, primaries, seconds), _writes(tier, needs, nodes, primaries, seconds)
     joined = _joined(asked, wrote)
+    # Of less than a machine's nodes each has its share of the network alone.
+    joined = joined._replace(send=joined.send * max(1.0, each / nodes))
     site = Site(np.arange(nodes) // each, has.trip)
     began, done = simulate(joined, site)
     return _told(tier, nodes, len(asked.at), began, done)

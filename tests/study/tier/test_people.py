@@ -37,4 +37,4 @@ def test_the_habits_of_a_log_are_those_that_made_it(monkeypatch: pytest.MonkeyPa
     told = People(**habits)  # type: ignore[arg-type]
     assert told.peak == pytest.approx(PEOPLE.peak, rel=0.1)
     weight = np.array(told.pauses)[:, 2] / np.array(told.pauses)[:, 2].sum()
-    assert weight == pytest.approx(np.array(PEOPLE.pauses)[:, 2] / np.array(PEOPLE.pauses)[:, 2].sum(), abs=0.02)
+    assert weight == pytest.approx(np.array(PEOPLE.pauses)[:, 2] / np.array(PEOPLE.pauses)[:, 2].sum(), abs=0.05)

@@ -26,10 +26,10 @@ def write_page(out: Path, found: Study) -> Path:
         f"{whole(found.sample.users)} users drawn from them, queues of {base.waiting.nodes} nodes",
         [
             page.tiles(_headline(base)),
-            page.section("What there must be", [page.table("Arithmetic", ARITHMETIC, *arithmetic(base))]),
+            page.section("What there must be", [page.table("Arithmetic", ARITHMETIC, *arithmetic(base), text=2)]),
             page.section("Hot arenas", [_by_memory(found), _filling(found)]),
-            page.section("Waiting", [page.table("A server's reading", "In the busiest hour.", *waiting(base))]),
-            page.section("When something is lost", [page.table("Until it is as before", "", *losses(base))]),
+            page.section("Waiting", [page.table("A server's reading", "In the busiest hour.", *waiting(base), text=2)]),
+            page.section("When something is lost", [page.table("Until it is as before", "", *losses(base), text=2)]),
             page.section("What moves it", [_sway(found), page.table("Half and twice", SWAY, *swayed(found))]),
             page.section("Settings", [page.settings(base.tier.model_dump())]),
         ],

@@ -86,11 +86,16 @@ def test_each_way_equals_the_reference_in_values_and_gradients(way, shift, raw, 
 
 
 @pytest.mark.parametrize(("shift", "raw"), [(False, False), (True, True)])
+@pytest.mark.parametrize("ids", [0, 1, 3])
 @pytest.mark.parametrize("codec", CODECS)
-def test_queries_that_share_a_view_attend_together_as_each_alone(shift, raw, codec):
-    attention, target, live, extra, ops = random_pass(5, 2, 30, 40, width=8, codec=codec, shift=shift, raw=raw)
+def test_queries_that_share_a_view_attend_together_as_each_alone(shift, raw, ids, codec):
+    attention, target, live, extra, ops = random_pass(5, 2, 30, 40, width=8, codec=codec, shift=shift, raw=raw, ids=ids)
     many = np.concatenate([np.arange(40), np.full(20, 3), np.full(15, 7)])
     ops, target = ops.of(many), torch.randn(len(many), 8)
+    if ids:
+        # Of one view, but of as many items.
+        asked = np.random.default_rng(1).integers(0, 4, (len(many), ids)).astype(np.uint64)
+        ops = replace(ops, work=replace(ops.work, views=replace(ops.views, query_ids=asked)))
     assert sorted(map(len, ops.views.shared())) == [16, 21]
     with torch.no_grad():
         alone, together = (attention.read(target, live, extra, ops, way) for way in ("fused", "auto"))
@@ -102,9 +107,10 @@ def test_queries_that_share_a_view_attend_together_as_each_alone(shift, raw, cod
 
 
 @pytest.mark.parametrize(("shift", "raw"), [(False, False), (True, True)])
+@pytest.mark.parametrize("ids", [0, 2])
 @pytest.mark.parametrize("codec", CODECS)
-def test_what_a_layer_makes_is_the_sum_of_rows_by_the_weights_that_it_tells(shift, raw, codec):
-    attention, target, live, extra, ops = random_pass(5, 3, 30, 12, width=8, codec=codec, shift=shift, raw=raw)
+def test_what_a_layer_makes_is_the_sum_of_rows_by_the_weights_that_it_tells(shift, raw, ids, codec):
+    attention, target, live, extra, ops = random_pass(5, 3, 30, 12, width=8, codec=codec, shift=shift, raw=raw, ids=ids)
     with torch.no_grad():
         weight_QHN = attention.heed(target, live, extra, ops)
         made = attention.read(target, live, extra, ops, "fused")[0]

@@ -26,19 +26,27 @@ from marm.nn.operands import Operands, Shared, code_spans
 from marm.nn.plain import folded, projected, rows_of, weights
 from marm.nn.views import GAPS, RANKS, Views
 
-SAME, AFTER = 1.0, 6.0
-"""What an equal id adds to a logit at first: of a row; in heads that ask for what came after, of the row before it."""
+SAME, SHARP, FADE = 1.0, 14.0, 2.0
+"""At first: what an equal id adds to a logit; in a sharp head, what it adds, and what each doubling of rank takes away."""
 
 
 class TargetAttention(nn.Module):
     """Multi-head target attention over remembered and live rows (MARM, section on multi-layer target attention)."""
 
     def __init__(
-        self, width: int, heads: int, outcomes: Tensor, shift: bool = False, raw: bool = False, ids: int = 0
+        self,
+        width: int,
+        heads: int,
+        outcomes: Tensor,
+        shift: bool = False,
+        raw: bool = False,
+        ids: int = 0,
+        layer: int = 0,
     ) -> None:
         """``outcomes`` (codes, F): which of F learned rows each outcome code is the sum of.
 
-        ``ids``: kinds of id of which a head may know whether row and target have the same.
+        ``ids``: kinds of id of which a head may know whether row and target have the same; ``layer``: which one of the
+        stack this is, so that layers begin with other kinds.
         """
         super().__init__()
         if width % heads:
@@ -58,12 +66,11 @@ class TargetAttention(nn.Module):
             self.key.data *= torch.where(after > 0, -0.5, 1.0)
         if raw:
             self._beside(self.key * 0.5, self.value * 0.5)
+        equal, newest = sharp_heads(heads, ids, shift, layer)
+        self.equal = nn.Parameter(equal)
         self.lean = nn.Parameter(torch.zeros(heads, len(self.other_rows) + self.outcomes) if ids else torch.zeros(0))
-        own = torch.where(after > 0, -AFTER, SAME).view(1, -1, 1)
-        equal = torch.cat([own, AFTER * after.view(1, -1, 1)])[: 1 + shift]
-        self.equal = nn.Parameter(equal.repeat(1, 1, ids))
-        if ids and shift:
-            self.lean.data[:, self.outcomes + GAPS : -1] = -after.view(-1, 1) * doublings()
+        if ids:
+            self.lean.data[:, self.outcomes + GAPS : -1] = -FADE * newest[:, None] * doublings()
         self.shift = shift
 
     def _beside(self, key: Tensor, value: Tensor) -> None:
@@ -300,6 +307,24 @@ class TargetAttention(nn.Module):
             return self.equal.new_zeros(self.heads)
         same = (views.row_ids[j] == views.query_ids[k]) & (views.query_ids[k] != 0)
         return self.equal[stream] @ torch.from_numpy(same).float()
+
+
+def sharp_heads(heads: int, ids: int, shift: bool, layer: int) -> tuple[Tensor, Tensor]:
+    """What equal ids add to logits at first (1 + shift, H, ids), and which heads look for the newest alone (H,).
+
+    Every other head begins by asking for the newest row with the target's id, or, with token shift, for what came after
+    it. Each looks at one kind of id, the next at the next, from layer to layer: together, the finest would outweigh the
+    others, and an old row of the same item the newest of its category.
+    """
+    equal = torch.zeros(1 + shift, heads, ids)
+    newest = (torch.arange(heads) % 2 == 1).float() * (ids > 0)
+    equal[0, newest == 0] = SAME
+    for number, head in enumerate(newest.nonzero().flatten().tolist(), layer * (heads // 2)):
+        kind = -1 - number % ids
+        equal[int(shift), head, kind] = SHARP
+        if shift:
+            equal[0, head, kind] = -SHARP
+    return equal, newest
 
 
 def doublings() -> Tensor:

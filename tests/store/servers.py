@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -17,6 +18,9 @@ import redis
 _HOST = "127.0.0.1"
 _NODES = 6
 _PATIENCE = 60.0
+CLUSTERED = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0")
+"""Options of a cluster's node, whose bus is 10,000 ports above."""
+
 _names = count()
 
 
@@ -44,8 +48,8 @@ def binary() -> str:
 class Server:
     """A server process in a folder of its own, that can be killed and started again."""
 
-    def __init__(self, *options: str, port: int | None = None) -> None:
-        self.binary, self.options, self.port = binary(), options, port or free_port()
+    def __init__(self, *options: str, port: int | None = None, host: str = _HOST) -> None:
+        self.binary, self.options, self.host, self.port = binary(), options, host, port or free_port()
         self.folder = tempfile.mkdtemp(prefix="marm-redis-")
         self.process: subprocess.Popen[bytes] | None = None
         atexit.register(self.end)
@@ -54,7 +58,7 @@ class Server:
     @property
     def place(self) -> str:
         """Host and port."""
-        return f"{_HOST}:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def url(self, name: str = "") -> str:
         """URL of a store of this name, or of one that nobody else has."""
@@ -63,13 +67,13 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it answers or has ended."""
         own = ("--port", str(self.port)) if "--tls-port" not in self.options else ()
-        words = [self.binary, *own, "--bind", _HOST, "--save", "", "--dir", self.folder, *self.options]
+        words = [self.binary, *own, "--bind", self.host, "--save", "", "--dir", self.folder, *self.options]
         self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(self._listens)
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex((_HOST, self.port)) == 0
+            return probe.connect_ex((self.host, self.port)) == 0
 
     def kill(self) -> None:
         """End it at once, as a machine does that loses power."""
@@ -85,16 +89,15 @@ class Server:
 
     def client(self) -> redis.Redis:
         """A client of redis-py."""
-        return redis.Redis(host=_HOST, port=self.port, protocol=2)
+        return redis.Redis(host=self.host, port=self.port, protocol=2)
 
 
 class Cluster:
     """Three primaries and three replicas."""
 
-    def __init__(self) -> None:
-        # The nodes' bus is 10,000 ports above.
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0")
-        self.nodes = [Server(*options) for _ in range(_NODES)]
+    def __init__(self, nodes: Sequence[Server] = ()) -> None:
+        """``nodes``: started with ``CLUSTERED``; else six are started."""
+        self.nodes = list(nodes) or [Server(*CLUSTERED) for _ in range(_NODES)]
         places = [node.place for node in self.nodes]
         words = ["redis-cli", "--cluster", "create", *places, "--cluster-replicas", "1", "--cluster-yes"]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL, timeout=_PATIENCE)
@@ -114,6 +117,10 @@ class Cluster:
     def url(self, name: str = "") -> str:
         """URL of a store of this name, or of one that nobody else has."""
         return f"redis://{','.join(node.place for node in self.nodes[:2])}/{name or fresh_name()}"
+
+    def primaries(self) -> list[Server]:
+        """Nodes that take writes now."""
+        return [node for node in self.nodes if node.process and node.client().info("replication")["role"] == "master"]
 
     def end(self) -> None:
         """End all nodes."""

@@ -3,14 +3,17 @@
 import atexit
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import redis
@@ -82,6 +85,18 @@ class Server:
             self.process.wait()
             self.process = None
 
+    def freeze(self) -> None:
+        """Let it take connections and say nothing, as across a broken network."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
     def end(self) -> None:
         """End it and delete its folder."""
         self.kill()
@@ -117,6 +132,29 @@ class Cluster:
     def url(self, name: str = "") -> str:
         """URL of a store of this name, or of one that nobody else has."""
         return f"redis://{','.join(node.place for node in self.nodes[:2])}/{name or fresh_name()}"
+
+    @contextmanager
+    def failing(self, how: str, seconds: float) -> Iterator[None]:
+        """For so long, from now on: a primary is ``killed`` or all nodes are ``frozen``; afterwards the cluster is whole."""
+        struck = self.primaries()[:1] if how == "killed" else self.nodes
+        for node in struck:
+            (Server.kill if how == "killed" else Server.freeze)(node)
+        mending = Timer(seconds, self._back if how == "killed" else self._thaw, struck)
+        mending.start()
+        try:
+            yield
+        finally:
+            mending.join()
+            wait_until(self.is_whole)
+
+    def _thaw(self, *nodes: Server) -> None:
+        for node in nodes:
+            node.thaw()
+
+    def _back(self, node: Server) -> None:
+        """Not before another one was promoted: it keeps nothing, and would empty its replica."""
+        wait_until(lambda: len(self.primaries()) == _NODES // 2)
+        node.start()
 
     def primaries(self) -> list[Server]:
         """Nodes that take writes now."""

@@ -1,6 +1,7 @@
 """A primary on one side of a broken network with whoever writes, its replica and all others on the other side."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
 
@@ -18,16 +19,9 @@ from tests.store.sides import HOSTS, LEFT, RIGHT, Sides
 _SOON = ("--cluster-node-timeout", "500", "--protected-mode", "no")
 
 
-@pytest.fixture
-def sides() -> Iterator[Sides]:
-    made = Sides()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def cluster(sides: Sides) -> Iterator[servers.Cluster]:
-    """Its first node, a primary, lies on the left; all others, its replica too, on the right."""
+@contextmanager
+def parted(sides: Sides) -> Iterator[servers.Cluster]:
+    """A cluster whose first node, a primary, lies on the left, and all others, its replica too, on the right."""
     nodes = []
     for side in (LEFT, *[RIGHT] * 5):
         with sides.on(side):
@@ -47,10 +41,15 @@ def users_on(node: servers.Server, store: RedisStore) -> list[int]:
     return [user for user, key in enumerate(keys) if any(low <= slot_of(key) <= high for low, high in own)][:5]
 
 
-@pytest.mark.parametrize("replica", ["silent", "known to be gone"])
 def test_what_only_a_cut_off_primary_took_is_no_cut_and_comes_back_to_the_promoted_one(
-    replica: str, sides: Sides, cluster: servers.Cluster, monkeypatch: pytest.MonkeyPatch
+    soak: Callable[[int, int], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for replica in ("known to be gone", "silent")[: soak(1, 2)]:
+        with closing(Sides()) as sides, parted(sides) as cluster, monkeypatch.context() as patch:
+            check_parted(replica, sides, cluster, patch)
+
+
+def check_parted(replica: str, sides: Sides, cluster: servers.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     left, name = cluster.nodes[0], servers.fresh_name()
     monkeypatch.setattr(redis_store, "TRAINING", Patience(timeout=0.5, seconds=60.0))
     write, plain = RedisStore._write, PlainStore()

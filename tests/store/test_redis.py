@@ -126,24 +126,6 @@ def test_one_more_event_sends_one_row_and_many_users_are_one_round(url: str, mon
     store.close()
 
 
-def test_a_primary_killed_while_memory_is_read_and_written_loses_nothing() -> None:
-    cluster = servers.cluster()
-    store, plain = opened(cluster.url()), PlainStore()
-    for cut in range(3):
-        store.append(rows_of(given_at(cut)), cut)
-        plain.append(given_at(cut), cut)
-    dying = cluster.primaries()[0]
-    dying.kill()
-    for cut in range(3, 5):
-        store.append(rows_of(given_at(cut)), cut)
-        plain.append(given_at(cut), cut)
-    assert_same(store, plain, USERS)
-    dying.start()
-    servers.wait_until(cluster.is_whole)
-    assert_same(store, plain, USERS)
-    store.close()
-
-
 def test_a_slot_that_moves_is_followed() -> None:
     cluster = servers.cluster()
     store, plain = opened(cluster.url()), PlainStore()

@@ -26,7 +26,7 @@ from marm.nn.operands import Operands, Shared, code_spans
 from marm.nn.plain import folded, projected, rows_of, weights
 from marm.nn.views import GAPS, RANKS, Views
 
-SAME, SHARP, FADE = 1.0, 14.0, 2.0
+SAME, SHARP, FADE = 1.0, 20.0, 3.0
 """At first: what an equal id adds to a logit; in a sharp head, what it adds, and what each doubling of rank takes away."""
 
 

@@ -99,8 +99,8 @@ def test_queries_that_share_a_view_attend_together_as_each_alone(shift, raw, ids
     assert sorted(map(len, ops.views.shared())) == [16, 21]
     with torch.no_grad():
         alone, together = (attention.read(target, live, extra, ops, way) for way in ("fused", "auto"))
-        # Sharp heads have logits of 30 and more, of which float32 keeps 2e-6.
-        near = {"rtol": 3e-5, "atol": 5e-6} if ids else {"rtol": 1e-5, "atol": 2e-6}
+        # Sharp heads have logits of 40 and more, of which float32 keeps 4e-6.
+        near = {"rtol": 4e-5, "atol": 8e-6} if ids else {"rtol": 1e-5, "atol": 2e-6}
         torch.testing.assert_close(together[0], attention(target, live, extra, ops, "reference"), **near)
         for one, other in zip(alone, together, strict=True):
             torch.testing.assert_close(one, other, **near)

@@ -1,6 +1,7 @@
 # Everything a developer or CI runs; .venv is made on first use.
 PY ?= .venv/bin/python
 BIN = $(dir $(PY))
+JOBS ?= 2
 
 .PHONY: demo test soak check audit bench format clean
 
@@ -17,8 +18,9 @@ endif
 demo: $(SETUP)
 	$(BIN)marm demo --out runs/demo
 
+# A file's tests stay together: they share servers and trained runs.
 test: $(SETUP)
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(JOBS) --dist loadfile
 
 soak: $(SETUP)
 	MARM_SOAK=1 $(PY) -m pytest

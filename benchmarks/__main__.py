@@ -27,10 +27,11 @@ SMALL = {
     "kafka": [],
     "search": ["--repeats", "3"],
     "rebuild": [],
+    "tier": ["--users", "100", "--repeats", "3", "--asked", "1000"],
 }
 """Names, and how to ask each for its small size."""
 
-FULL = {name: [] if name == "store_read" else ["--full"] for name in SMALL}
+FULL = {name: [] if name in ("store_read", "tier") else ["--full"] for name in SMALL}
 
 
 def main() -> int:

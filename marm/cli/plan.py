@@ -24,7 +24,7 @@ def plan(
     codecs: Annotated[str, typer.Option(help="codecs to choose from, with commas between; none: the run's")] = "",
     json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Say which layers, rows and width buy the most GAUC within a budget, and what that costs; shows its arithmetic."""
+    """Say which layers, rows, width and picks of a search buy the most GAUC within a budget; shows its arithmetic."""
     from marm.data.stream import EventLog
     from marm.study.plan import Budget, plan, read_study
     from marm.study.plan_text import as_json, as_text

@@ -21,6 +21,10 @@ from marm.study.runs import Show
 from marm.study.scaling import Grid, study_scaling
 from marm.study.segments import segments as of_segments
 from marm.study.source import protocol, stream_of
+from marm.study.tier import page as tier_page
+from marm.study.tier.people import habits_of
+from marm.study.tier.settings import costs_of, load_tier
+from marm.study.tier.study import study_tier
 from marm.study.variants import Design, study_variants
 from marm.train.results import commit, machine
 
@@ -82,12 +86,16 @@ def scaling(
     layers: Annotated[str, typer.Option(help="layers, with commas between")] = "1,2,3",
     windows: Annotated[str, typer.Option(help="rows that a target sees, with commas between")] = "25,50,100",
     widths: Annotated[str, typer.Option(help="numbers in a state, with commas between")] = "16,32",
+    picked: Annotated[
+        str | None, typer.Option(help="rows that a search picks, with commas between, 0: no search (the run's)")
+    ] = None,
     seeds: Seeds = 1,
     sets: Sets = None,
     quiet: Quiet = False,
 ) -> None:
     """Train every combination and fit what memory buys; prints a table, writes report.html."""
-    grid = Grid(numbers("layers", layers), numbers("windows", windows), numbers("widths", widths))
+    sizes = numbers("layers", layers), numbers("windows", windows), numbers("widths", widths)
+    grid = Grid(*sizes, numbers("picked", picked, least=0) if picked else ())
     found = study_scaling(load_run(run, sets or []), out, _show(quiet), grid, seeds)
     scaling_page.write_page(out, found)
     typer.echo(scaling_page.table(found))
@@ -173,16 +181,37 @@ def data(
     typer.echo(data_page.table(found))
 
 
+@app.command()
+def tier(
+    out: Out,
+    file: Annotated[Path | None, typer.Option(help="TOML with sections people, ring, machines, costs, prices")] = None,
+    log: Annotated[Path | None, typer.Option(help="run folder whose log's users people come like")] = None,
+    costs: Annotated[
+        Path | None, typer.Option(help="JSON lines of `python -m benchmarks.tier`; the last one counts")
+    ] = None,
+    users: Annotated[int, typer.Option(min=10, help="users of all that are simulated")] = 50_000,
+    calls: Annotated[int, typer.Option(min=100, help="readings of the busiest hour that are simulated")] = 200_000,
+    sets: Sets = None,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate memory at a scale: hits, queues, machines, cost, and what moves them; prints tables, writes report.html."""
+    settings = load_tier(file, sets or [], costs_of(costs) if costs else None, habits_of(log) if log else None)
+    with StreamProgress("tier", quiet) as progress:
+        found = study_tier(settings, out, users, calls, progress.preparing)
+    tier_page.write_page(out, found)
+    typer.echo(tier_page.table(found))
+
+
 def _show(quiet: bool) -> Show:
     return lambda name: StreamProgress(name, quiet)
 
 
-def numbers(name: str, text: str) -> list[int]:
-    """Whole numbers above zero from an option. Errors: ``SettingError``."""
+def numbers(name: str, text: str, least: int = 1) -> list[int]:
+    """Whole numbers from an option, none below ``least``. Errors: ``SettingError``."""
     try:
         found = [int(part) for part in text.split(",")]
     except ValueError:
         found = []
-    if not found or min(found) < 1:
-        raise SettingError(f"--{name} {text}: give whole numbers above zero with commas between")
+    if not found or min(found) < least:
+        raise SettingError(f"--{name} {text}: give whole numbers from {least} up with commas between")
     return sorted(set(found))

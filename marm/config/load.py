@@ -38,7 +38,7 @@ def check_run(raw: dict[str, Any], name: str) -> RunConfig:
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise SettingError(f"{name}: {_first_mistake(error)}") from None
+        raise SettingError(f"{name}: {first_mistake(error)}") from None
 
 
 def set_values(raw: dict[str, Any], sets: Sequence[str]) -> None:
@@ -64,12 +64,13 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _first_mistake(error: ValidationError) -> str:
+def first_mistake(error: ValidationError, model: type[BaseModel] = RunConfig) -> str:
+    """The first wrong setting of a ``model`` in one line, and what was perhaps meant."""
     mistakes = error.errors(include_url=False)
     first = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        near = _near(first["loc"])
+        near = _near(first["loc"], model)
         return f"no setting {name}" + (f"; did you mean {near}?" if near else "")
     if first["type"] == "missing":
         return f"{name} is missing: set it"
@@ -79,9 +80,9 @@ def _first_mistake(error: ValidationError) -> str:
     return f"{name} = {json.dumps(first['input'], default=str)}: {message[0].lower()}{message[1:]}"
 
 
-def _near(location: tuple[int | str, ...]) -> str | None:
+def _near(location: tuple[int | str, ...], model: type[BaseModel]) -> str | None:
     """The setting whose name is nearest to an unknown one: in its own section first, then anywhere."""
-    names = _all_names(RunConfig, "")
+    names = _all_names(model, "")
     wanted = ".".join(str(part) for part in location)
     section = wanted.rpartition(".")[0]
     same = [name for name in names if name.rpartition(".")[2] == str(location[-1])]

@@ -95,10 +95,6 @@ class RunConfig(Settings):
     def _ids_compared(self) -> "RunConfig":
         if self.model.equal_ids and self.model.kind != "marm":
             raise ValueError(f'model.kind = "{self.model.kind}" compares no ids: set model.equal_ids = false')
-        if self.model.equal_ids and self.memory.search:
-            raise ValueError(
-                "model.equal_ids with [memory.search]: ids of what a search picks are not compared; drop one"
-            )
         if self.compared_ids > MOST_IDS:
             raise ValueError(
                 f"model.equal_ids compares the item's id and its categories, {self.compared_ids} here, at most {MOST_IDS}: "

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numba as nb
 import numpy as np
-from torch import Tensor
 
 from marm.memory.search import Found
 from marm.model.inputs import Pass
@@ -15,7 +14,7 @@ from marm.nn.choices import Choices
 from marm.nn.operands import plan_work
 from marm.nn.views import Views
 from marm.store.rings import places_from
-from marm.types import I16, I64
+from marm.types import I16, I64, U64
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,13 @@ class Rows:
     """Which of these rows comes before it in the history; -1: none, or nobody asks."""
     item: I64
     """Number of the item among those picked."""
-    item_VD: Tensor
 
 
-def beside(passed: Pass, lists: Lists, rows: Rows, shift: bool) -> Pass:
-    """The pass with each list's rows before the window of its queries; ``shift``: each brings its previous row."""
+def beside(passed: Pass, lists: Lists, rows: Rows, items: U64, shift: bool) -> Pass:
+    """The pass with each list's rows before the window of its queries; ``shift``: each brings its previous row.
+
+    ``items`` (V, F): ids of the items picked, where they are compared.
+    """
     own, count = passed.views, len(passed.views.time)
     entries, bounds = _spread(lists.at, own.begin[lists.query], own.end[lists.query], count)
     previous, source = np.full(len(entries), -1), entries
@@ -94,6 +95,7 @@ def beside(passed: Pass, lists: Lists, rows: Rows, shift: bool) -> Pass:
     def both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.concatenate([first, second])[source]
 
+    item = both(passed.item_of_row, passed.items.count + rows.item)
     views = Views(
         both(own.time, rows.time),
         both(own.known, rows.known),
@@ -103,10 +105,12 @@ def beside(passed: Pass, lists: Lists, rows: Rows, shift: bool) -> Pass:
         bounds[:-1][lists.of_query],
         bounds[1:][lists.of_query],
         own.asked,
+        np.concatenate([passed.items.ids, items])[item] if own.query_ids.size else own.row_ids,
+        own.query_ids,
     )
     return replace(
         passed,
-        item_of_row=both(passed.item_of_row, passed.items.count + rows.item),
+        item_of_row=item,
         views=views,
         work=replace(plan_work(views, lists.of_query, bounds), choices=lists.choices),
         state_of_row=both(passed.state_of_row, rows.state_of_row),

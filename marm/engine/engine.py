@@ -165,11 +165,8 @@ class Engine:
     def _search(self, batch: Batch, recalled: Recalled, passed: Pass) -> PassSearch | None:
         if not self.run.memory.search:
             return None
-        items = Items(self._embed_picked, self.category)
+        items = Items(self._encode_items, self._embed, self.category)
         return PassSearch(self.run, self.memory, items, batch, recalled, passed, self.version)
-
-    def _embed_picked(self, ids: U64, logged: U64) -> tuple[Leaf, Tensor]:
-        return self._embed(self._encode_items(ids, logged))
 
     def _embed(self, items: Encoded) -> tuple[Leaf, Tensor]:
         """What the table holds of items that no query asks about, and embeddings with dense features (V, D)."""

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numba as nb
 import numpy as np
-import torch
 
 from marm.engine.beside import Lists, Rows, beside
 from marm.model.inputs import Pass
@@ -22,10 +21,10 @@ def by_item(passed: Pass, ids: U64, shift: bool) -> Pass:
     ``ids`` (U,) of the pass's distinct items: one that was logged in two categories is one item here.
     """
     none = np.zeros(0, np.int64)
-    nothing = Rows(none, none, none.astype(np.int16), none, none, none, none, torch.zeros(0))
+    nothing = Rows(none, none, none.astype(np.int16), none, none, none, none)
     queries = np.arange(len(passed.item_of_query))
     lists = Lists(np.zeros(len(queries) + 1, np.int64), none, queries, queries, ())
-    written = beside(passed, lists, nothing, shift)
+    written = beside(passed, lists, nothing, passed.items.ids[:0], shift)
     number = np.unique(ids, return_inverse=True)[1].astype(np.int64)
     views = passed.views
     last = last_writes(number[passed.item_of_row], views.begin, views.end)

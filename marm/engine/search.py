@@ -22,6 +22,7 @@ from marm.memory.ages import newest
 from marm.memory.memory import Memory, Recalled
 from marm.memory.scores import Lines, exact_alone, exact_together
 from marm.memory.search import Found, Ranges, nearest, same
+from marm.model.features import Encoded
 from marm.model.inputs import Pass, Picked
 from marm.nn.blocks import row_norm
 from marm.nn.codec import codec_of
@@ -37,12 +38,14 @@ _SHARED = 8
 
 
 class Items(NamedTuple):
-    """How an engine sees items: by ids (V,) and logged columns (V, C)."""
+    """How an engine sees items."""
 
-    embed: Callable[[U64, U64], tuple[Leaf, Tensor]]
+    encode: Callable[[U64, U64], Encoded]
+    """Features, by ids (V,) and logged columns (V, C)."""
+    embed: Callable[[Encoded], tuple[Leaf, Tensor]]
     """What the table holds, and embeddings with dense features (V, D)."""
     category: Callable[[U64, U64], U64]
-    """The category that the settings name (V,)."""
+    """The category that the settings name (V,), by ids and logged columns."""
 
 
 class PassSearch:
@@ -82,8 +85,10 @@ class PassSearch:
         self.asked.append((depth, query_QD[: len(self.batch)]))
         self.found.append(self.found[0] if again else self.find(*self.asked[-1]))
         lists = listed(self.found[-1], self._groups, len(self.passed.views.begin))
-        rows = self._rows(lists, depth > 0)
-        return Picked(beside(self.passed, lists, rows, self.run.model.token_shift), rows.item_VD)
+        rows, items = self._rows(lists, depth > 0)
+        leaf, item_VD = self.items.embed(items)
+        self.leaves.append(leaf)
+        return Picked(beside(self.passed, lists, rows, items.ids, self.run.model.token_shift), item_VD)
 
     @cached_property
     def _groups(self) -> list[I64]:
@@ -145,9 +150,9 @@ class PassSearch:
         way = exact_together if may else exact_alone
         return way(block, column, lines, query_QD, self.batch.segment, self.ranges, self.config.picked)
 
-    def _rows(self, lists: Lists, deep: bool) -> Rows:
-        """What was picked, as rows of a pass; their items are looked up where a layer reads them."""
-        shift = self.run.model.token_shift
+    def _rows(self, lists: Lists, deep: bool) -> tuple[Rows, Encoded]:
+        """What was picked, as rows of a pass, and their items where a layer asks for them."""
+        model, shift = self.run.model, self.run.model.token_shift
         # Padding's lists are empty, whosever they are.
         whose = self.passed.segment_of_query[lists.query]
         segment, position = np.repeat(whose, np.diff(lists.at)), lists.position
@@ -162,12 +167,10 @@ class PassSearch:
         rows = self._where(self._slots[segment], position)
         state = np.where(self._there(segment, position, rows), rows, Pass.MISSING)
         time, known, outcome = (self._fact(name, rows) for name in ("time", "known", "outcome"))
-        reads = not deep or shift or self.run.model.raw_rows or bool((state == Pass.MISSING).any())
-        number, ids, columns = self._distinct(rows if reads else rows[:0])
-        leaf, item_VD = self.items.embed(ids, columns)
-        self.leaves.append(leaf)
-        item = number if reads else np.zeros(len(rows), np.int64)
-        return Rows(time, known, outcome, position, state, previous, item, item_VD)
+        asks = not deep or shift or model.raw_rows or model.equal_ids or bool((state == Pass.MISSING).any())
+        number, items = self._distinct(rows if asks else rows[:0])
+        item = number if asks else np.zeros(len(rows), np.int64)
+        return Rows(time, known, outcome, position, state, previous, item), items
 
     def _line_up(self, deep: bool) -> tuple[Lines, Tensor]:
         """All rows that a segment's queries search, in order, and the block that their states (or embeddings) lie in."""
@@ -179,9 +182,9 @@ class PassSearch:
             if deep:
                 rows = np.where(self._there(segment, position, rows), rows, -1)
             else:
-                number, ids, columns = self._distinct(rows)
+                rows, items = self._distinct(rows)
                 with torch.no_grad():
-                    rows, block = number, row_norm(self.items.embed(ids, columns)[1])
+                    block = row_norm(self.items.embed(items)[1])
             self._lines[deep] = Lines(rows, np.concatenate([[0], np.cumsum(counts)]), first), block
         return self._lines[deep]
 
@@ -216,14 +219,14 @@ class PassSearch:
         column = self.memory.hot.facts[name]
         return column.reshape(column.shape[0] * column.shape[1], *column.shape[2:])[rows]
 
-    def _distinct(self, rows: I64) -> tuple[I64, U64, U64]:
-        """Numbers of the items of these rows (R,), and the ids and logged columns of each item."""
+    def _distinct(self, rows: I64) -> tuple[I64, Encoded]:
+        """Numbers of the items of these rows (R,), and the features of each item."""
         ids, columns = self._fact("item", rows), self._fact("columns", rows)
         distinct = SlotMap(len(rows))
         number = distinct.insert(item_keys(ids, columns))
         sample = np.empty(len(distinct), np.int64)
         sample[number[::-1]] = np.arange(len(rows))[::-1]
-        return number, ids[sample], columns[sample]
+        return number, self.items.encode(ids[sample], columns[sample])
 
 
 def _numbers(found: Found) -> I64:

@@ -19,10 +19,11 @@ from marm.types import I64
 class Layer(nn.Module):
     """Attention and feed-forward, each with norm before and residual around."""
 
-    def __init__(self, config: ModelConfig, outcomes: Tensor, deep: bool, ids: int = 0) -> None:
+    def __init__(self, config: ModelConfig, outcomes: Tensor, depth: int, ids: int = 0) -> None:
         super().__init__()
-        raw = config.raw_rows and deep and config.memory_reads
-        self.attention = TargetAttention(config.width, config.heads, outcomes, config.token_shift, raw, ids)
+        raw = config.raw_rows and depth > 0 and config.memory_reads
+        shape = config.width, config.heads
+        self.attention = TargetAttention(*shape, outcomes, config.token_shift, raw, ids, depth)
         self.feed_forward = feed_forward(config.width, config.ffn)
         _silence(self.attention, config)
 
@@ -68,8 +69,8 @@ class TargetAttentionStack(Reader):
         self.width = config.width
         row = config.layers - bool(top)
         self.made, self.heard, self.aside = row, row * config.heads * (outcomes.shape[1] + 1), top
-        self.layers = nn.ModuleList(Layer(config, outcomes, depth > 0, ids) for depth in range(row))
-        self.top = nn.ModuleList(Layer(config, outcomes, row > 0, ids) for _ in range(top))
+        self.layers = nn.ModuleList(Layer(config, outcomes, depth, ids) for depth in range(row))
+        self.top = nn.ModuleList(Layer(config, outcomes, row, ids) for _ in range(top))
         self.fallbacks = nn.ModuleList(Linear(config.width, config.width) for _ in range(config.layers - 1))
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:

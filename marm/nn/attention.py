@@ -21,24 +21,32 @@ from torch.nn import functional
 from marm.nn.blocks import similar_heads
 from marm.nn.dense import dense, is_steady
 from marm.nn.fused import FusedAttention
-from marm.nn.one_view import attend_one_view, attend_with_choices
-from marm.nn.operands import Operands, code_spans
+from marm.nn.one_view import Projected, attend_with_choices
+from marm.nn.operands import Operands, Shared, code_spans
 from marm.nn.plain import folded, projected, rows_of, weights
 from marm.nn.views import GAPS, RANKS, Views
 
-SAME, AFTER = 1.0, 6.0
-"""What an equal id adds to a logit at first: of a row; in heads that ask for what came after, of the row before it."""
+SAME, SHARP, FADE = 1.0, 20.0, 3.0
+"""At first: what an equal id adds to a logit; in a sharp head, what it adds, and what each doubling of rank takes away."""
 
 
 class TargetAttention(nn.Module):
     """Multi-head target attention over remembered and live rows (MARM, section on multi-layer target attention)."""
 
     def __init__(
-        self, width: int, heads: int, outcomes: Tensor, shift: bool = False, raw: bool = False, ids: int = 0
+        self,
+        width: int,
+        heads: int,
+        outcomes: Tensor,
+        shift: bool = False,
+        raw: bool = False,
+        ids: int = 0,
+        layer: int = 0,
     ) -> None:
         """``outcomes`` (codes, F): which of F learned rows each outcome code is the sum of.
 
-        ``ids``: kinds of id of which a head may know whether row and target have the same.
+        ``ids``: kinds of id of which a head may know whether row and target have the same; ``layer``: which one of the
+        stack this is, so that layers begin with other kinds.
         """
         super().__init__()
         if width % heads:
@@ -58,12 +66,11 @@ class TargetAttention(nn.Module):
             self.key.data *= torch.where(after > 0, -0.5, 1.0)
         if raw:
             self._beside(self.key * 0.5, self.value * 0.5)
+        equal, newest = sharp_heads(heads, ids, shift, layer)
+        self.equal = nn.Parameter(equal)
         self.lean = nn.Parameter(torch.zeros(heads, len(self.other_rows) + self.outcomes) if ids else torch.zeros(0))
-        own = torch.where(after > 0, -AFTER, SAME).view(1, -1, 1)
-        equal = torch.cat([own, AFTER * after.view(1, -1, 1)])[: 1 + shift]
-        self.equal = nn.Parameter(equal.repeat(1, 1, ids))
-        if ids and shift:
-            self.lean.data[:, self.outcomes + GAPS : -1] = -after.view(-1, 1) * doublings()
+        if ids:
+            self.lean.data[:, self.outcomes + GAPS : -1] = -FADE * newest[:, None] * doublings()
         self.shift = shift
 
     def _beside(self, key: Tensor, value: Tensor) -> None:
@@ -86,7 +93,7 @@ class TargetAttention(nn.Module):
         if way == "auto":
             way = choose(target_QD.device, self.width, self.heads, len(target_QD), len(ops.work.rows_at) - 1)
             # Where bits must not hang on what else is asked, or a gradient is wanted, every query goes alone.
-            alone = is_steady() or torch.is_grad_enabled() or self.equal.numel()
+            alone = is_steady() or torch.is_grad_enabled()
             if way == "fused" and not alone and ops.work.parts[0]:
                 return self._by_view(target_QD, live, extra, ops)
         codes = self._codes()
@@ -117,56 +124,68 @@ class TargetAttention(nn.Module):
 
     def _by_view(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
         """Groups of queries that share a view attend to it projected once; the others as ever. No gradient."""
-        groups, (rest, others) = ops.work.parts
+        shared, (rest, others) = ops.work.parts
         rows_RSD, codes = rows_of(ops, live, extra), self._codes()
-        if len(groups[0][0]) == len(target_QD):
-            return self._one_view(target_QD, rows_RSD, replace(ops, work=groups[0][1]), codes)
+        if not len(rest) and len(shared) == 1:
+            return self._one_view(target_QD, rows_RSD, ops, shared[0], codes)
         value_QD = target_QD.new_empty(target_QD.shape)
         heard = target_QD.new_empty(len(target_QD), self.heads, self.outcome_parts.shape[1] + 1)
-        for group, one in groups:
-            at = torch.from_numpy(group)
-            value_QD[at], heard[at] = self._one_view(target_QD[at], rows_RSD, replace(ops, work=one), codes)
+        for view in shared:
+            at = torch.from_numpy(view.choices.queries)
+            value_QD[at], heard[at] = self._one_view(target_QD[at], rows_RSD, ops, view, codes)
         if len(rest):
             at = torch.from_numpy(rest)
             value_QD[at], heard[at] = self.read(target_QD[at], live, extra, replace(ops, work=others), "fused")
         return value_QD, heard
 
-    def _one_view(self, target_GD: Tensor, rows_RSD: Tensor, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Plain attention of queries that all see what the ``one`` sees: codes are added to the rows themselves.
-
-        Where a search picked, each reads its own choice of the first rows.
-        """
-        begin, end, inner = int(one.views.begin[0]), int(one.views.end[0]), self.width // self.heads
-        outcome, added_NSD = self._pair_rows(one, codes)
-        # What a head heard of outcomes comes with the values, as columns that say which outcome each row has.
-        x_NX = (rows_RSD[begin:end] + added_NSD).flatten(1)
-        said = functional.pad(self.outcome_parts[outcome], (0, 1))
-        null = functional.one_hot(torch.tensor([said.shape[1] - 1])).to(said.dtype)
-        picked = one.work.choices[0].rows if one.work.choices else 0
-        # Rows lie along the last axis: that is how the loops read them.
-        null_X = functional.pad(codes[-1], (0, x_NX.shape[1] - self.width))
-        rows_NX = torch.cat([null_X[None], x_NX[picked:]])
+    def _one_view(
+        self, target_GD: Tensor, rows_RSD: Tensor, ops: Operands, view: Shared, codes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Plain attention of queries that share a view. Where a search picked, each reads its own choice of the first rows."""
+        picked, inner = view.choices.rows, self.width // self.heads
+        every = self._projected_view(rows_RSD, replace(ops, work=view.work), picked, codes)
+        rows = Projected(*(part[..., picked:] for part in every))
+        own = Projected(*(part[..., :picked].movedim(-1, 0) for part in every))
         q_HGK = torch.einsum("gd,hkd->hgk", target_GD, self.query) / self._root()
-        wide = [torch.cat(weights, 2) for weights in (self._keys(), self._values())]
-        key, value = (torch.einsum("hkx,nx->hkn", weight, rows_NX) for weight in wide)
-        value = torch.cat([value, torch.cat([null, said[picked:]]).T.expand(self.heads, -1, -1)], 1)
-        if picked:
-            key_UHK, value_UHK = (torch.einsum("hkx,ux->uhk", weight, x_NX[:picked]) for weight in wide)
-            value_UHV = torch.cat([value_UHK, said[:picked, None].expand(-1, self.heads, -1)], 2)
-            made_HGV = attend_with_choices(q_HGK, key, value, key_UHK, value_UHV, one.work.choices[0])
-        else:
-            made_HGV = attend_one_view(q_HGK, key, value)
+        made_HGV = attend_with_choices(q_HGK, rows, own, view.choices, view.alike, self._in_common())
         return torch.einsum("hgk,hkd->gd", made_HGV[:, :, :inner], self.out), made_HGV[:, :, inner:].transpose(0, 1)
 
-    def _pair_rows(self, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Outcome code of every row that the one query sees (N,), and the rows that its codes stand for (N, S, D)."""
+    def _projected_view(self, rows_RSD: Tensor, one: Operands, null: int, codes: Tensor) -> Projected:
+        """What the ``one`` sees, the null row put in at a place: codes are added to the rows themselves."""
+        outcome, added_NSD, lean_HN = self._pair_rows(one, codes)
+        x_NX = (rows_RSD[int(one.views.begin[0]) : int(one.views.end[0])] + added_NSD).flatten(1)
+        # What a head heard of outcomes comes with the values, as columns that say which outcome each row has.
+        said_NF = functional.pad(self.outcome_parts[outcome], (0, 1))
+        null_X = functional.pad(codes[-1], (0, x_NX.shape[1] - self.width))
+        unsaid_F = functional.one_hot(torch.tensor(said_NF.shape[1] - 1)).to(said_NF.dtype)
+        x_NX = torch.cat([x_NX[:null], null_X[None], x_NX[null:]])
+        said_NF = torch.cat([said_NF[:null], unsaid_F[None], said_NF[null:]])
+        lean_HN = torch.cat([lean_HN[:, :null], self._leans(torch.tensor([[len(codes) - 1]])), lean_HN[:, null:]], 1)
+        # Rows lie along the last axis: that is how the loops read them.
+        wide = [torch.cat(weights, 2) for weights in (self._keys(), self._values())]
+        key_HKN, value_HKN = (torch.einsum("hkx,nx->hkn", weight, x_NX) for weight in wide)
+        return Projected(key_HKN, torch.cat([value_HKN, said_NF.T.expand(self.heads, -1, -1)], 1), lean_HN)
+
+    def _pair_rows(self, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Whichever ids are equal, of every row that the one query sees: outcome code (N,), and what all its codes come to.
+
+        As rows (N, S, D), and in logits (H, N).
+        """
+        one = replace(one, spans=code_spans(self.outcomes, self.shift))
         outcome, *before, gap, rank = (torch.from_numpy(code) for code in one.pair_codes())
         streams = [codes[outcome] + codes[gap] + codes[rank]]
         if self.shift:
             # A previous outcome's place begins after all others; past the last of them there is no previous row.
-            streams.append(functional.pad(codes[: self.outcomes], (0, 0, 0, 1))[before[0] - int(self.spans[3])])
+            streams.append(functional.pad(codes[: self.outcomes], (0, 0, 0, 1))[before[0] - int(one.spans[3])])
         added = torch.stack(streams, 1)
-        return outcome, functional.pad(added, (0, 0, 0, len(self._keys()) - added.shape[1]))
+        added_NSD = functional.pad(added, (0, 0, 0, len(self._keys()) - added.shape[1]))
+        return outcome, added_NSD, self._leans(torch.stack([outcome, gap, rank]))
+
+    def _in_common(self) -> Tensor:
+        """What an id in common adds to a logit, by kind: of a row, then of the row before it (0 where that does not count)."""
+        if not self.equal.numel():
+            return self.equal.new_zeros(self.heads, 0)
+        return functional.pad(self.equal, (0, 0, 0, 0, 0, 2 - len(self.equal))).transpose(0, 1).flatten(1)
 
     def _keys(self) -> list[Tensor]:
         """Of each stream of rows: (H, K, D)."""
@@ -255,7 +274,7 @@ class TargetAttention(nn.Module):
         gap0, rank0 = self.outcomes, self.outcomes + GAPS
         out = []
         for k in range(len(target)):
-            x, added = [null_SD], [self._leans([len(codes) - 1])]
+            x, added = [null_SD], [self._leans(torch.tensor([len(codes) - 1]))]
             for j in range(int(views.begin[k]), int(views.end[k])):
                 gap = int((ops.work.edges <= views.asked[k] - views.time[j]).sum())
                 rank = int(ops.work.ranks[views.place[views.end[k] - 1] - views.place[j] + 1])
@@ -263,7 +282,7 @@ class TargetAttention(nn.Module):
                 x_SD[0] += codes[_outcome(ops, k, j)] + codes[gap0 + gap] + codes[rank0 + rank]
                 before = int(views.previous[j])
                 added.append(
-                    self._leans([_outcome(ops, k, j), gap0 + gap, rank0 + rank])
+                    self._leans(torch.tensor([_outcome(ops, k, j), gap0 + gap, rank0 + rank]))
                     + self._alike(views, k, j, 0)
                     + (self._alike(views, k, before, 1) if self.shift and before >= 0 else 0)
                 )
@@ -277,14 +296,35 @@ class TargetAttention(nn.Module):
             out.append(torch.einsum("hn,hnk,hkd->d", weight, value, self.out))
         return torch.stack(out)
 
-    def _leans(self, codes: list[int]) -> Tensor:
-        return self.lean[:, codes].sum(1) if self.equal.numel() else self.equal.new_zeros(self.heads)
+    def _leans(self, codes: Tensor) -> Tensor:
+        """What codes (X, ...) add to a logit together, whatever the target: (H, ...)."""
+        if not self.equal.numel():
+            return self.equal.new_zeros(self.heads, *codes.shape[1:])
+        return self.lean[:, codes].sum(1)
 
     def _alike(self, views: Views, k: int, j: int, stream: int) -> Tensor:
         if not self.equal.numel():
             return self.equal.new_zeros(self.heads)
         same = (views.row_ids[j] == views.query_ids[k]) & (views.query_ids[k] != 0)
         return self.equal[stream] @ torch.from_numpy(same).float()
+
+
+def sharp_heads(heads: int, ids: int, shift: bool, layer: int) -> tuple[Tensor, Tensor]:
+    """What equal ids add to logits at first (1 + shift, H, ids), and which heads look for the newest alone (H,).
+
+    Every other head begins by asking for the newest row with the target's id, or, with token shift, for what came after
+    it. Each looks at one kind of id, the next at the next, from layer to layer: together, the finest would outweigh the
+    others, and an old row of the same item the newest of its category.
+    """
+    equal = torch.zeros(1 + shift, heads, ids)
+    newest = (torch.arange(heads) % 2 == 1).float() * (ids > 0)
+    equal[0, newest == 0] = SAME
+    for number, head in enumerate(newest.nonzero().flatten().tolist(), layer * (heads // 2)):
+        kind = -1 - number % ids
+        equal[int(shift), head, kind] = SHARP
+        if shift:
+            equal[0, head, kind] = -SHARP
+    return equal, newest
 
 
 def doublings() -> Tensor:

@@ -25,6 +25,6 @@ class Choices:
     """(C,) from the view's first row, rising."""
 
 
-def no_choices(queries: int) -> Choices:
-    """All rows are read by all."""
-    return Choices(np.arange(queries), 0, np.zeros(queries + 1, np.int64), np.zeros(0, np.int64))
+def no_choices(queries: I64) -> Choices:
+    """All rows are read by all of these."""
+    return Choices(queries, 0, np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int64))

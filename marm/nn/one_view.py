@@ -4,7 +4,7 @@ Heads are narrow (16 numbers, say), so a general product spends its time on writ
 those of four targets stay in the cache between the three loops.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from marm.nn.abreast import gather, project
+from marm.nn.alike import Alike, none_alike
 from marm.nn.choices import Choices, no_choices
 from marm.nn.machine import apart
 from marm.nn.softmax import exp_sum, largest
@@ -22,35 +23,50 @@ _ABREAST = 4
 """Targets at a time."""
 
 
+class Projected(NamedTuple):
+    """Rows as heads read them: those that all read along the last axis (H, K, N), those to choose from along the first."""
+
+    key: Tensor
+    value: Tensor
+    lean: Tensor
+    """What each adds to its logits, whatever the target: (H, N), or (U, H)."""
+
+
 def attend_one_view(q_HGK: Tensor, key_HKN: Tensor, value_HVN: Tensor) -> Tensor:
     """softmax(q key) value, rows along the last axis of keys and values: (H, G, V). No gradient."""
-    none = q_HGK.new_zeros(0, q_HGK.shape[0], 1)
-    return attend_with_choices(q_HGK, key_HKN, value_HVN, none, none, no_choices(q_HGK.shape[1]))
+    heads, targets = q_HGK.shape[:2]
+    rows = Projected(key_HKN, value_HVN, q_HGK.new_zeros(heads, key_HKN.shape[2]))
+    none = Projected(q_HGK.new_zeros(0, heads, 1), q_HGK.new_zeros(0, heads, 1), q_HGK.new_zeros(0, heads))
+    equal_HX = q_HGK.new_zeros(heads, 0)
+    return attend_with_choices(q_HGK, rows, none, no_choices(np.arange(targets)), none_alike(targets), equal_HX)
 
 
 def attend_with_choices(
-    q_HGK: Tensor, key_HKN: Tensor, value_HVN: Tensor, key_UHK: Tensor, value_UHV: Tensor, choices: Choices
+    q_HGK: Tensor, rows: Projected, own: Projected, choices: Choices, alike: Alike, equal_HX: Tensor
 ) -> Tensor:
-    """The same where each target also attends to those of U rows that it chose, in one softmax."""
-    targets, at, row = q_HGK.shape[1], choices.at, choices.row
+    """The same where each target also attends to those of ``own`` that it chose, in one softmax.
+
+    ``equal_HX``: what an id in common adds to a logit, by its kind. The first of ``rows`` is the null row.
+    """
+    targets, row = q_HGK.shape[1], choices.row
     q = functional.pad(q_HGK, (0, 0, 0, -targets % _ABREAST)).contiguous()
-    out = torch.zeros(*q.shape[:2], value_HVN.shape[1])
-    at = np.concatenate([at, np.full(q.shape[1] - targets, at[-1])])
+    out = torch.zeros(*q.shape[:2], rows.value.shape[1])
+    at, alike_at = (np.pad(first, (0, q.shape[1] - targets), "edge") for first in (choices.at, alike.at))
     w_HC = np.empty((len(q), len(row)), np.float32)
-    q_, key, value, chosen, values = (t.contiguous().numpy() for t in (q, key_HKN, value_HVN, key_UHK, value_UHV))
-    _score(q_, chosen, at, row, w_HC)
-    _attend(q_, key, value, at, w_HC, out.numpy())
-    _add(w_HC, values, at, row, out.numpy())
+    q_, *every, key, value, lean, equal = (t.contiguous().numpy() for t in (q, *rows, *own, equal_HX))
+    _score(q_, key, lean, at, row, w_HC)
+    _attend(q_, *every, at, w_HC, alike_at, alike.place, alike.kind, equal, out.numpy())  # type: ignore[call-arg]
+    _add(w_HC, value, at, row, out.numpy())
     return out[:, :targets]
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _score(q: Any, key: Any, at: I64, row: I64, w: Any) -> None:
-    """w[h, c] = q key of each choice c."""
+def _score(q: Any, key: Any, lean: Any, at: I64, row: I64, w: Any) -> None:
+    """w[h, c] = q key of each choice c, and what it leans."""
     for g in range(len(at) - 1):
         for c in range(at[g], at[g + 1]):
             for h in range(q.shape[0]):
-                total = np.float32(0.0)
+                total = lean[row[c], h]
                 for k in range(q.shape[2]):
                     total += q[h, g, k] * key[row[c], h, k]
                 w[h, c] = total
@@ -79,19 +95,42 @@ def _add_rows(w: Any, a: Any, b: Any, c: Any, d: Any, out: Any) -> None:
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _attend(q: Any, key: Any, value: Any, at: I64, chosen: Any, out: Any) -> None:
+def _repeat(x: Any, out: Any) -> None:
+    """Write x (N,) to the first N numbers of each of ``_ABREAST`` rows."""
+    apart()
+    a, b, c, d = out[0], out[1], out[2], out[3]
+    for i in range(np.uint64(len(x))):
+        a[i], b[i], c[i], d[i] = x[i], x[i], x[i], x[i]
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _attend(
+    q: Any,
+    key: Any,
+    value: Any,
+    lean: Any,
+    at: I64,
+    chosen: Any,
+    alike_at: I64,
+    place: I64,
+    kind: I64,
+    equal: Any,
+    out: Any,
+) -> None:
     """``out`` must be zero; ``chosen`` (H, C) holds logits of choices and takes their weights."""
     rows, first = np.uint64(key.shape[2]), np.uint64(0)
     w = np.empty((_ABREAST, rows + (at[1:] - at[:-1]).max()), np.float32)
     for h in range(q.shape[0]):
         for g in range(0, q.shape[1], _ABREAST):
-            w[:, :rows] = 0
+            _repeat(lean[h], w)
             project(q[h, g : g + _ABREAST], key[h], first, rows, w)
             total = np.empty(_ABREAST, np.float32)
             for t in range(_ABREAST):
                 own = chosen[h, at[g + t] : at[g + t + 1]]
                 every = w[t, : rows + len(own)]
                 every[rows:] = own
+                for e in range(alike_at[g + t], alike_at[g + t + 1]):
+                    every[place[e]] += equal[h, kind[e]]
                 total[t] = exp_sum(every, largest(every, len(every)), len(every))
                 own[:] = every[rows:] / total[t]
             gather(w, value[h], first, rows, out[h, g : g + _ABREAST])

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from marm.nn.choices import Choices
+from marm.nn.alike import Alike, alike
+from marm.nn.choices import Choices, no_choices
 from marm.nn.codec import Codec, codec_of
 from marm.nn.views import GAPS, RANKS, Views, equal_ids, gap_edges, gap_rank_runs, outcome_codes, rank_buckets
 from marm.types import I16, I64
@@ -67,20 +68,30 @@ class Work:
         return self.runs_and_firsts[1]
 
     @cached_property
-    def parts(self) -> tuple[list[tuple[I64, "Work"]], tuple[I64, "Work"]]:
-        """Groups of queries that share a view, each with the work of its first alone; and the other queries with theirs."""
-        groups = [one.queries for one in self.choices] or self.views.shared()
-        works = [self.of(group[:1]) for group in groups]
-        if self.choices:
-            works = [replace(work, choices=(one,)) for work, one in zip(works, self.choices, strict=True)]
+    def parts(self) -> tuple[list["Shared"], tuple[I64, "Work"]]:
+        """Views that many queries share, and the queries that share none with their work."""
+        choices = self.choices or tuple(no_choices(group) for group in self.views.shared())
+        shared = [Shared(one, self.of(one.queries[:1]), alike(self.views, one)) for one in choices]
+        groups = [one.queries for one in choices]
         rest = np.setdiff1d(np.arange(len(self.order)), np.concatenate([np.zeros(0, np.int64), *groups]))
-        return list(zip(groups, works, strict=True)), (rest, self.of(rest))
+        return shared, (rest, self.of(rest))
 
     def of(self, queries: I64) -> "Work":
         """The work of these queries alone."""
         segment = np.empty_like(self.order)
         segment[self.order] = np.repeat(np.arange(len(self.rows_at) - 1), np.diff(self.queries_at))
         return plan_work(self.views.of(queries), segment[queries], self.rows_at)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A view that many queries share."""
+
+    choices: Choices
+    """Whose it is, and which of its rows each of them reads."""
+    work: Work
+    """Of the first of them alone."""
+    alike: Alike
 
 
 def plan_work(views: Views, segment_of_query: I64, rows_at: I64) -> Work:

@@ -1,9 +1,9 @@
 """Stands before a store that may fail: what cannot be read is answered from facts at hand, without states, and said so."""
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable
-from threading import RLock
+from threading import Event, RLock, Thread
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from marm.store import Store
 from marm.store.asof import AsOf
 from marm.store.base import Facts, Holding, Layout, Rows, StoreStats
 from marm.types import I64, U8, U64, Bool
+
+R = TypeVar("R")
 
 _RETRY = 0.5
 """Seconds between two tries to open a store that failed."""
@@ -57,26 +59,64 @@ class AtHand:
 
 
 class Guard:
-    """A store to read that never raises; ``failed`` says whose answers are degraded."""
+    """A store to read that never raises; ``failed`` says whose answers are degraded.
+
+    Nobody waits for a store that failed: a thread of its own opens it anew, and until then it is not asked.
+    """
 
     def __init__(self, store: Store, at_hand: AtHand, reopen: Callable[[], Store], on_failure: Callable[[], None]):
         self.layout, self.durable, self.generation = store.layout, store.durable, store.generation
         self.store, self.at_hand = store, at_hand
         self._reopen, self._on_failure = reopen, on_failure
         self._holding, self._stats = store.holding(), store.stats()
-        self._lock = RLock()
+        self._lock, self._closed = RLock(), Event()
         self.failed: dict[int, str] = {}
         """Users whose last reading failed: ``raw`` where their facts were at hand, else ``none``."""
-        self.broken, self._tried = False, 0.0
+        self.broken = False
+
+    def _read(self, read: Callable[[Store], R]) -> R | None:
+        """What the store says; None where it fails, or did and is not open again."""
+        with self._lock:
+            if self.broken:
+                return None
+            try:
+                return read(self.store)
+            except Exception:
+                # Whatever a store can come up with: a request must not fail by it.
+                self._on_failure()
+                self.broken = True
+                Thread(target=self._mend, name="mend", daemon=True).start()
+                return None
+
+    def _mend(self) -> None:
+        """Open the store anew, until that is possible."""
+        while not self._closed.wait(_RETRY):
+            if self._opened():
+                return
+            self._on_failure()
+
+    def _opened(self) -> bool:
+        if not self.durable:
+            self.broken = False
+            return True
+        with self._lock:
+            self.store.close()
+        try:
+            fresh = AsOf(self._reopen(), self._holding)
+        except Exception:
+            return False
+        with self._lock:
+            if self._closed.is_set():
+                fresh.close()
+            else:
+                self.store, self.broken = fresh, False
+        return True
 
     def read_facts(self, users: U64, count: int, before: I64 | None = None) -> Facts:
         """The newest facts; those at hand, without states, where the store fails."""
         with self._lock:
-            try:
-                self._mend()
-                found = self.store.read_facts(users, count, before)
-            except Exception:
-                # Whatever a store can come up with: a request must not fail by it.
+            found = self._read(lambda store: store.read_facts(users, count, before))
+            if found is None:
                 return self._without(users, count)
             self.at_hand.keep(users, found)
             for user in users.tolist():
@@ -87,57 +127,30 @@ class Guard:
         """States; none of them there where the store fails."""
         with self._lock:
             if self.failed.keys().isdisjoint(users.tolist()):
-                try:
-                    return self.store.read_states(users, first, counts)
-                except Exception:
-                    self._without(users, 0)
+                found = self._read(lambda store: store.read_states(users, first, counts))
+                if found is not None:
+                    return found
+                self._without(users, 0)
         total = int(counts.sum())
         return np.zeros((total, self.layout.state_bytes), np.uint8), np.zeros(total, bool)
 
     def glance(self, user: int, count: int, before: int) -> Facts | None:
         """A user's newest facts before a time for those who only look; None where the store fails."""
-        with self._lock:
-            try:
-                self._mend()
-                return self.store.read_facts(np.array([user], np.uint64), count, np.array([before]))
-            except Exception:
-                self._broke()
-                return None
+        return self._read(lambda store: store.read_facts(np.array([user], np.uint64), count, np.array([before])))
 
     def last_times(self, users: U64) -> I64:
         """Time of each user's newest remembered event (n,); the least number where there is none, or no store."""
-        with self._lock:
-            try:
-                self._mend()
-                found = self.store.read_facts(users, 1)
-            except Exception:
-                self._broke()
-                return np.full(len(users), np.iinfo(np.int64).min)
+        found = self._read(lambda store: store.read_facts(users, 1))
         out = np.full(len(users), np.iinfo(np.int64).min)
-        if len(found.facts):
+        if found is not None and len(found.facts):
             out[found.counts > 0] = np.ascontiguousarray(found.facts[:, :8]).view(np.int64)[:, 0]
         return out
 
     def _without(self, users: U64, count: int) -> Facts:
-        self._broke()
         found = self.at_hand.of(users, self.layout, max(count, 1))
         for user, rows in zip(users.tolist(), found.counts.tolist(), strict=True):
             self.failed[user] = "raw" if rows else "none"
         return found
-
-    def _broke(self) -> None:
-        self.broken = True
-        self._on_failure()
-
-    def _mend(self) -> None:
-        """Open the store anew, if it failed and it is time to try again."""
-        if not self.broken or time.monotonic() < self._tried + _RETRY:
-            return
-        self._tried = time.monotonic()
-        if self.durable:
-            self.store.close()
-            self.store = AsOf(self._reopen(), self._holding)
-        self.broken = False
 
     @property
     def damaged(self) -> set[int]:
@@ -171,4 +184,5 @@ class Guard:
     def close(self) -> None:
         """Give back the store."""
         with self._lock:
+            self._closed.set()
             self.store.close()

@@ -21,7 +21,7 @@ class Cascader(nn.Module):
         width = model.width
         plain = model.model_copy(update={"token_shift": False, "raw_rows": False})
         self.item, self.user = Linear(width, width), Linear(width, width)
-        self.layer = Layer(plain, outcomes, False)
+        self.layer = Layer(plain, outcomes, 0)
         inputs = 4 * width + model.heads * (outcomes.shape[1] + 1)
         self.inward, self.heads = Linear(inputs, config.tower), Heads(config.tower, tasks)
 

@@ -32,7 +32,7 @@ class Retriever(nn.Module):
         width = model.width
         plain = model.model_copy(update={"token_shift": False, "raw_rows": False})
         self.config = config
-        self.layers = nn.ModuleList(Layer(plain, outcomes, False) for _ in range(layers))
+        self.layers = nn.ModuleList(Layer(plain, outcomes, 0) for _ in range(layers))
         self.user, self.item = Linear(width, width), Linear(width, width)
         self.interests = nn.Parameter(torch.randn(config.interests, width) * 0.3)
         self.user_out, self.item_out = Linear(width, config.width), Linear(width, config.width)

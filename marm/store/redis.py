@@ -8,7 +8,8 @@
 
 A user changes in one step (a script), so it is read as it was before a cut or after it. An append that was stopped half way
 is done again, and passes over those who have the cut already. A node does things in the order in which it was asked, and so
-do its replicas: one that was promoted and holds a cut's marker holds its rows, so the least marker says what is whole.
+do its replicas, and it takes a marker only if it is of the lineage that took the rows: so one that holds a cut's marker holds
+its rows, and the least marker says what is whole.
 """
 
 import json
@@ -25,7 +26,7 @@ from marm.store.base import Facts, Holding, Layout, Rows, StoreStats
 from marm.store.redis_link import SERVING, TRAINING, Link
 from marm.store.redis_plan import Plan
 from marm.store.redis_rows import CHUNK, CUT, FROM, NEXT, SEEN, WAS_NEXT, Pieces, dealt, lay_out, metas_of, slices_of
-from marm.store.redis_scripts import FACTS_SHA
+from marm.store.redis_scripts import FACTS_SHA, MARK_SHA, STANDING_SHA
 from marm.store.redis_talk import Command
 from marm.store.redis_url import Address
 from marm.store.rings import Bounds, difference, starts, state_windows, stats_of
@@ -175,8 +176,16 @@ class RedisStore:
         Of a user whose bytes are wrong nothing is kept, these rows neither; ``damaged`` names it. Errors: StoreError, after
         which some users may have the cut already: it is to be appended again, by this process or the next.
         """
-        if cut <= self._last_of_writer():
-            return
+        last, lineages = self._standing()
+        while cut > last:
+            self._write(rows, cut)
+            self._mark(cut, lineages)
+            # What a node had taken before it was promoted or began anew is not there: once more, then.
+            last, lineages = self._standing()
+        self._applied = last
+
+    def _write(self, rows: Rows, cut: int) -> None:
+        """Give every user that does not have the cut its rows."""
         meta, there = self._held(rows.users)
         anew = np.isin(rows.users, rows.forgotten)
         lost = ~anew & np.isin(rows.users, np.fromiter(self.damaged, np.uint64))
@@ -189,23 +198,24 @@ class RedisStore:
         self.damaged -= set(rows.forgotten.tolist())
         for some in slices_of(plan.sizes, _AT_ONCE):
             self._ask(plan.commands(self._keys(written.users[some]), some), confirm=True)
-        self._mark(cut)
 
-    def _last_of_writer(self) -> int:
-        """The last cut. Errors: ``StoreError`` where the servers have fallen behind what they acknowledged."""
+    def _standing(self) -> tuple[int, list[bytes]]:
+        """The last cut, and the lineage of each marker's node. Errors: ``StoreError`` where servers have gone back."""
         if self.readonly:
             raise ValueError(f"{self.address.url} was opened to read only")
-        last = self.last_cut()
+        found = self._ask([("EVALSHA", STANDING_SHA, 1, key) for key in self._markers])
+        last = _least([cut for cut, _ in found])
         if last < self._applied:
             raise StoreError(
                 f"{self.address.url}: has gone back from cut {self._applied} to {last}, so a server lost what it had "
                 "acknowledged: `marm resume` writes it again"
             )
-        return last
+        return last, [lineage for _, lineage in found]
 
-    def _mark(self, cut: int) -> None:
-        self._ask([("SET", key, cut) for key in self._markers], confirm=True)
-        self._applied = cut
+    def _mark(self, cut: int, lineages: list[bytes]) -> None:
+        """Say that a cut is whole, but on nodes of another lineage than its rows were written to."""
+        asked = zip(self._markers, lineages, strict=True)
+        self._ask([("EVALSHA", MARK_SHA, 1, key, cut, lineage) for key, lineage in asked], confirm=True)
 
     def _held(self, users: U64) -> tuple[I64, Bool]:
         """Metas of users, and who has one."""
@@ -220,7 +230,7 @@ class RedisStore:
 
     def forget(self, users: U64) -> None:
         """Forget users wholly, now."""
-        self._last_of_writer()
+        self._standing()
         self._delete(users)
         self.damaged -= set(users.tolist())
 
@@ -229,8 +239,7 @@ class RedisStore:
 
     def last_cut(self) -> int:
         """Number of the last append that is whole; -1 before the first."""
-        cuts = self._ask([("GET", key) for key in self._markers])
-        return min(-1 if cut is None else int(cut) for cut in cuts)
+        return _least(self._ask([("GET", key) for key in self._markers]))
 
     def holding(self) -> Holding:
         """Every user in the store, as of its last cut: who has a later one already is told as before it."""
@@ -256,7 +265,7 @@ class RedisStore:
 
     def clear(self) -> None:
         """Forget every user; the next cut number may be any."""
-        self._last_of_writer()
+        self._standing()
         # The markers first: nobody takes what is half cleared for a cut.
         self._ask([("DEL", key) for key in self._markers], confirm=True)
         self._applied = -1
@@ -267,6 +276,10 @@ class RedisStore:
     def close(self) -> None:
         """Close the connections; the store is not used after."""
         self._link.close()
+
+
+def _least(cuts: list[bytes | None]) -> int:
+    return min(-1 if cut is None else int(cut) for cut in cuts)
 
 
 def slot_of(key: bytes) -> int:

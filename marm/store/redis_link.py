@@ -32,6 +32,8 @@ _PASSING = (
     failures.NoScriptError,
     failures.RedisClusterException,
 )
+_MET = (failures.RedisError, failures.RedisClusterException, OSError)
+"""All that redis-py may raise: what its cluster client raises is no ``RedisError``."""
 _PASSING_WORDS = ("NOREPLICAS", "MASTERDOWN", "LOADING", "UNKILLABLE", "BUSY")
 _REFUSED = (failures.AuthenticationError, failures.AuthorizationError, failures.NoPermissionError)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
@@ -45,7 +47,7 @@ class Patience:
     seconds: float
 
 
-TRAINING, SERVING, OPENING = Patience(5.0, 30.0), Patience(1.0, 0.25), Patience(2.0, 1.0)
+TRAINING, SERVING, OPENING = Patience(5.0, 60.0), Patience(1.0, 0.25), Patience(2.0, 1.0)
 """A trainer outlasts the promotion of a replica; a server answers without memory rather than late."""
 
 
@@ -74,7 +76,7 @@ class Link:
             for host, port in self.address.seeds:
                 try:
                     return self._connect(host, port)
-                except (failures.RedisError, OSError) as met:
+                except _MET as met:
                     error = met
                     if isinstance(met, _REFUSED) or not isinstance(met, _PASSING):
                         raise self.told(met) from None
@@ -143,8 +145,8 @@ class Link:
         deadline, pauses = time.monotonic() + self.patience.seconds, _pauses()
         while left:
             try:
-                answers = self._round([commands[i] for i in left], pools_of(left), confirm and deadline)
-            except failures.RedisError as error:
+                answers = self._round([commands[i] for i in left], pools_of(left), confirm)
+            except _MET as error:
                 answers = [error] * len(left)
             for i, answer in zip(left, answers, strict=True):
                 out[i] = answer
@@ -153,7 +155,7 @@ class Link:
                 self._recover([out[i] for i in left], deadline, next(pauses))
         return out
 
-    def _round(self, commands: list[Command], pools: list[Any], confirm: float) -> list[Any]:
+    def _round(self, commands: list[Command], pools: list[Any], confirm: bool) -> list[Any]:
         of_pool: dict[Any, list[int]] = {}
         for i, pool in enumerate(pools):
             of_pool.setdefault(pool, []).append(i)
@@ -168,7 +170,7 @@ class Link:
                     out[i] = self._redirected(commands[i], answer)
             for talk in talks if confirm else []:
                 if talk.error is None:
-                    talk.confirm(confirm)
+                    talk.confirm()
             broken = False
         finally:
             for talk in talks:
@@ -180,7 +182,7 @@ class Link:
         if isinstance(answer, failures.AskError) and not isinstance(answer, failures.MovedError):
             try:
                 return self._cluster.execute_command(*command)
-            except failures.RedisError as error:
+            except _MET as error:
                 return error
         return answer
 
@@ -196,8 +198,8 @@ class Link:
                 self._cluster.nodes_manager.initialize()
             if any(isinstance(error, failures.NoScriptError) for error in errors):
                 for pool in self._pools():
-                    self._round([("SCRIPT", "LOAD", script.text) for script in SCRIPTS], [pool] * len(SCRIPTS), 0)
-        except failures.RedisError:
+                    self._round([("SCRIPT", "LOAD", script.text) for script in SCRIPTS], [pool] * len(SCRIPTS), False)
+        except _MET:
             pass  # the next try will meet it again, or not
 
     def told(self, error: Exception | None) -> StoreError:

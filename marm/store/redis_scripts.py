@@ -58,6 +58,20 @@ return {meta, upto, table.concat(parts)}
 facts before the time end, and these with the row after them, by which a search that a wrong time misled is found out."""
 
 
+_LINEAGE = "string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''"
+"""Another one once a node was promoted, or began anew: then it may lack what was asked of the one before."""
+
+STANDING = f"return {{redis.call('GET', KEYS[1]), {_LINEAGE}}}"
+"""Gives a marker and the lineage of its node."""
+
+MARK = f"""
+if ARGV[2] ~= ({_LINEAGE}) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1
+"""
+"""ARGV: cut, and the lineage that its rows were written to; of another one it does nothing."""
+
+
 @dataclass(frozen=True)
 class Script:
     """A script, and the name by which a server knows it once loaded."""
@@ -70,5 +84,5 @@ class Script:
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest().encode()
 
 
-SCRIPTS = (Script(APPEND), Script(FACTS))
-APPEND_SHA, FACTS_SHA = (script.sha for script in SCRIPTS)
+SCRIPTS = (Script(APPEND), Script(FACTS), Script(STANDING), Script(MARK))
+APPEND_SHA, FACTS_SHA, STANDING_SHA, MARK_SHA = (script.sha for script in SCRIPTS)

@@ -1,12 +1,14 @@
 """Commands to one node of Redis by one connection: sent, and later read, so that other nodes are at work meanwhile."""
 
 import re
-import time
 from typing import Any
 
 from redis import exceptions as failures
 
 Command = tuple[Any, ...]
+
+_CONFIRMED_WITHIN = 2000
+"""Milliseconds."""
 
 
 class Talk:
@@ -43,17 +45,22 @@ class Talk:
             self._fail(error)
             return error
 
-    def confirm(self, deadline: float) -> None:
-        """Wait until a replica, where one is connected, has what was sent. Errors: redis-py's ``TimeoutError``."""
+    def confirm(self) -> None:
+        """Wait until a replica, where one is connected, has what was sent. Errors: redis-py's, where none confirms it soon.
+
+        Soon: a primary that is cut off waits for its replica in vain, while that one has taken its place.
+        """
         if self._one("INFO", "replication", pattern=rb"connected_slaves:(\d+)") < 1:
             return
-        while self._one("WAIT", 1, 1000) < 1:
-            if time.monotonic() > deadline:
-                raise failures.TimeoutError("no replica confirmed what was written")
+        if self._one("WAIT", 1, _CONFIRMED_WITHIN) < 1:
+            raise failures.TimeoutError("no replica confirmed what was written")
 
     def _one(self, *command: Any, pattern: bytes = b"") -> int:
         self.connection.send_packed_command(self.connection.pack_commands([command]))
-        answer = self.connection.read_response(disable_decoding=True)
+        try:
+            answer = self.connection.read_response(disable_decoding=True)
+        except failures.ResponseError as error:  # it is a primary no more
+            raise failures.ReadOnlyError(str(error)) from None
         found = re.search(pattern, answer) if pattern else None
         return int(found[1]) if found else 0 if pattern else int(answer)
 

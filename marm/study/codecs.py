@@ -35,8 +35,9 @@ def codecs() -> Design:
 
 
 def state_bytes(run: RunConfig) -> int:
-    """Bytes of one user's states, the window full."""
-    return run.depths * run.memory.window * CODECS[run.memory.codec].bytes(run.model.width)
+    """Bytes of one user's states, the window full, and what is searched before it."""
+    rows = run.memory.window + (run.memory.search.history if run.memory.search else 0)
+    return run.depths * rows * CODECS[run.memory.codec].bytes(run.model.width)
 
 
 def _measured(model: Compared, out: Path, show: Show) -> Figures:

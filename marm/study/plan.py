@@ -17,7 +17,7 @@ from marm.memory.memory import RingShape
 from marm.nn.codec import CODECS
 from marm.study.law import Fit, fit
 from marm.study.models import laid_over
-from marm.study.scaling import LEAST
+from marm.study.scaling import LEAST, Size
 from marm.train.setup import ring_shape
 from marm.types import F64
 
@@ -25,6 +25,7 @@ BEYOND = 4.0
 """How many times the study's largest C may be planned: a law says little far from where it was fitted."""
 
 _STEP = 2**0.25
+_PICKED, _SIZES = "picked", ("layers", "window", "width")
 _WANTED = ("layers", "window", "width", "gauc", "milliseconds_500", "flops_per_event", "machine")
 
 
@@ -48,38 +49,51 @@ class Studied:
 
     places: list[dict[str, Any]]
     fit: Fit
-    latency: "Latency"
+    latency: "Cost"
+    flops: "Cost"
+    search: dict[str, Any] | None
+    """How its places search, where they differ in K."""
 
     @property
     def largest(self) -> float:
         """The largest C = L n d."""
         return max(float(place["layers"] * place["window"] * place["width"]) for place in self.places)
 
+    @property
+    def picked(self) -> list[int]:
+        """Every K of its places, where they differ."""
+        return sorted({place[_PICKED] for place in self.places}) if self.search else []
+
 
 @dataclass(frozen=True)
-class Latency:
-    """ms = e^a L^b n^c d^e, fitted to a study's places."""
+class Cost:
+    """cost = e^a L^b n^c d^e, and K^f times a constant where a search picks K rows, fitted to a study's places."""
 
     powers: F64
     error: float
-    """Standard deviation of log ms around it, by places left out one at a time."""
+    """Standard deviation of its logarithm around it, by places left out one at a time."""
 
-    def at(self, layers: int, window: int, width: int) -> float:
-        """Milliseconds expected."""
-        return float(np.exp(self.powers @ [1.0, math.log(layers), math.log(window), math.log(width)]))
+    def at(self, size: Size) -> float:
+        """Expected."""
+        return float(np.exp(_logs([size])[0] @ self.powers))
 
-    def most(self, layers: int, window: int, width: int) -> float:
+    def most(self, size: Size) -> float:
         """One standard deviation above: what a budget is held against."""
-        return self.at(layers, window, width) * math.exp(self.error)
+        return self.at(size) * math.exp(self.error)
+
+
+def _logs(sizes: Sequence[Size]) -> F64:
+    """(sizes, 6): what a cost is a product of, in logarithms."""
+    size: F64 = np.array(sizes, np.float64)
+    picked = size[:, 3]
+    return np.column_stack([np.ones(len(size)), np.log(size[:, :3]), picked > 0, np.log(np.maximum(picked, 1))])
 
 
 @dataclass(frozen=True)
 class Choice:
     """One size, what it is expected to bring, and what it costs at scale."""
 
-    layers: int
-    window: int
-    width: int
+    size: Size
     codec: str
     gauc: float
     low: float
@@ -88,15 +102,18 @@ class Choice:
     """Of one event: states and facts."""
     rows: int
     """Of a full ring."""
+    state_bytes: int
+    """Of one event's states alone."""
+    searched: int
+    """Rows that a search looks through; 0 without one."""
+    key_bytes: int
+    """Of what it reads of each, at one layer."""
     milliseconds: float
     most_milliseconds: float
+    flops: float
+    """Of one event."""
     extrapolated: bool
     """Whether C is above the study's."""
-
-    @property
-    def numbers(self) -> int:
-        """C = L n d."""
-        return self.layers * self.window * self.width
 
     @property
     def user_bytes(self) -> int:
@@ -129,21 +146,40 @@ def read_study(folder: Path) -> Studied:
     for number, place in enumerate(places, 1):
         if missing := [name for name in _WANTED if not isinstance(place, dict) or name not in place]:
             raise FolderError(f"{path}: line {number} has no {missing[0]}: make the study again")
-    sizes: F64 = np.array([[place[name] for name in ("layers", "window", "width")] for place in places], np.float64)
-    if len(sizes) < LEAST or len(np.unique(sizes.prod(1))) < LEAST:
+    search = _search(places, path)
+    if not search:  # what all have alike says nothing of K
+        places = [{**place, _PICKED: 0} for place in places]
+    sizes = [Size(*(place[name] for name in (*_SIZES, _PICKED))) for place in places]
+    if len(sizes) < LEAST or len({size.numbers for size in sizes}) < LEAST:
         raise FolderError(f"{path}: {len(sizes)} places: a law needs {LEAST} of different size; study more of them")
-    law = fit(sizes.prod(1), np.array([place["gauc"] for place in places], np.float64))
-    return Studied(places, law, _latency(sizes, np.array([place["milliseconds_500"] for place in places], np.float64)))
+    columns = ("gauc", "milliseconds_500", "flops_per_event")
+    gauc, took, flops = (np.array([place[name] for place in places], np.float64) for name in columns)
+    picked = np.array([size.picked for size in sizes], np.float64)
+    law = fit(np.array([size.numbers for size in sizes], np.float64), gauc, picked)
+    return Studied(places, law, _cost(sizes, took), _cost(sizes, flops), search)
 
 
-def _latency(sizes: F64, took: F64) -> Latency:
-    x, y = np.column_stack([np.ones(len(sizes)), np.log(sizes)]), np.log(took)
+def _search(places: list[dict[str, Any]], path: Path) -> dict[str, Any] | None:
+    """How places search, but for K, where they differ in that; errors: ``FolderError`` where they differ in more."""
+    if len({place.get(_PICKED) for place in places}) < 2 or not all(_PICKED in place for place in places):
+        return None
+    ways = [{name: value for name, value in place["search"].items() if name != _PICKED}
+            for place in places if place.get("search")]  # fmt: skip
+    if not ways or any(way != ways[0] for way in ways):
+        raise FolderError(
+            f"{path}: places search by several rules or none: study one rule of [memory.search] at a time"
+        )
+    return ways[0]
+
+
+def _cost(sizes: list[Size], spent: F64) -> Cost:
+    x, y = _logs(sizes), np.log(spent)
     wrong = []
     for out in range(len(y)):
         kept = np.arange(len(y)) != out
         powers = np.linalg.lstsq(x[kept], y[kept], rcond=None)[0]
         wrong.append(float(y[out] - x[out] @ powers))
-    return Latency(np.asarray(np.linalg.lstsq(x, y, rcond=None)[0]), float(np.sqrt(np.mean(np.square(wrong)))))
+    return Cost(np.asarray(np.linalg.lstsq(x, y, rcond=None)[0]), float(np.sqrt(np.mean(np.square(wrong)))))
 
 
 def plan(run: RunConfig, log: EventLog, studied: Studied, budget: Budget, codecs: Sequence[str] = ()) -> Plan:
@@ -176,14 +212,13 @@ def _nothing_fits(every: list[Choice], budget: Budget) -> str:
     )
 
 
-def _sizes(run: RunConfig, studied: Studied) -> list[tuple[int, int, int]]:
-    layers, windows, widths = (
-        sorted({place[name] for place in studied.places}) for name in ("layers", "window", "width")
-    )
+def _sizes(run: RunConfig, studied: Studied) -> list[Size]:
+    layers, windows, widths = (sorted({place[name] for place in studied.places}) for name in _SIZES)
     heads, most = run.model.heads, BEYOND * studied.largest
-    rows = _between(windows, 1)
-    found = product(layers, rows, _between(widths, heads))
-    return [(depth, n, d) for depth, n, d in found if depth * n * d <= most and n >= run.train.segment]
+    own = run.memory.search.picked if run.memory.search else 0
+    found = product(layers, _between(windows, 1), _between(widths, heads), _picks(studied.picked) or [own])
+    sizes = [Size(*size) for size in found]
+    return [size for size in sizes if size.numbers <= most and size.window >= run.train.segment]
 
 
 def _between(studied: list[int], step: int) -> list[int]:
@@ -193,33 +228,52 @@ def _between(studied: list[int], step: int) -> list[int]:
     return sorted({*studied, *(max(step, round(value / step) * step) for value in others)})
 
 
+def _picks(studied: list[int]) -> list[int]:
+    """The studied ones and others in between, none beyond: nothing says how a search's gain ends."""
+    some = [picked for picked in studied if picked]
+    return sorted({*studied, *(picked for picked in _between(some, 1) if picked < some[-1])}) if some else studied
+
+
 def _choices(run: RunConfig, log: EventLog, studied: Studied, codecs: Sequence[str]) -> list[Choice]:
     sizes = _sizes(run, studied)
-    c = np.array([math.prod(size) for size in sizes], np.float64)
-    told = np.column_stack([studied.fit.law.at(c), *studied.fit.band(c)])
+    c = np.array([size.numbers for size in sizes], np.float64)
+    picked: F64 = np.array([size.picked for size in sizes], np.float64)
+    told = np.column_stack([studied.fit.law.at(c, picked), *studied.fit.band(c, picked)])
     out = []
-    for size, (gauc, low, high), numbers in zip(sizes, told.tolist(), c.tolist(), strict=True):
-        took = studied.latency.at(*size), studied.latency.most(*size)
+    for size, (gauc, low, high) in zip(sizes, told.tolist(), strict=True):
         for codec in codecs:
-            shape = shape_of(run, log, *size, codec)
-            row = shape.state_bytes + shape.facts.itemsize
-            beyond = numbers > studied.largest
-            out.append(Choice(*size, codec, gauc, low, high, row, shape.capacity, *took, beyond))
+            sized = _sized(run, studied, size, codec)
+            shape = ring_shape(sized, log, outstanding=0)
+            one = Choice(
+                size, codec, gauc, low, high,
+                row_bytes=shape.state_bytes + shape.facts.itemsize,
+                rows=shape.capacity,
+                state_bytes=shape.state_bytes,
+                searched=shape.searched,
+                key_bytes=_key_bytes(sized, shape),
+                milliseconds=studied.latency.at(size),
+                most_milliseconds=studied.latency.most(size),
+                flops=studied.flops.at(size),
+                extrapolated=size.numbers > studied.largest,
+            )  # fmt: skip
+            out.append(one)
     return out
 
 
-def shape_of(run: RunConfig, log: EventLog, layers: int, window: int, width: int, codec: str) -> RingShape:
-    """The rings that a run of these sizes has, without facts beyond them and without what waits for outcomes."""
-    live = min(run.train.live, window)
-    sized = laid_over(
-        run,
-        {
-            "model": {"layers": layers, "width": width},
-            "memory": {"window": window, "codec": codec, "facts": 1},
-            "train": {"live": live, "segment": min(run.train.segment, live)},
-        },
-    )
-    return ring_shape(sized, log, outstanding=0)
+def _sized(run: RunConfig, studied: Studied, size: Size, codec: str) -> RunConfig:
+    """A run of this size, that keeps no facts beyond its rings."""
+    if studied.search:
+        run = laid_over(run, {"memory": {"search": {**studied.search, _PICKED: max(size.picked, 1)}}})
+    return laid_over(size.over(run), {"memory": {"codec": codec, "facts": 1}})
+
+
+def _key_bytes(run: RunConfig, shape: RingShape) -> int:
+    """What a layer's search reads of an event: signs, a category, or by ``dot`` the state itself."""
+    if not run.memory.search:
+        return 0
+    if run.memory.search.rule == "dot":
+        return shape.coding.bytes(shape.width)
+    return run.memory.search.bits // 8 if run.memory.search.rule == "hash" else 8
 
 
 def _rows_now(log: EventLog, rows: int) -> float:

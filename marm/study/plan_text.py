@@ -6,6 +6,7 @@ from typing import Any
 from marm.config import RunConfig
 from marm.report.text import count, size, whole
 from marm.study.plan import Choice, Plan
+from marm.study.scaling import law_line
 
 _DAY = 86_400
 _SHOWN = 5
@@ -13,28 +14,40 @@ _SHOWN = 5
 
 def as_text(plan: Plan, run: RunConfig) -> str:
     """The best sizes as Markdown, then the first one's settings and how each of its figures comes about."""
-    head = ["L", "n", "d", "codec", "C = L n d", "GAUC by the law (95 %)", "bytes a user", "all users", "ms for 500"]
+    head = [*"LndK", "codec", "C = L n d", "GAUC by the law (95 %)", "bytes a user", "all users", "ms for 500"]
     rows = [head, ["---:"] * len(head), *(_cells(one, plan) for one in plan.choices[:_SHOWN])]
     lines = ["| " + " | ".join(cells) + " |" for cells in rows]
     sure = _sure(plan)
     return "\n".join(
-        [*lines, "", *_settings(plan.choices[0], run), "", *_arithmetic(plan), *([""] if sure else []), *sure]
+        [
+            *lines,
+            "",
+            *_settings(plan.choices[0], run, plan.studied.search),
+            "",
+            *_arithmetic(plan),
+            *([""] if sure else []),
+            *sure,
+        ]
     )
 
 
 def _cells(one: Choice, plan: Plan) -> list[str]:
     told = f"{one.gauc:.4f} ({one.low:.4f} to {one.high:.4f})" + (" *" if one.extrapolated else "")
-    sizes = [str(one.layers), str(one.window), str(one.width), one.codec, count(one.numbers), told]
+    sizes = [*map(str, one.size), one.codec, count(one.size.numbers), told]
     total = one.user_bytes * plan.budget.users
     return [*sizes, size(one.user_bytes), size(total), f"{one.milliseconds:.1f} (to {one.most_milliseconds:.1f})"]
 
 
-def _settings(one: Choice, run: RunConfig) -> list[str]:
-    lines = [f"--set model.layers={one.layers} --set model.width={one.width} --set memory.window={one.window}",
-             f"--set memory.codec={one.codec} --set memory.facts={one.rows}"]  # fmt: skip
-    if run.train.live > one.window:
-        lines.append(f"--set train.live={one.window}")
-    return ["Settings: " + " ".join(lines)]
+def _settings(one: Choice, run: RunConfig, search: dict[str, Any] | None) -> list[str]:
+    layers, window, width, picked = one.size
+    values = {"model.layers": layers, "model.width": width, "memory.window": window, "memory.codec": one.codec,
+              "memory.facts": one.rows}  # fmt: skip
+    if run.train.live > window:
+        values["train.live"] = window
+    if search and picked:
+        values |= {f"memory.search.{name}": value for name, value in {**search, "picked": picked}.items()}
+    drop = ["without the section [memory.search]"] if search and not picked and run.memory.search else []
+    return ["Settings: " + " ".join([*(f"--set {name}={value}" for name, value in values.items()), *drop])]
 
 
 def _arithmetic(plan: Plan) -> list[str]:
@@ -50,7 +63,16 @@ def _arithmetic(plan: Plan) -> list[str]:
         f"and day x {one.row_bytes} bytes = {size(cost['written_bytes_per_s'])}/s written; both on average over the day",
         f"compute  {whole(cost['requests_per_s'])} requests/s x {one.milliseconds:.1f} ms for 500 candidates on the {cores} "
         f"cores of the study's machine = {whole(cost['cores'])} such cores busy, on average over the day",
+        f"reads    {_reads(one)}; {count(one.flops)} FLOPs an event",
     ]
+
+
+def _reads(one: Choice) -> str:
+    """What one target reads."""
+    window, picked = one.size.window, one.size.picked
+    rows = f"{window} rows of the window" + (f" and {picked} picked" if picked else "")
+    told = f"a target reads {rows} x {one.state_bytes} bytes of states = {size((window + picked) * one.state_bytes)}"
+    return told + (f", each layer looks through {one.searched} rows x {one.key_bytes} bytes" if one.key_bytes else "")
 
 
 def costs(plan: Plan) -> dict[str, float]:
@@ -70,11 +92,13 @@ def costs(plan: Plan) -> dict[str, float]:
 def _sure(plan: Plan) -> list[str]:
     """What the figures rest on, and what weakens them."""
     fit, best = plan.studied.fit, max(plan.studied.places, key=lambda place: place["gauc"])
-    law = fit.law
+    law, searched = fit.law, plan.studied.search is not None
+    term, at_k = (f" {law.e:+.5f} ln(1 + K)", f", K {best['picked']}") if searched else ("", "")
     lines = [
-        f"law      GAUC = {law.a:.4f} {law.b:+.4f} C^{law.c:.2f} from {len(plan.studied.places)} places; at places held out "
-        f"it is wrong by {fit.held_out:.4f}, their mean by {fit.spread:.4f}. Best measured: {best['gauc']:.4f} at "
-        f"L {best['layers']}, n {best['window']}, d {best['width']}.",
+        f"law      GAUC = {law.a:.4f} {law.b:+.4f} C^{law.c:.2f}{term} from {len(plan.studied.places)} places; at places "
+        f"held out it is wrong by {fit.held_out:.4f}, their mean by {fit.spread:.4f}. Best measured: {best['gauc']:.4f} at "
+        f"L {best['layers']}, n {best['window']}, d {best['width']}{at_k}.",
+        *_of_search(plan),
     ]
     if fit.held_out >= fit.spread:
         lines.append("warning  the law foretells no better than the mean of the places: trust the places, not the law.")
@@ -87,17 +111,33 @@ def _sure(plan: Plan) -> list[str]:
     return lines
 
 
+def _of_search(plan: Plan) -> list[str]:
+    if plan.studied.search is None:
+        return [
+            "search   the study has one K, which is left as the run has it; `--picked` of the study compares several."
+        ]
+    low, high = plan.studied.fit.interval("e")
+    told = f"{plan.studied.search['rule']}, K of the study {', '.join(map(str, plan.studied.picked))}"
+    if low <= 0 <= high:
+        return [f"warning  what a search brings may be nothing: its term is {low:+.5f} to {high:+.5f} ({told})."]
+    return [f"search   {told}; its term is {low:+.5f} to {high:+.5f}; none beyond the study's is chosen."]
+
+
 def as_json(plan: Plan) -> dict[str, Any]:
     """All of it."""
     fit = plan.studied.fit
-    law = {name: [getattr(fit.law, name), *fit.interval(name)] for name in ("a", "b", "c")}
-    choices = [{**asdict(one), "numbers": one.numbers, "user_bytes": one.user_bytes} for one in plan.choices[:_SHOWN]]
     return {
         "budget": asdict(plan.budget),
-        "law": {**law, "held_out_rmse": fit.held_out, "mean_rmse": fit.spread},
+        "law": law_line(fit),
+        "search": plan.studied.search,
         "latency_error": plan.studied.latency.error,
         "tried": plan.tried,
         "fitting": plan.fitting,
-        "choices": choices,
+        "choices": [_choice_line(one) for one in plan.choices[:_SHOWN]],
         "costs": costs(plan),
     }
+
+
+def _choice_line(one: Choice) -> dict[str, Any]:
+    told = {name: value for name, value in asdict(one).items() if name != "size"}
+    return {**one.size._asdict(), **told, "numbers": one.size.numbers, "user_bytes": one.user_bytes}

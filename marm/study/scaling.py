@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from marm.config import RunConfig
 from marm.errors import SettingError
 from marm.study.codecs import state_bytes
 from marm.study.latency import milliseconds
-from marm.study.law import Fit, fit
+from marm.study.law import LETTERS, Fit, fit
 from marm.study.models import laid_over
 from marm.study.runs import Show, Trained, Training, own_memory, train_all, write_lines
 from marm.types import F64
@@ -28,33 +28,66 @@ class Grid:
     layers: Sequence[int]
     windows: Sequence[int]
     widths: Sequence[int]
+    picked: Sequence[int] = ()
+    """Rows that a search picks (K), 0 for no search; none given: the run's own."""
 
-    def places(self) -> list[tuple[int, int, int]]:
-        """Layers, window and width of each; errors: ``SettingError`` where they are too few for a law."""
-        found = list(product(self.layers, self.windows, self.widths))
-        if len({depth * n * d for depth, n, d in found}) < LEAST:
+    def places(self, run: RunConfig) -> list["Size"]:
+        """Errors: ``SettingError`` where they are too few for a law, or ``run`` does not say how to search."""
+        if any(self.picked) and run.memory.search is None:
+            raise SettingError("--picked wants a rule to search by: add [memory.search] to the run file")
+        own = run.memory.search.picked if run.memory.search else 0
+        found = [Size(*size) for size in product(self.layers, self.windows, self.widths, self.picked or [own])]
+        if len({size.numbers for size in found}) < LEAST:
             raise SettingError(
                 f"a law needs {LEAST} places of different size or more: give more layers, windows or widths"
             )
         return found
 
 
-@dataclass(frozen=True)
-class Place:
-    """One place of the grid, all seeds."""
+class Size(NamedTuple):
+    """What a place of the grid is."""
 
     layers: int
     window: int
     width: int
+    picked: int
+    """K of the search; 0 without one."""
+
+    @property
+    def numbers(self) -> int:
+        """The paper's C = L n d: numbers that one user's layers read of the window."""
+        return self.layers * self.window * self.width
+
+    def over(self, run: RunConfig) -> RunConfig:
+        """``run`` of this size."""
+        live = min(run.train.live, self.window)
+        search = run.memory.search
+        found = search.model_copy(update={"picked": self.picked}).model_dump() if search and self.picked else None
+        return laid_over(
+            run,
+            {
+                "model": {"layers": self.layers, "width": self.width},
+                "memory": {"window": self.window, "search": found},
+                "train": {"live": live, "segment": min(run.train.segment, live)},
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of the grid, all seeds."""
+
+    size: Size
     trained: list[Trained]
     milliseconds: float
     """For one request of 500 candidates."""
     gauc: float
 
     @property
-    def numbers(self) -> int:
-        """The paper's C = L n d: numbers that one user's layers read."""
-        return self.layers * self.window * self.width
+    def search(self) -> dict[str, Any] | None:
+        """How it searches."""
+        found = self.trained[0].training.run.memory.search
+        return found.model_dump(exclude_none=True) if found else None
 
     @property
     def bytes(self) -> int:
@@ -70,11 +103,10 @@ class Place:
         """What a result file says of it."""
         first = self.trained[0].result
         return {
-            "layers": self.layers,
-            "window": self.window,
-            "width": self.width,
+            **self.size._asdict(),
+            "search": self.search,
             "gauc": self.gauc,
-            "numbers": self.numbers,
+            "numbers": self.size.numbers,
             "bytes_per_user": self.bytes,
             "flops_per_event": self.flops,
             "milliseconds_500": self.milliseconds,
@@ -94,7 +126,16 @@ class Scaling:
 
     def x(self) -> F64:
         """Numbers of each place."""
-        return np.array([float(place.numbers) for place in self.places])
+        return np.array([float(place.size.numbers) for place in self.places])
+
+    def picked(self) -> F64:
+        """Rows that each place's search picks."""
+        return np.array([float(place.size.picked) for place in self.places])
+
+    @property
+    def searches(self) -> bool:
+        """Whether places differ in that."""
+        return len(np.unique(self.picked())) > 1
 
     def y(self) -> F64:
         """GAUC of each place."""
@@ -102,43 +143,36 @@ class Scaling:
 
 
 def study_scaling(run: RunConfig, out: Path, show: Show, sizes: Grid, seeds: int = 1) -> Scaling:
-    """Train every combination with every seed, and fit GAUC = a + b C^c; goes on where it was broken off."""
-    run, task, grid = own_memory(run), run.positive_task, sizes.places()
+    """Train every combination with every seed, and fit GAUC = a + b C^c + e ln(1 + K); goes on where it was broken off."""
+    run, task = own_memory(run), run.positive_task
+    grid = sizes.places(run)
     if not task:
         raise SettingError("a study compares by GAUC, which needs a binary task: add one to [tasks]")
     trainings = [
-        Training(f"L{depth} n{n} d{d}", _sized(run, depth, n, d, run.train.seed + seed))
+        Training(_name(size), laid_over(size.over(run), {"train": {"seed": run.train.seed + seed}}))
         for seed in range(seeds)
-        for depth, n, d in grid
+        for size in grid
     ]
     trained = list(train_all(trainings, out, show))
     write_lines(out / "trainings.jsonl", (one.line() for one in trained))
     places = [_place(size, trained[at :: len(grid)], task) for at, size in enumerate(grid)]
     write_lines(out / "places.jsonl", (place.line() for place in places))
-    x, y = (np.array([getattr(place, name) for place in places], float) for name in ("numbers", "gauc"))
-    found = fit(x, y)
+    x, picked = (np.array([getattr(place.size, name) for place in places], float) for name in ("numbers", "picked"))
+    found = fit(x, np.array([place.gauc for place in places]), picked)
     write_lines(out / "law.jsonl", [law_line(found)])
     return Scaling(task, places, found)
 
 
-def _sized(run: RunConfig, layers: int, window: int, width: int, seed: int) -> RunConfig:
-    live = min(run.train.live, window)
-    return laid_over(
-        run,
-        {
-            "model": {"layers": layers, "width": width},
-            "memory": {"window": window},
-            "train": {"seed": seed, "live": live, "segment": min(run.train.segment, live)},
-        },
-    )
+def _name(size: Size) -> str:
+    return f"L{size.layers} n{size.window} d{size.width}" + (f" K{size.picked}" if size.picked else "")
 
 
-def _place(size: tuple[int, int, int], trained: list[Trained], task: str) -> Place:
+def _place(size: Size, trained: list[Trained], task: str) -> Place:
     gaucs = [float(one.result["tasks"][task]["gauc"]) for one in trained]
-    return Place(*size, trained, milliseconds(trained[0].folder), float(np.mean(gaucs)))
+    return Place(size, trained, milliseconds(trained[0].folder), float(np.mean(gaucs)))
 
 
 def law_line(found: Fit) -> dict[str, Any]:
     """What a result file says of a law."""
-    intervals = {name: [getattr(found.law, name), *found.interval(name)] for name in ("a", "b", "c")}
+    intervals: dict[str, Any] = {name: [getattr(found.law, name), *found.interval(name)] for name in LETTERS}
     return {**intervals, "held_out_rmse": found.held_out, "mean_rmse": found.spread}

@@ -43,8 +43,11 @@ def drawer(seed, per_event=2, items=12):
     return draw
 
 
+BY_ITEM = ["plain", "shift and raw", "equal ids", "equal ids, shift and raw"]
+
+
 @pytest.mark.parametrize(
-    ("shape", "keys"), [*((shape, "event") for shape in SHAPES), ("plain", "item"), ("shift and raw", "item")]
+    ("shape", "keys"), [*((shape, "event") for shape in SHAPES), *((shape, "item") for shape in BY_ITEM)]
 )
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10**6), delay=st.sampled_from([0, 3]), filtered=st.booleans(), data=st.data())

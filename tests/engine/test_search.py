@@ -22,6 +22,9 @@ RULES = {
     "hash, no memory": ({"rule": "hash"}, {"memory_reads": False}),
     "category, delay, filtered": ({"rule": "category", "category": "shelf"}, {"token_shift": True}),
     "one search for all layers": ({"rule": "dot", "shared": True}, {"raw_rows": True}),
+    "dot, equal ids": ({"rule": "dot"}, {"equal_ids": True}),
+    "hash, equal ids, delay, filtered": ({"rule": "hash"}, {"equal_ids": True, "token_shift": True, "raw_rows": True}),
+    "category, equal ids": ({"rule": "category", "category": "shelf"}, {"equal_ids": True, "token_shift": True}),
 }
 """Settings of the search and of the model; of the log by name."""
 
@@ -111,7 +114,7 @@ def test_candidates_that_share_a_window_read_it_once_beside_their_own_picks(rule
     engine.memory.admit(batch.users, 100)
     read, groups = attention.attend_with_choices, []
     monkeypatch.setattr(
-        attention, "attend_with_choices", lambda *args: groups.append(len(args[5].queries)) or read(*args)
+        attention, "attend_with_choices", lambda *args: groups.append(len(args[3].queries)) or read(*args)
     )
     with torch.no_grad():
         shared = engine.attend(batch)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from marm.nn.alike import Alike
 from marm.nn.choices import Choices
-from marm.nn.one_view import attend_one_view, attend_with_choices
+from marm.nn.one_view import Projected, attend_one_view, attend_with_choices
 
 
 @pytest.mark.parametrize(
@@ -21,15 +22,24 @@ def test_equals_the_plain_formula(targets: int, width: int, wide: int, rows: int
     torch.testing.assert_close(attend_one_view(q, key, value), expected, rtol=2e-5, atol=2e-5)
 
 
-def test_what_a_target_chose_is_in_one_softmax_with_what_all_read() -> None:
+def test_what_a_target_chose_is_in_one_softmax_with_what_all_read_and_ids_in_common_add_to_it() -> None:
     torch.manual_seed(0)
-    q, key, value = torch.randn(2, 6, 5), torch.randn(2, 5, 9), torch.randn(2, 7, 9)
-    own_key, own_value = 3 * torch.randn(11, 2, 5), torch.randn(11, 2, 7)
+    q, key, value, lean = torch.randn(2, 6, 5), torch.randn(2, 5, 9), torch.randn(2, 7, 9), torch.randn(2, 9)
+    own_key, own_value, own_lean = 3 * torch.randn(11, 2, 5), torch.randn(11, 2, 7), torch.randn(11, 2)
     rows = [np.arange(0), np.arange(11), np.array([4]), np.array([1, 2, 5, 7]), np.array([0, 10]), np.arange(5)]
     at = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    made = attend_with_choices(q, key, value, own_key, own_value, Choices(np.arange(6), 11, at, np.concatenate(rows)))
+    # Of the second target a row that all read, twice; of the fourth one of its choices too; of the last its last choice.
+    alike = Alike(np.array([0, 0, 2, 2, 4, 4, 5]), np.array([3, 3, 0, 10, 13]), np.array([0, 1, 2, 1, 0]))
+    equal = torch.randn(2, 3)
+    choices = Choices(np.arange(6), 11, at, np.concatenate(rows))
+    made = attend_with_choices(
+        q, Projected(key, value, lean), Projected(own_key, own_value, own_lean), choices, alike, equal
+    )
     for g, row in enumerate(rows):
         keys = torch.cat([key, own_key[row].permute(1, 2, 0)], 2)
         values = torch.cat([value, own_value[row].permute(1, 2, 0)], 2)
-        expected = (q[:, g : g + 1] @ keys).softmax(2) @ values.mT
+        logit = (q[:, g : g + 1] @ keys) + torch.cat([lean, own_lean[row].T], 1)[:, None]
+        for e in range(alike.at[g], alike.at[g + 1]):
+            logit[:, 0, alike.place[e]] += equal[:, alike.kind[e]]
+        expected = logit.softmax(2) @ values.mT
         torch.testing.assert_close(made[:, g : g + 1], expected, rtol=2e-5, atol=2e-5)

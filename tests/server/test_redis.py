@@ -1,10 +1,11 @@
 """A server whose memory lies in Redis: beside a trainer, and while Redis is frozen, killed and back."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 from threading import Semaphore, Thread
+from typing import Any
 
 import pytest
 
@@ -46,10 +47,9 @@ def test_a_server_answers_beside_a_trainer_and_degrades_while_redis_is_away(
     assert len(cuts) > 1
     servers.wait_until(lambda: server.post("/v1/rank", RANK)["trace"]["cut"] == cut_numbers(tmp_path / "run")[-1])
     wanted = server.post("/v1/rank", RANK)["items"]
-    assert durable.process is not None
-    durable.process.send_signal(signal.SIGSTOP)  # it takes connections and says nothing, as across a broken network
+    durable.freeze()
     assert took(server, degraded=True) < 8
-    durable.process.send_signal(signal.SIGCONT)
+    durable.thaw()
     servers.wait_until(lambda: server.post("/v1/rank", RANK)["items"] == wanted)
     durable.kill()
     assert took(server, degraded=True) < 4
@@ -58,10 +58,49 @@ def test_a_server_answers_beside_a_trainer_and_degrades_while_redis_is_away(
     assert took(server, degraded=False) < 4
 
 
-def took(server: Running, degraded: bool) -> float:
-    """Seconds of an answer about a user whose rows are not in the server's own arena."""
+def test_while_a_cluster_fails_answers_are_whole_or_said_to_be_degraded_and_nobody_waits(
+    tmp_path: Path, start: Start, soak: Callable[[int, int], int]
+) -> None:
+    world, cluster = write_world(tmp_path / "world", log_frame(events=240)), servers.cluster()
+    commands.train(run_over(world, memory={"url": cluster.url()}), tmp_path / "run")
+    server = start(tmp_path / "run")
+    wanted = {f"u{n}": server.post("/v1/rank", RANK | {"user": f"u{n}"})["items"] for n in range(12)}
+    total = 0
+    for how in ("frozen", "killed"):
+        with cluster.failing(how, soak(2, 30)):
+            degraded, slow = asked_for(server, wanted, soak(2, 30))
+        assert degraded and slow <= 2  # those who found out
+        total += degraded
+        servers.wait_until(lambda: server.client.get("/readyz").status_code == 200)
+        assert asked_for(server, wanted, 0.2) == (0, 0)
+    assert f'marm_degraded_total{{level="raw"}} {float(total)}' in server.client.get("/metrics").text
+
+
+def asked_for(server: Running, wanted: dict[str, Any], seconds: float) -> tuple[int, int]:
+    """Ask about users in turn for so long: how many answers were degraded, and slow; the others are what they shall be."""
+    degraded = slow = 0
+    until = time.monotonic() + seconds
+    for user in cycle(wanted):
+        forget_hot(server)
+        began = time.monotonic()
+        if began > until:
+            return degraded, slow
+        answer = server.post("/v1/rank", RANK | {"user": user})
+        slow += time.monotonic() - began > 0.5
+        degraded += answer["degraded"]
+        assert answer["degraded"] or answer["items"] == wanted[user]  # never another's rows
+    raise AssertionError
+
+
+def forget_hot(server: Running) -> None:
+    """The next answer reads the store."""
     hot = server.server.served.scorer.engine.memory.hot
     hot.release(hot.held())
+
+
+def took(server: Running, degraded: bool) -> float:
+    """Seconds of an answer about a user whose rows are not in the server's own arena."""
+    forget_hot(server)
     began = time.monotonic()
     assert server.post("/v1/rank", RANK)["degraded"] is degraded
     return time.monotonic() - began

@@ -18,6 +18,7 @@ from marm.data.place import Position
 from marm.errors import SettingError
 from marm.server.server import warm_up
 from tests.server.running import Running
+from tests.store import servers
 
 Start = Callable[..., Running]
 JSON = {"content-type": "application/json"}
@@ -220,10 +221,9 @@ def test_a_store_that_fails_degrades_the_answer_and_recovers(folder: Path, start
     text = server.client.get("/metrics").text
     assert 'marm_degraded_total{level="raw"} 1.0' in text and 'marm_degraded_total{level="none"} 1.0' in text
     (folder / "gone").rename(folder / "memory")
-    time.sleep(0.6)
+    servers.wait_until(lambda: server.client.get("/readyz").status_code == 200)
     healed = server.post("/v1/rank", RANK)
     assert healed["degraded"] is False and scores(healed) == pytest.approx(wanted, abs=1e-6)
-    assert server.client.get("/readyz").status_code == 200
 
 
 def test_a_new_cut_is_swapped_in_under_load_without_a_failed_answer(folder: Path, start: Start) -> None:

@@ -3,13 +3,17 @@
 import atexit
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import redis
@@ -17,6 +21,9 @@ import redis
 _HOST = "127.0.0.1"
 _NODES = 6
 _PATIENCE = 60.0
+CLUSTERED = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0")
+"""Options of a cluster's node, whose bus is 10,000 ports above."""
+
 _names = count()
 
 
@@ -44,8 +51,8 @@ def binary() -> str:
 class Server:
     """A server process in a folder of its own, that can be killed and started again."""
 
-    def __init__(self, *options: str, port: int | None = None) -> None:
-        self.binary, self.options, self.port = binary(), options, port or free_port()
+    def __init__(self, *options: str, port: int | None = None, host: str = _HOST) -> None:
+        self.binary, self.options, self.host, self.port = binary(), options, host, port or free_port()
         self.folder = tempfile.mkdtemp(prefix="marm-redis-")
         self.process: subprocess.Popen[bytes] | None = None
         atexit.register(self.end)
@@ -54,7 +61,7 @@ class Server:
     @property
     def place(self) -> str:
         """Host and port."""
-        return f"{_HOST}:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def url(self, name: str = "") -> str:
         """URL of a store of this name, or of one that nobody else has."""
@@ -63,13 +70,13 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it answers or has ended."""
         own = ("--port", str(self.port)) if "--tls-port" not in self.options else ()
-        words = [self.binary, *own, "--bind", _HOST, "--save", "", "--dir", self.folder, *self.options]
+        words = [self.binary, *own, "--bind", self.host, "--save", "", "--dir", self.folder, *self.options]
         self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(self._listens)
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex((_HOST, self.port)) == 0
+            return probe.connect_ex((self.host, self.port)) == 0
 
     def kill(self) -> None:
         """End it at once, as a machine does that loses power."""
@@ -78,6 +85,18 @@ class Server:
             self.process.wait()
             self.process = None
 
+    def freeze(self) -> None:
+        """Let it take connections and say nothing, as across a broken network."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
     def end(self) -> None:
         """End it and delete its folder."""
         self.kill()
@@ -85,16 +104,15 @@ class Server:
 
     def client(self) -> redis.Redis:
         """A client of redis-py."""
-        return redis.Redis(host=_HOST, port=self.port, protocol=2)
+        return redis.Redis(host=self.host, port=self.port, protocol=2)
 
 
 class Cluster:
     """Three primaries and three replicas."""
 
-    def __init__(self) -> None:
-        # The nodes' bus is 10,000 ports above.
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0")
-        self.nodes = [Server(*options) for _ in range(_NODES)]
+    def __init__(self, nodes: Sequence[Server] = ()) -> None:
+        """``nodes``: started with ``CLUSTERED``; else six are started."""
+        self.nodes = list(nodes) or [Server(*CLUSTERED) for _ in range(_NODES)]
         places = [node.place for node in self.nodes]
         words = ["redis-cli", "--cluster", "create", *places, "--cluster-replicas", "1", "--cluster-yes"]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL, timeout=_PATIENCE)
@@ -114,6 +132,33 @@ class Cluster:
     def url(self, name: str = "") -> str:
         """URL of a store of this name, or of one that nobody else has."""
         return f"redis://{','.join(node.place for node in self.nodes[:2])}/{name or fresh_name()}"
+
+    @contextmanager
+    def failing(self, how: str, seconds: float) -> Iterator[None]:
+        """For so long, from now on: a primary is ``killed`` or all nodes are ``frozen``; afterwards the cluster is whole."""
+        struck = self.primaries()[:1] if how == "killed" else self.nodes
+        for node in struck:
+            (Server.kill if how == "killed" else Server.freeze)(node)
+        mending = Timer(seconds, self._back if how == "killed" else self._thaw, struck)
+        mending.start()
+        try:
+            yield
+        finally:
+            mending.join()
+            wait_until(self.is_whole)
+
+    def _thaw(self, *nodes: Server) -> None:
+        for node in nodes:
+            node.thaw()
+
+    def _back(self, node: Server) -> None:
+        """Not before another one was promoted: it keeps nothing, and would empty its replica."""
+        wait_until(lambda: len(self.primaries()) == _NODES // 2)
+        node.start()
+
+    def primaries(self) -> list[Server]:
+        """Nodes that take writes now."""
+        return [node for node in self.nodes if node.process and node.client().info("replication")["role"] == "master"]
 
     def end(self) -> None:
         """End all nodes."""

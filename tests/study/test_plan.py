@@ -1,6 +1,7 @@
 """The best size within a budget, against one worked out by hand from a study whose law and latency are known."""
 
 import json
+import math
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -68,10 +69,13 @@ def test_memory_binds_and_the_best_is_the_largest_that_fits(made: tuple[Path, Ru
     budget = Budget(bytes=1000 * 5000, users=1000, milliseconds=1000, requests=20, events=100)
     found = plan(run, EventLog(folder / "events"), read_study(study), budget)
     best = found.choices[0]
-    assert (best.window, best.width) == by_hand(lambda n, d: user_bytes(n, d) <= 5000)
-    assert best.user_bytes == user_bytes(best.window, best.width) <= 5000
-    assert best.gauc == pytest.approx(gauc(best.numbers), abs=1e-6) and best.low <= best.gauc + 1e-9 <= best.high + 2e-9
-    assert best.milliseconds == pytest.approx(milliseconds(best.window, best.width), rel=1e-6)
+    assert (best.size.window, best.size.width) == by_hand(lambda n, d: user_bytes(n, d) <= 5000)
+    assert best.user_bytes == user_bytes(best.size.window, best.size.width) <= 5000
+    assert (
+        best.gauc == pytest.approx(gauc(best.size.numbers), abs=1e-6)
+        and best.low <= best.gauc + 1e-9 <= best.high + 2e-9
+    )
+    assert best.milliseconds == pytest.approx(milliseconds(best.size.window, best.size.width), rel=1e-6)
     counts = EventLog(folder / "events").read(0, 120).user.tolist()
     held = [min(counts.count(user), best.rows) for user in set(counts)]
     assert found.rows_now == pytest.approx(sum(held) / len(held))
@@ -81,7 +85,7 @@ def test_latency_binds_where_there_is_memory_enough(made: tuple[Path, RunConfig,
     folder, run, study = made
     budget = Budget(bytes=1e12, users=1000, milliseconds=2.0001, requests=20, events=100)
     best = plan(run, EventLog(folder / "events"), read_study(study), budget).choices[0]
-    assert (best.window, best.width) == by_hand(lambda n, d: milliseconds(n, d) <= 2.0001)
+    assert (best.size.window, best.size.width) == by_hand(lambda n, d: milliseconds(n, d) <= 2.0001)
 
 
 def test_a_smaller_codec_buys_a_larger_window(made: tuple[Path, RunConfig, Path]) -> None:
@@ -90,10 +94,10 @@ def test_a_smaller_codec_buys_a_larger_window(made: tuple[Path, RunConfig, Path]
     found = plan(run, EventLog(folder / "events"), read_study(study), budget, ["float32", "float16", "int8"])
     assert (
         found.choices[0].codec == "int8"
-        and found.choices[0].numbers > by_hand(lambda n, d: user_bytes(n, d) <= 5000)[0]
+        and found.choices[0].size.numbers > by_hand(lambda n, d: user_bytes(n, d) <= 5000)[0]
     )
     wide = next(one for one in found.choices if one.codec == "float32")
-    assert wide.user_bytes == user_bytes(wide.window, wide.width, number=4)
+    assert wide.user_bytes == user_bytes(wide.size.window, wide.size.width, number=4)
 
 
 def test_the_command_prints_its_arithmetic(made: tuple[Path, RunConfig, Path]) -> None:
@@ -106,6 +110,78 @@ def test_the_command_prints_its_arithmetic(made: tuple[Path, RunConfig, Path]) -
     assert f"memory.window={n}" in text and f"= {user_bytes(n, d):,} bytes a user" in text
     assert told["costs"]["read_bytes_per_s"] == pytest.approx(20 * 1000 / 86400 * user_bytes(n, d))
     assert told["costs"]["cores"] == pytest.approx(20 * 1000 / 86400 * milliseconds(n, d) / 1000 * 4, rel=1e-5)
+
+
+SEARCHED, PICKS = 60, (0, 4, 16)
+WAY = {"rule": "hash", "history": SEARCHED, "bits": 64, "shared": False}
+
+
+def searched_gauc(n: int, d: int, k: int) -> float:
+    return gauc(2 * n * d) + 0.02 * math.log(1 + k)
+
+
+def searched_milliseconds(n: int, d: int, k: int) -> float:
+    return milliseconds(n, d) * (3 * k**0.5 if k else 1)
+
+
+def searched_bytes(n: int, d: int, k: int) -> int:
+    """A ring also holds what is searched; each row the signs of two depths, 64 bits each."""
+    rows = n + LIVE + 1 + SLACK + (SEARCHED if k else 0)
+    return rows * (d * 2 + facts_dtype(["shelf"], 2 if k else 0).itemsize)
+
+
+@pytest.fixture(scope="module")
+def searched(made: tuple[Path, RunConfig, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study like the other one, in K too."""
+    out = tmp_path_factory.mktemp("searched")
+    lines = [
+        {"layers": 2, "window": n, "width": d, "picked": k, "search": {**WAY, "picked": k} if k else None,
+         "gauc": searched_gauc(n, d, k), "milliseconds_500": searched_milliseconds(n, d, k), "flops_per_event": n + k,
+         "machine": {"cores": 4}}
+        for n, d, k in product((10, 20, 40, 80), (8, 16), PICKS)
+    ]  # fmt: skip
+    (out / "places.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("each", "latency", "picked"),
+    [
+        (5000, 1000.0, 0),  # the rows that a search wants do not fit at all
+        (9000, 1000.0, 16),
+        (9000, 12.001, 4),  # 16 picked would take twice as long as 4, and leave no time for a window
+    ],
+)
+def test_rows_picked_are_weighed_against_the_window(
+    made: tuple[Path, RunConfig, Path], searched: Path, each: int, latency: float, picked: int
+) -> None:
+    folder, run, _ = made
+    budget = Budget(bytes=1000 * each, users=1000, milliseconds=latency, requests=20, events=100)
+    best = plan(run, EventLog(folder / "events"), read_study(searched), budget).choices[0]
+    rows = {round(10 * 2 ** (i / 4)) for i in range(21)}
+    widths = {max(2, round(8 * 2 ** (i / 4) / 2) * 2) for i in range(13)}
+    picks = {0, 16, *(round(4 * 2 ** (i / 4)) for i in range(8))}
+    fit = [
+        (n, d, k)
+        for n, d, k in product(rows, widths, picks)
+        if searched_bytes(n, d, k) <= each and searched_milliseconds(n, d, k) <= latency
+        and 2 * n * d <= 4 * 2 * 80 * 16
+    ]  # fmt: skip
+    hand = max(fit, key=lambda size: (round(searched_gauc(*size), 9), -searched_bytes(*size)))
+    assert best.size == (2, *hand) and best.size.picked == picked
+    assert best.user_bytes == searched_bytes(*hand)
+    assert best.gauc == pytest.approx(searched_gauc(*hand), abs=1e-5)
+
+
+def test_a_plan_says_what_a_search_reads_and_what_a_study_of_one_k_leaves_open(
+    made: tuple[Path, RunConfig, Path], searched: Path
+) -> None:
+    folder, _, study = made
+    words = ["plan", str(folder), "--bytes", "9MB", "--users", "1K", "--latency", "1s", "--study"]
+    text = CliRunner().invoke(app, [*words, str(searched)]).stdout
+    assert "16 picked x" in text and "each layer looks through 60 rows x 8 bytes" in text
+    assert "--set memory.search.rule=hash" in text and "--set memory.search.picked=16" in text
+    assert "the study has one K" in CliRunner().invoke(app, [*words, str(study)]).stdout
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from marm.errors import SettingError
 from marm.study.law import fit, fit_law
+from marm.study.plan import read_study
 from marm.study.scaling import Grid, study_scaling
 from marm.study.scaling_page import table, write_page
 from tests.study.test_rivals import show
@@ -38,7 +39,7 @@ def test_a_grid_is_trained_fitted_and_shown(tmp_path: Path) -> None:
     world = write_world(tmp_path / "world", log_frame(events=160))
     run = run_over(world, train={"cut_every": 10**6, "micro_batch": 32})
     found = study_scaling(run, tmp_path / "out", show, Grid([1, 2], [4, 12], [4, 8]))
-    assert [place.numbers for place in found.places] == [16, 32, 48, 96, 32, 64, 96, 192]
+    assert [place.size.numbers for place in found.places] == [16, 32, 48, 96, 32, 64, 96, 192]
     assert [place.bytes for place in found.places] == [0, 0, 0, 0, 32, 64, 96, 192]
     lines = [json.loads(line) for line in (tmp_path / "out" / "places.jsonl").read_text().splitlines()]
     assert [line["gauc"] for line in lines] == [place.gauc for place in found.places]
@@ -50,3 +51,29 @@ def test_a_grid_is_trained_fitted_and_shown(tmp_path: Path) -> None:
     assert len(table(found).splitlines()) == 2 + 8 + 2
     with pytest.raises(SettingError, match="5 places"):
         study_scaling(run, tmp_path / "few", show, Grid([1, 2], [4], [8]))
+
+
+def test_what_a_search_brings_is_told_apart_from_what_numbers_bring() -> None:
+    x, picked = np.repeat(X, 3), np.tile([0.0, 10.0, 100.0], len(X))
+    for e in (0.01, -0.004):
+        found = fit(x, 0.75 - 0.6 * x**-0.35 + e * np.log1p(picked), picked)
+        assert (found.law.a, found.law.b, found.law.c, found.law.e) == pytest.approx((0.75, -0.6, -0.35, e), rel=1e-6)
+        assert found.interval("e") == pytest.approx((e, e), abs=1e-6)
+        assert found.law.at(x, picked) == pytest.approx(0.75 - 0.6 * x**-0.35 + e * np.log1p(picked))
+
+
+def test_a_grid_has_rows_picked_by_a_search_and_none(tmp_path: Path) -> None:
+    world = write_world(tmp_path / "world", log_frame(events=60))
+    search = {"rule": "hash", "picked": 3, "history": 20}
+    run = run_over(world, train={"cut_every": 10**6, "micro_batch": 32}, memory={"search": search})
+    found = study_scaling(run, tmp_path / "out", show, Grid([1], [4, 5, 6, 7, 8], [4], [0, 2]))
+    lines = [json.loads(line) for line in (tmp_path / "out" / "places.jsonl").read_text().splitlines()]
+    assert [line["picked"] for line in lines] == [0, 2] * 5 and found.searches
+    assert [line["search"] and line["search"]["picked"] for line in lines] == [None, 2] * 5
+    runs = [place.trained[0].result["config"]["memory"].get("search") for place in found.places]
+    assert [one and one["picked"] for one in runs] == [None, 2] * 5
+    assert lines[0]["flops_per_event"] < lines[1]["flops_per_event"]
+    assert "| K |" in table(found) and "; e: " in table(found)
+    assert read_study(tmp_path / "out").picked == [0, 2]
+    with pytest.raises(SettingError, match=r"--picked wants a rule to search by"):
+        study_scaling(run_over(world), tmp_path / "none", show, Grid([1, 2], [4, 12], [4, 8], [0, 2]))

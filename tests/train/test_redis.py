@@ -1,9 +1,12 @@
 """Servers that acknowledged cuts and came back without them: what the folder keeps is written again, and not more."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from marm.config import RunConfig
 from marm.errors import FolderError, StoreError
 from marm.store import Rows, Store, redis
 from marm.store.redis_link import Patience
@@ -39,6 +42,28 @@ def test_cuts_that_servers_lost_are_written_again_from_the_folder(
     with to_change(tmp_path / "run") as opened:
         assert opened.store.last_cut() == kept + lost
     assert remembered(tmp_path / "run") == remembered(tmp_path / "whole")
+
+
+def test_training_outlasts_a_cluster_that_fails_for_a_while(
+    tmp_path: Path, soak: Callable[[int, int], int], no_report: None
+) -> None:
+    world = write_world(tmp_path / "world", log_frame(events=150))
+    often = {"cut_every": 40}
+    commands.train(run_over(world, memory={"url": "lmdb://memory"}, train=often), tmp_path / "whole")
+    for how in ("frozen", "killed"):
+        run = run_over(world, memory={"url": servers.cluster().url()}, train=often)
+        train_through(how, soak(2, 30), run, tmp_path / how)
+        assert_same_run(tmp_path / "whole", tmp_path / how)
+
+
+def train_through(how: str, seconds: float, run: RunConfig, out: Path) -> None:
+    """Train, while the cluster fails from somewhere in the middle on."""
+    with ExitStack() as struck:
+        failing = [servers.cluster().failing(how, seconds)]
+        commands.train(
+            run, out, lambda told: told.get("events", 0) > 70 and failing and struck.enter_context(failing.pop())
+        )
+    assert not failing
 
 
 def test_a_run_whose_server_dies_stops_in_one_line_and_goes_on_once_it_is_back(

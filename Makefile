@@ -18,12 +18,12 @@ endif
 demo: $(SETUP)
 	$(BIN)marm demo --out runs/demo
 
-# A file's tests stay together: they share servers and trained runs. A follower killed under load is compared bit for bit
-# with one in this process, which failed twice in processes that other tests had used before, and never in one of its own.
+# A file's tests stay together: they share servers and trained runs. A follower killed under load is compared bit for bit,
+# so nobody else may compile loops meanwhile.
 ALONE = tests/train/test_follow_kill.py
 test: $(SETUP)
-	$(PY) -m pytest $(ALONE)
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --ignore $(ALONE)
+	$(PY) -m pytest $(ALONE)
 
 soak: $(SETUP)
 	MARM_SOAK=1 $(PY) -m pytest

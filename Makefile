@@ -18,12 +18,9 @@ endif
 demo: $(SETUP)
 	$(BIN)marm demo --out runs/demo
 
-# A file's tests stay together: they share servers and trained runs. A follower killed under load is compared bit for bit,
-# so nobody else may compile loops meanwhile.
-ALONE = tests/train/test_follow_kill.py
+# A file's tests stay together: they share servers and trained runs.
 test: $(SETUP)
-	$(PY) -m pytest -n $(JOBS) --dist loadfile --ignore $(ALONE)
-	$(PY) -m pytest $(ALONE)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile
 
 soak: $(SETUP)
 	MARM_SOAK=1 $(PY) -m pytest

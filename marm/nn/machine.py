@@ -4,7 +4,27 @@ from typing import Any
 
 import numba as nb
 from llvmlite import ir
+from numba.core.codegen import JITCodeLibrary
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+
+class _OwnCopies(JITCodeLibrary):
+    """A compiled loop with what it calls as its own, so that its bits do not depend on what was compiled or loaded before it.
+
+    A loop carries a copy of each function that it calls, and a copy optimized once more may add in another order. Left
+    open, all callers of a process share the copy that came first: one copy where a process compiles, another where it
+    reads loops from their cache, and a run resumed elsewhere ends with other last bits.
+    """
+
+    def _optimize_final_module(self) -> None:
+        super()._optimize_final_module()  # type: ignore[no-untyped-call]
+        for function in self._final_module.functions:
+            if function.linkage.name == "linkonce_odr" and function.name.startswith("_ZN4marm"):
+                function.linkage = "internal"
+
+
+cpu_target.target_context.codegen()._library_class = _OwnCopies
 
 
 def _apart(typing: Any) -> Any:

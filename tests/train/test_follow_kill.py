@@ -122,18 +122,6 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def let_compile(folder: Path, told: list[bytes]) -> None:
-    """Follow to the end once, so that all loops lie compiled before one is killed at compiling."""
-    shutil.rmtree(folder / "inbox")
-    writer = InboxWriter(folder / "inbox")
-    writer.append(told)
-    writer.close()
-    tell(folder, 0)
-    child = start(folder)
-    _, said = child.communicate()
-    assert child.returncode == 0, said.decode()
-
-
 def tell(folder: Path, number: int) -> None:
     """Change an item, as a server does that is told."""
     with (folder / FILE).open("ab") as file:
@@ -149,7 +137,6 @@ def test_a_process_killed_under_load_loses_nothing_and_learns_nothing_twice(
     last = EventLog(out / "events").manifest.last_time // 1_000_000
     for number, record in enumerate(records):
         record["at"] = last + number // 3
-    let_compile(copy_of(begun, tmp_path / "first"), lines(records[:100]))
     kills, chance, writer = soak(PROCESS_KILLS, SOAK_PROCESS_KILLS), random.Random(1), InboxWriter(out / "inbox")
     for number in range(kills):
         begin, end = (len(records) * n // (kills + 1) for n in (number, number + 1))
@@ -177,10 +164,7 @@ def test_a_process_killed_under_load_loses_nothing_and_learns_nothing_twice(
     shutil.copytree(out / "events", twin / "events")
     shutil.copy(out / FILE, twin / FILE)
     assert len({part.items for part in EventLog(twin / "events").manifest.growth.parts}) > 1
-    # By a process that reads its loops compiled, as the others did: one that compiles them itself may round otherwise.
-    child = start(twin)
-    _, said = child.communicate()
-    assert child.returncode == 0, said.decode()
+    follow(twin, quick(twin), until_idle=0)
     assert_same_learning(out, twin)
 
 

@@ -93,7 +93,7 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _ids_compared(self) -> "RunConfig":
-        if self.model.equal_ids and self.model.kind != "marm":
+        if self.model.equal_ids and self.model.kind not in ("marm", "recompute"):
             raise ValueError(f'model.kind = "{self.model.kind}" compares no ids: set model.equal_ids = false')
         if self.compared_ids > MOST_IDS:
             raise ValueError(

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from marm.config import RunConfig
@@ -16,6 +18,8 @@ from marm.nn.dense import padded
 from marm.nn.operands import plan_work
 from marm.types import I64
 
+Number = TypeVar("Number", np.int64, np.uint64)
+
 
 class Recompute(Reader):
     """MARM's own layers over the newest L x n rows, each asked as it once was; the target reads what they make now."""
@@ -23,7 +27,7 @@ class Recompute(Reader):
     def __init__(self, run: RunConfig, outcomes: Tensor, top: int) -> None:
         super().__init__(run.memory.codec)
         self.window, self.hidden = run.memory.window, run.data.history is not None
-        self.layers = TargetAttentionStack(run.model, outcomes, run.memory.codec, top)
+        self.layers = TargetAttentionStack(run.model, outcomes, run.memory.codec, top, run.compared_ids)
         self.made, self.heard, self.aside = self.layers.made, self.layers.heard, top
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
@@ -39,14 +43,15 @@ class Recompute(Reader):
         begin, end = find_views(views.time, views.known, rows_at, segment, views.time, self.window, self.hidden)
         extra = padded(queries + rows) - queries - rows
 
-        def join(first: I64, of_rows: I64) -> I64:
-            return np.concatenate([first, of_rows, np.zeros(extra, np.int64)])
+        def join(first: NDArray[Number], of_rows: NDArray[Number]) -> NDArray[Number]:
+            return np.concatenate([first, of_rows, np.zeros((extra, *first.shape[1:]), first.dtype)])
 
         views = replace(
             views,
             begin=join(views.begin, begin),
             end=join(views.end, end),
             asked=join(views.asked, views.time),
+            query_ids=join(views.query_ids, views.row_ids),
         )
         segment_of_query = join(batch.segment_of_query, segment)
         return replace(

@@ -21,7 +21,7 @@ def overlays(run: RunConfig) -> dict[str, Sections]:
     alone: Sections = {"memory": {"search": None, "refresh": 0, "store_top": False, "keys": "event"}}
     longer: Sections = {"memory": {**alone["memory"], "window": LONGER * window}, "rival": {"picked": window}}
     reach: Sections = {"memory": {**alone["memory"], "window": layers * window}}
-    plain = {"token_shift": False, "raw_rows": False, "task_layers": False}
+    plain = {"token_shift": False, "raw_rows": False, "task_layers": False, "equal_ids": False}
     rivals = ("mean", "din", *SEARCHING, "sasrec", "hstu")
     models: dict[str, Sections] = {"none": {"model": {"layers": 0}, **alone}}
     for kind in rivals:

@@ -84,7 +84,7 @@ def test_a_rivals_run_is_evaluated_and_scores_like_any_other(kind: str, world: P
     assert len(set(scores["click"].tolist())) == 3 and np.isfinite(scores["watch"]).all()
 
 
-@pytest.mark.parametrize("sections", [{}, {"model": {"token_shift": True, "raw_rows": True}}])
+@pytest.mark.parametrize("sections", [{}, {"model": {"token_shift": True, "raw_rows": True, "equal_ids": True}}])
 def test_a_full_recompute_is_marm_with_nothing_stale(sections: dict[str, Any]) -> None:
     """With frozen weights, what is remembered and what is made anew are the same."""
     seen = exposures(3, events=50, users=2, delay=3)

@@ -18,7 +18,7 @@ from marm.study import runs
 from marm.study.compare import compare
 from marm.study.grid import at, default_grid, points
 from marm.study.interval import UserAucs, difference, difference_within_seeds, user_aucs
-from marm.study.models import chosen
+from marm.study.models import SEARCHING, chosen, laid_over
 from marm.study.rivals import Study, study_rivals
 from marm.study.rivals_page import table, write_page
 from marm.train.run import quiet
@@ -63,6 +63,12 @@ def test_each_model_is_tuned_on_the_beginning_and_trained_whole_with_every_seed(
         config = model.trained[0].result["config"]
         assert model.point == (f"train.learning_rate={config['train']['learning_rate']}",)
     assert all(line.keys() >= {"commit", "config_hash", "data_hash", "machine", "seed"} for line in whole)
+
+
+def test_every_model_runs_beside_a_marm_that_compares_ids(run: RunConfig) -> None:
+    model = {**run.model.model_dump(), "equal_ids": True, "token_shift": True, "raw_rows": True, "task_layers": True}
+    compare_ids = {name: one.model.equal_ids for name, one in chosen(laid_over(run, {"model": model}), None).items()}
+    assert {name for name, does in compare_ids.items() if not does} == {"mean", "din", *SEARCHING, "sasrec", "hstu"}
 
 
 def test_what_is_finished_is_not_trained_again(

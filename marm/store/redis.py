@@ -49,12 +49,14 @@ class RedisStore:
 
     durable, generation = True, ""
 
-    def __init__(self, address: Address, layout: Layout, readonly: bool = False) -> None:
-        """Open or make the store.
+    def __init__(self, address: Address, layout: Layout, readonly: bool = False, ttl: float = 0.0) -> None:
+        """Open or make the store; ``ttl``: seconds of the clock that a user is kept after an append, 0: for ever.
 
         Errors: StoreError where no server answers or one may evict, LayoutError for another layout's, FolderError for none.
         """
-        self.layout, self.address, self.readonly, self.damaged = layout, address, readonly, set[int]()
+        self.layout, self.address, self.readonly = layout, address, readonly
+        self.damaged, self.gone = set[int](), set[int]()
+        self._ttl = int(1000 * ttl)
         self._prefix = address.name.encode() + b":"
         self._link = Link(address, SERVING if readonly else TRAINING)
         try:
@@ -174,10 +176,12 @@ class RedisStore:
     def append(self, rows: Rows, cut: int) -> None:
         """Append all rows or none; a cut number not above the last one applied is ignored (a replay).
 
-        Of a user whose bytes are wrong nothing is kept, these rows neither; ``damaged`` names it. Errors: StoreError, after
-        which some users may have the cut already: it is to be appended again, by this process or the next.
+        Of a user whose bytes are wrong nothing is kept, these rows neither; ``damaged`` names it, and ``gone`` one that is
+        not there and whose rows do not begin at 0. Errors: StoreError, after which some users may have the cut already: it
+        is to be appended again, by this process or the next.
         """
         last, lineages = self._standing()
+        self.gone.clear()
         while cut > last:
             self._write(rows, cut)
             self._mark(cut, lineages)
@@ -190,15 +194,18 @@ class RedisStore:
         meta, there = self._held(rows.users)
         anew = np.isin(rows.users, rows.forgotten)
         lost = ~anew & np.isin(rows.users, np.fromiter(self.damaged, np.uint64))
-        todo = ~lost & ~(there & (meta[:, CUT] >= cut))
+        begins = rows.first <= np.maximum(rows.first + rows.counts - self.layout.facts_kept, 0)
+        gone = ~there & ~anew & ~lost & ~begins
+        todo = ~lost & ~gone & ~(there & (meta[:, CUT] >= cut))
         meta[anew], there[anew] = 0, False
-        gone = np.union1d(np.setdiff1d(rows.forgotten, rows.users), rows.users[lost])
+        deleted = np.union1d(np.setdiff1d(rows.forgotten, rows.users), rows.users[lost])
         written = rows if todo.all() else rows.of(todo)
         plan = Plan.of(written, meta[todo], there[todo], anew[todo], cut, self.layout)
-        self._delete(gone)
+        self._delete(deleted)
+        self.gone |= set(rows.users[gone].tolist())
         self.damaged -= set(rows.forgotten.tolist())
         for some in slices_of(plan.sizes, _AT_ONCE):
-            self._ask(plan.commands(self._keys(written.users[some]), some), confirm=True)
+            self._ask(plan.commands(self._keys(written.users[some]), some, self._ttl), confirm=True)
 
     def _standing(self) -> tuple[int, list[bytes]]:
         """The last cut, and the lineage of each marker's node. Errors: ``StoreError`` where servers have gone back."""

@@ -88,6 +88,22 @@ def test_metrics_say_what_memory_takes_and_that_nobody_knows_while_redis_is_away
     assert server.post("/v1/rank", RANK)["degraded"] is False
 
 
+def test_a_user_that_redis_let_go_is_answered_as_one_without_memory(
+    own: servers.Server, tmp_path: Path, start: Start
+) -> None:
+    commands.train(run_over(write_world(tmp_path / "world"), memory={"url": own.url("aging")}), tmp_path / "run")
+    server = start(tmp_path / "run")
+    with_memory = server.post("/v1/rank", RANK)["items"]
+    with own.client() as client:
+        for key in client.scan_iter(match="aging:{*}"):
+            client.pexpire(key, 1)
+        servers.wait_until(lambda: not any(client.scan_iter(match="aging:{*}")))
+    forget_hot(server)
+    answer = server.post("/v1/rank", RANK)
+    assert answer["degraded"] is False and answer["items"] != with_memory
+    assert not server.server.served.guard.damaged and not server.server.served.guard.broken
+
+
 def gauge(server: Running, name: str) -> float:
     lines = server.client.get("/metrics").text.splitlines()
     return float(next(line.split()[1] for line in lines if line.startswith(f"marm_store_{name} ")))

@@ -10,6 +10,7 @@ from marm.store.arena import ArenaStore
 from marm.store.base import Layout, Store
 from marm.store.generations import serving
 from marm.store.lmdb import LmdbStore
+from marm.store.near import Near
 from marm.store.redis_url import address_of
 
 
@@ -40,6 +41,15 @@ def open_store(url: str, layout: Layout, base: Path, readonly: bool = False, ttl
     """
     kind, place = _parsed(url)
     return _KINDS[kind](place, layout, base, readonly, ttl)
+
+
+def read_through(near: Near, store: Store) -> Store:
+    """A store of ``redis://`` that sends nothing of users who have not changed since they were read."""
+    from marm.store.read_through import ReadThrough
+    from marm.store.redis import RedisStore
+
+    assert isinstance(store, RedisStore)
+    return ReadThrough(store, near)
 
 
 def missing_store(url: str, base: Path) -> Path | None:

@@ -115,6 +115,21 @@ Wrap = Callable[[Store], Store]
 """Puts something before a store."""
 
 
+def as_it_is(store: Store) -> Store:
+    """Puts nothing before it."""
+    return store
+
+
+@dataclass(frozen=True)
+class Wraps:
+    """What stands before a store that is read where it lies."""
+
+    below: Wrap = as_it_is
+    """Beneath what hides rows of later cuts."""
+    above: Wrap = as_it_is
+    """Before that."""
+
+
 def check_store(run: RunConfig, folder: Path) -> None:
     """A run that has a cut has a store, which is not made anew where it is gone. Errors: ``FolderError``."""
     gone = missing_store(run.memory.url, folder)

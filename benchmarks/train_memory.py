@@ -49,7 +49,7 @@ class Case:
     def run(self, log: Path, url: str) -> RunConfig:
         """Settings for a log and a store."""
         rows = WINDOW + 16 + 16 + 1
-        train = {"micro_batch": 48, "first_batch": 48, "threads": 1, "device": "cpu"}
+        train = {"micro_batch": 64, "first_batch": 64, "threads": 1, "device": "cpu"}
         return run_over(
             log,
             PLAIN,
@@ -61,7 +61,7 @@ class Case:
 
 def cases(full: bool) -> list[Case]:
     """Users come a hundred times each, at the size to report."""
-    users, events = 120, 12_000 if full else 3_000
+    users, events = 200, 20_000 if full else 5_000
     return [
         Case("all at hand", users, events, users, cuts=5, in_a_row=False),
         Case("half at hand", users, events, users // 2, cuts=20, in_a_row=True),

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import FrameType
 
 import uvicorn
 
-from marm.config import RunConfig
+from marm.config import RunConfig, ServeConfig
 from marm.errors import FolderError, SettingError
 from marm.server.app import make_app
 from marm.server.server import Server, check_servable, log_to_stderr, warm_up
@@ -25,9 +26,11 @@ def serve(
 ) -> None:
     """Serve a run folder until SIGTERM or SIGINT. ``ready`` is told the address once requests are taken.
 
-    A token in MARM_TOKEN must come with every request. Errors: ``MarmError`` where the folder or address cannot be had.
+    A token in MARM_TOKEN must come with every request. Errors: ``MarmError`` where the folder, the address or the
+    certificate cannot be had.
     """
     check_servable(folder)
+    check_certificate(run.serve)
     with suppress(FolderError):  # whoever trains in the folder carries it out
         finish(folder)
     listening = _listen(host, port)
@@ -42,14 +45,32 @@ def serve(
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=_GRACE,
+            ssl_certfile=run.serve.tls_certificate,
+            ssl_keyfile=run.serve.tls_key,
         )
         listener = uvicorn.Server(config)
         _end_orderly(listener)
         name, number = listening.getsockname()[:2]
-        ready(f"http://{f'[{name}]' if ':' in name else name}:{number}")
+        kind = "https" if run.serve.tls_certificate else "http"
+        ready(f"{kind}://{f'[{name}]' if ':' in name else name}:{number}")
         listener.run(sockets=[listening])
     finally:
         server.close()
+
+
+def check_certificate(config: ServeConfig) -> None:
+    """Errors: ``SettingError`` where certificate and key cannot be read, or are no pair."""
+    if config.tls_certificate is None:
+        return
+    try:
+        # With a password given none is asked for at the terminal.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(config.tls_certificate, config.tls_key, password="")
+    except (OSError, ValueError) as error:
+        raise SettingError(
+            f"serve.tls_certificate = {config.tls_certificate!r}, serve.tls_key = {config.tls_key!r}: {error}: "
+            "name a certificate and its key, both PEM, the key without a password"
+        ) from None
 
 
 def _end_orderly(listener: uvicorn.Server) -> None:

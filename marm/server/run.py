@@ -63,9 +63,9 @@ def check_certificate(config: ServeConfig) -> None:
     if config.tls_certificate is None:
         return
     try:
-        # With a password given none is asked for at the terminal.
+        # Where a password is needed, it must not be asked for at the terminal.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(config.tls_certificate, config.tls_key, password="")
+        context.load_cert_chain(config.tls_certificate, config.tls_key, password=lambda: "")
     except (OSError, ValueError) as error:
         raise SettingError(
             f"serve.tls_certificate = {config.tls_certificate!r}, serve.tls_key = {config.tls_key!r}: {error}: "

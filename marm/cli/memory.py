@@ -41,6 +41,10 @@ def stats(folder: Path, as_json: Annotated[bool, typer.Option("--json", help="on
     console.print(
         f"{found['users']:,} users, {found['rows']:,} rows with states, {found['bytes']:,} bytes in {found['url']}"
     )
+    space = found["space"]
+    console.print(
+        f"where they lie: {space['used']:,} bytes used, {space['taken']:,} taken, {space['fragmentation']:.2f} for one"
+    )
     console.print(
         f"bytes of a user: half have {user['p50']:,} or less, nine in ten {user['p90']:,}, most {user['max']:,}"
     )

@@ -2,14 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from threading import Event, RLock, Thread
+from threading import Event, Lock, RLock, Thread
 from typing import TypeVar
 
 import numpy as np
 
 from marm.store import Store
 from marm.store.asof import AsOf
-from marm.store.base import Facts, Holding, Layout, Rows, StoreStats
+from marm.store.base import Facts, Holding, Layout, Rows, Space, StoreStats
 from marm.types import I64, U8, U64, Bool
 
 R = TypeVar("R")
@@ -70,6 +70,8 @@ class Guard:
         self._reopen, self._on_failure = reopen, on_failure
         self._holding, self._stats = store.holding(), store.stats()
         self._lock, self._closed = RLock(), Event()
+        self._looking = Lock()
+        """Held while somebody asks how much room there is, which no request waits for."""
         self.failed: dict[int, str] = {}
         """Users whose last reading failed: ``raw`` where their facts were at hand, else ``none``."""
         self.broken = False
@@ -99,7 +101,7 @@ class Guard:
         if not self.durable:
             self.broken = False
             return True
-        with self._lock:
+        with self._looking, self._lock:
             self.store.close()
         try:
             fresh = AsOf(self._reopen(), self._holding)
@@ -176,6 +178,18 @@ class Guard:
     def stats(self) -> StoreStats:
         """Users, rows and bytes as of the cut."""
         return self._stats
+
+    def space(self) -> Space:
+        """Bytes where the store lies."""
+        return self.store.space()
+
+    def room(self) -> Space | None:
+        """The same; None where that cannot be found out, which is no failure of a reading."""
+        with self._looking:
+            try:
+                return None if self.broken else self.space()
+            except Exception:
+                return None
 
     def clear(self) -> None:
         """Not here."""

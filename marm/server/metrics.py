@@ -1,10 +1,13 @@
 """What `/metrics` shows, and of the last requests what percentiles are of."""
 
 from collections import deque
+from math import nan
 from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from marm.store import Space
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 0.5, 1, 2.5)
 _RECENT = 1000
@@ -60,6 +63,18 @@ class Metrics:
             "Users whose remembered rows are damaged and not read, of this cut",
             registry=self.registry,
         )
+        self.store_rows = Gauge("marm_store_rows_bytes", "Remembered rows of this cut", registry=self.registry)
+        self.store_used = Gauge(
+            "marm_store_used_bytes",
+            "Bytes used where the store lies, of servers by all that is there",
+            registry=self.registry,
+        )
+        self.store_taken = Gauge(
+            "marm_store_taken_bytes", "Bytes that the machines gave for them", registry=self.registry
+        )
+        self.store_fragmentation = Gauge(
+            "marm_store_fragmentation_ratio", "Bytes taken for one used, at the worst server", registry=self.registry
+        )
         for level in ("raw", "none"):
             self.degraded.labels(level)
         self._add_learning()
@@ -94,6 +109,13 @@ class Metrics:
         self.requests.labels(path, status).inc()
         self.seconds.labels(path).observe(seconds)
         self.recent.setdefault(path, Recent()).note(status, seconds)
+
+    def show_store(self, rows_bytes: int, space: Space | None) -> None:
+        """What the store takes; not a number where that is not known."""
+        self.store_rows.set(rows_bytes)
+        self.store_used.set(space.used if space else nan)
+        self.store_taken.set(space.taken if space else nan)
+        self.store_fragmentation.set(space.fragmentation if space else nan)
 
     def text(self) -> bytes:
         """In Prometheus' format."""

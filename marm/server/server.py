@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Event, Thread
@@ -34,6 +35,8 @@ from marm.train.cut import cut_numbers
 from marm.train.erase import erasures
 
 _log = logging.getLogger("marm.server")
+_MEASURED_EVERY = 15.0
+"""Seconds: as often as Prometheus looks."""
 
 
 class Server:
@@ -90,7 +93,11 @@ class Server:
 
     def _watch(self) -> None:
         """Look for a newer cut, open it beside the one that answers, and let it take over between two passes."""
+        measured = -_MEASURED_EVERY
         while not self._end.wait(self.run.serve.look):
+            if time.monotonic() - measured >= _MEASURED_EVERY:
+                self._measure()
+                measured = time.monotonic()
             try:
                 self._hear()
                 self._learning.look()
@@ -106,6 +113,11 @@ class Server:
                 # The cut that answers stays; the next look tries again.
                 self.metrics.failed_swaps.inc()
                 _log.warning("cannot open the newest cut: %s", error)
+
+    def _measure(self) -> None:
+        """How much room memory takes; by the thread that looks, so that no request waits for it."""
+        guard = self.served.guard
+        self.metrics.show_store(guard.stats().bytes, guard.room())
 
     def _hear(self) -> None:
         """Take what other servers of the folder were told."""

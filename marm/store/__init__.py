@@ -1,7 +1,7 @@
 """Rings of fixed-width rows for many users, behind one small contract."""
 
 from marm.store.arena import ArenaStore
-from marm.store.base import Facts, Holding, Layout, Rows, Store, StoreStats
+from marm.store.base import Facts, Holding, Layout, Rows, Space, Store, StoreStats
 from marm.store.lmdb import LmdbStore
 from marm.store.open import generation_of, missing_store, open_store
 
@@ -12,6 +12,7 @@ __all__ = [
     "Layout",
     "LmdbStore",
     "Rows",
+    "Space",
     "Store",
     "StoreStats",
     "generation_of",

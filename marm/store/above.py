@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from marm.store.base import Facts, Holding, Rows, Store, StoreStats
+from marm.store.base import Facts, Holding, Rows, Space, Store, StoreStats, space_of
 from marm.store.rings import starts, stats_of
 from marm.store.slots import SlotMap
 from marm.types import I64, U8, U64, Bool
@@ -117,6 +117,11 @@ class Above:
     def stats(self) -> StoreStats:
         """Users, rows and bytes."""
         return stats_of(self.holding(), self.layout)
+
+    def space(self) -> Space:
+        """Bytes where both lie."""
+        low, high = self._lower.space(), self._upper.space()
+        return space_of(low.used + high.used, low.taken + high.taken)
 
     def clear(self) -> None:
         """Not here."""

@@ -9,7 +9,7 @@ from typing import IO, Any
 import numpy as np
 
 from marm.errors import DiskError, FolderError, LayoutError
-from marm.store.base import Facts, Holding, Layout, Rows, StoreStats
+from marm.store.base import Facts, Holding, Layout, Rows, Space, StoreStats, space_of
 from marm.store.pages import Pages, fitted, spans
 from marm.store.rings import Bounds, difference, starts, state_windows, stats_of
 from marm.store.slots import SlotMap
@@ -116,6 +116,13 @@ class ArenaStore:
     def stats(self) -> StoreStats:
         """Users, rows and bytes."""
         return stats_of(self.holding(), self.layout)
+
+    def space(self) -> Space:
+        """Bytes of pages that users were lent, and of all blocks set aside."""
+        used, taken = self._meta.nbytes, self._meta.nbytes
+        for pages in (self._facts, self._states):
+            used, taken = used + pages.table.nbytes + pages.bytes_lent, taken + pages.bytes_held
+        return space_of(used, taken)
 
     def clear(self) -> None:
         """Forget every user; the next cut number may be any."""

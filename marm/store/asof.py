@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from marm.store.base import Facts, Holding, Rows, Store, StoreStats, offsets
+from marm.store.base import Facts, Holding, Rows, Space, Store, StoreStats, offsets
 from marm.store.rings import stats_of
 from marm.store.slots import SlotMap
 from marm.types import I64, U8, U64, Bool
@@ -65,6 +65,10 @@ class AsOf:
     def stats(self) -> StoreStats:
         """Users, rows and bytes as of the cut."""
         return stats_of(self._holding, self.layout)
+
+    def space(self) -> Space:
+        """Bytes where the store lies, later cuts and all."""
+        return self._store.space()
 
     def clear(self) -> None:
         """Not here."""

@@ -98,6 +98,18 @@ class StoreStats:
     """Of states and facts; what the disk spends may be more."""
 
 
+@dataclass(frozen=True)
+class Space:
+    """What a store takes where it lies, in bytes."""
+
+    used: int
+    """Of memory or the disk, for rows, keys and what finds them; servers tell it of all that lies there, other stores too."""
+    taken: int
+    """What the machine gave for that: the arena's blocks, LMDB's file, the resident memory of servers."""
+    fragmentation: float
+    """Bytes taken for one that is used, of servers the worst one's."""
+
+
 class Store(Protocol):
     """Rings of many users; reads and appends are batches."""
 
@@ -141,6 +153,10 @@ class Store(Protocol):
         """Users, rows and bytes."""
         ...
 
+    def space(self) -> Space:
+        """Bytes where it lies: a short look, that does not read what is stored; of servers, at each primary."""
+        ...
+
     def clear(self) -> None:
         """Forget every user; the next cut number may be any."""
         ...
@@ -148,6 +164,11 @@ class Store(Protocol):
     def close(self) -> None:
         """Give back files and memory; the store is not used after."""
         ...
+
+
+def space_of(used: int, taken: int) -> Space:
+    """The space of a store in one piece; where nothing is used, nothing is lost."""
+    return Space(used, taken, taken / used if used else 1.0)
 
 
 def offsets(counts: I64) -> I64:

@@ -65,6 +65,13 @@ class Environment:
             except lmdb.Error as error:
                 raise _told(self.path, error) from None
 
+    def space(self) -> tuple[int, int]:
+        """Bytes of pages that tables use, the two that head the file with them, and of the file."""
+        with self.read() as transaction:
+            tables = [transaction.stat(table) for table in (None, *self.tables)]
+        pages = sum(table[f"{kind}_pages"] for table in tables for kind in ("branch", "leaf", "overflow"))
+        return (pages + 2) * tables[0]["psize"], (self.path / _FILE).stat().st_size
+
     def copy(self, path: Path) -> None:
         """Copy the last commit into a new folder; DiskError where that cannot be written."""
         try:

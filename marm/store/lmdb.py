@@ -20,7 +20,7 @@ import numpy as np
 
 from marm.errors import FolderError, LayoutError
 from marm.store import generations
-from marm.store.base import Facts, Holding, Layout, Rows, StoreStats
+from marm.store.base import Facts, Holding, Layout, Rows, Space, StoreStats, space_of
 from marm.store.chunks import CHUNK, Runs, chunk_key, flat_of, runs_of, slices, user_keys
 from marm.store.environment import Environment, borrow, give_back
 from marm.store.rings import Bounds, difference, starts, state_windows, stats_of
@@ -273,6 +273,10 @@ class LmdbStore:
     def stats(self) -> StoreStats:
         """Users, rows and bytes."""
         return stats_of(self.holding(), self.layout)
+
+    def space(self) -> Space:
+        """Bytes of the pages in use, and of the file."""
+        return space_of(*self._environment.space())
 
     def clear(self) -> None:
         """Forget every user; the next cut number may be any."""

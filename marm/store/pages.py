@@ -98,6 +98,16 @@ class Pages:
         """Bytes of a page."""
         return self._bytes(1)
 
+    @property
+    def bytes_lent(self) -> int:
+        """Bytes of pages that slots have now."""
+        return self._bytes(int(self.tally[0] - self.tally[1]))
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of all that was set aside, tables too; the system gives memory for it when it is first written."""
+        return self.data.nbytes + self.table.nbytes + self.free.nbytes
+
     def slots_of(self, pages: I64) -> I64:
         """Slots that hold any of these pages."""
         slots: I64 = np.flatnonzero(np.isin(self.table, pages + 1).any(1))

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from marm.errors import FolderError, LayoutError, StoreError
-from marm.store.base import Facts, Holding, Layout, Rows, StoreStats
+from marm.store.base import Facts, Holding, Layout, Rows, Space, StoreStats
+from marm.store.redis_info import space_of, told
 from marm.store.redis_link import SERVING, TRAINING, Link
 from marm.store.redis_plan import Plan
 from marm.store.redis_rows import CHUNK, CUT, FROM, NEXT, SEEN, WAS_NEXT, Pieces, dealt, lay_out, metas_of, slices_of
@@ -82,10 +83,10 @@ class RedisStore:
 
     def _refuse_eviction(self) -> None:
         for about in self._link.everywhere("INFO", "memory"):
-            policy = about.partition(b"maxmemory_policy:")[2].split(maxsplit=1)[:1]
-            if policy and policy[0] != b"noeviction":
+            policy = told(about, b"maxmemory_policy")
+            if policy not in (b"", b"noeviction"):
                 raise StoreError(
-                    f"{self.address.url}: may evict what it holds (maxmemory-policy {policy[0].decode()}): "
+                    f"{self.address.url}: may evict what it holds (maxmemory-policy {policy.decode()}): "
                     "set it to noeviction, and memory.budget to what fits"
                 )
 
@@ -262,6 +263,10 @@ class RedisStore:
     def stats(self) -> StoreStats:
         """Users, rows and bytes."""
         return stats_of(self.holding(), self.layout)
+
+    def space(self) -> Space:
+        """Bytes that all primaries use and take, of whatever lies there; replicas take the same again."""
+        return space_of(self._link.everywhere("INFO", "memory"))
 
     def clear(self) -> None:
         """Forget every user; the next cut number may be any."""

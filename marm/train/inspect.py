@@ -1,6 +1,7 @@
 """What a run folder's memory holds: looked through without disturbing it, checked, and made compact."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def memory_stats(folder: Path) -> dict[str, Any]:
         rows = holding.next - bounds.states_floor(layout)
         facts_rows = holding.next - bounds.facts_floor(layout)
         steps, hours, recent = _ages(opened, holding.users, holding.next)
+        space = store.space()
         per_user = rows * layout.state_bytes + facts_rows * layout.facts_bytes
     fill = stats.rows / max(stats.users * shape.capacity, 1)
     each: dict[str, Any] = {
@@ -45,6 +47,7 @@ def memory_stats(folder: Path) -> dict[str, Any]:
         "facts_rows": stats.facts_rows,
         "bytes": stats.bytes,
         "bytes_on_disk": _on_disk(store),
+        "space": asdict(space),
         "bytes_per_user": stats.bytes / max(stats.users, 1),
         "user_bytes": {name: _at(per_user, share) for name, share in (("p50", 50), ("p90", 90), ("max", 100))},
         "growth": _growth(opened, recent),

@@ -168,8 +168,10 @@ def test_memory_stats_counts_users_rows_and_bytes(marm: Callable[..., Said], wor
     }
     assert told["facts_rows"] == 120 and [depth["depth"] for depth in told["depths"]] == [1, 2]
     assert 0 <= told["depths"][0]["age_steps_p50"] <= told["depths"][0]["age_steps_p90"]
+    assert 0 < told["space"]["used"] <= told["space"]["taken"]
     code, out, _ = marm("memory", "stats", world / "run")
-    assert code == 0 and f"{told['users']} users" in out
+    assert code == 0 and f"{told['space']['used']:,} bytes used" in out
+    assert f"{told['users']} users" in out
 
 
 def test_evaluate_and_predict_write_a_score_for_every_row(

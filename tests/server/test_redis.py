@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
+from math import isnan
 from pathlib import Path
 from threading import Semaphore, Thread
 from typing import Any
 
 import pytest
 
+from marm.server import server as server_module
 from marm.train import run as commands
 from marm.train.cut import cut_numbers
 from tests.server.running import Running
@@ -23,6 +25,14 @@ RANK = {"user": "u1", "candidates": [1, 2, "3", "never seen"], "at": 1_600_501_0
 def durable() -> Iterator[servers.Server]:
     """A server that has after a kill what it acknowledged before."""
     server = servers.Server("--appendonly", "yes", "--appendfsync", "always")
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def own() -> Iterator[servers.Server]:
+    """A server that a test may freeze."""
+    server = servers.Server()
     yield server
     server.end()
 
@@ -56,6 +66,31 @@ def test_a_server_answers_beside_a_trainer_and_degrades_while_redis_is_away(
     durable.start()
     servers.wait_until(lambda: server.post("/v1/rank", RANK)["items"] == wanted)
     assert took(server, degraded=False) < 4
+
+
+def test_metrics_say_what_memory_takes_and_that_nobody_knows_while_redis_is_away(
+    own: servers.Server, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_MEASURED_EVERY", 0.0)
+    commands.train(run_over(write_world(tmp_path / "world"), memory={"url": own.url()}), tmp_path / "run")
+    server = start(tmp_path / "run", "serve.look=0.05")
+    servers.wait_until(lambda: gauge(server, "used_bytes") > 0)
+    rows = server.server.served.guard.stats().bytes
+    assert 0 < rows == gauge(server, "rows_bytes") < gauge(server, "used_bytes")
+    with own.client() as client:
+        assert gauge(server, "taken_bytes") == pytest.approx(client.info("memory")["used_memory_rss"], rel=0.3)
+    assert gauge(server, "fragmentation_ratio") > 0.5
+    own.freeze()
+    servers.wait_until(lambda: isnan(gauge(server, "used_bytes")))
+    assert not server.server.served.guard.broken  # only a look failed, and no reading
+    own.thaw()
+    servers.wait_until(lambda: gauge(server, "used_bytes") > 0)
+    assert server.post("/v1/rank", RANK)["degraded"] is False
+
+
+def gauge(server: Running, name: str) -> float:
+    lines = server.client.get("/metrics").text.splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(f"marm_store_{name} ")))
 
 
 def test_while_a_cluster_fails_answers_are_whole_or_said_to_be_degraded_and_nobody_waits(

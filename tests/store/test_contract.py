@@ -176,6 +176,19 @@ def test_rows_that_break_the_contract_forget_nobody(store: Store) -> None:
     assert_same(store, plain, [7])
 
 
+def test_space_grows_by_what_is_appended_and_falls_by_what_is_forgotten(store: Store) -> None:
+    store.append(rows_of([(1, 0, [1], 0, 0)]), 0)
+    before = store.space()
+    store.append(rows_of([(user, 0, [user] * 150, 0, user) for user in range(2, 82)]), 1)
+    after, rows = store.space(), store.stats().bytes
+    assert rows > 400_000
+    assert rows < after.used - before.used < 5 * rows  # primaries keep what they told replicas, too
+    assert after.taken > 0.9 * after.used  # servers may have given back what they still count
+    assert after.fragmentation >= 0.99 * after.taken / after.used
+    store.forget(np.arange(2, 82, dtype=np.uint64))
+    servers.wait_until(lambda: store.space().used < after.used - rows / 2)  # a server frees memory beside its work
+
+
 APPENDS = st.lists(
     st.lists(
         st.tuples(

@@ -12,13 +12,15 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import lmdb
 import numpy as np
 
 from benchmarks.common import median_seconds, print_table, write_result
-from marm.store import ArenaStore, Layout, LmdbStore, Rows, Store, open_store
+from marm.store import ArenaStore, Layout, LmdbStore, Near, Rows, Store, open_store, read_through
 from marm.types import I64, U64
 from tests.store import servers
 
@@ -33,7 +35,7 @@ BATCH = 64
 def rows_for(users: U64, first: I64, count: int) -> Rows:
     """``count`` random rows for each user, from ``first`` on."""
     total = len(users) * count
-    random = np.random.default_rng(int(first[0]))
+    random = np.random.default_rng(int(first.sum()))
     facts = random.integers(0, 256, (total, FACTS), np.uint8)
     facts[:, :8].view(np.int64)[:, 0] = (first[:, None] + np.arange(count)).ravel()
     states = random.integers(0, 2**63, (total, ROW // 8), np.int64).view(np.uint8)
@@ -218,10 +220,35 @@ def measure_appends(stores: dict[str, Store], users: U64, args: argparse.Namespa
     return figures
 
 
+def measure_changed(ways: dict[str, Store], users: U64, repeats: int) -> dict[str, float]:
+    """Users/s at n = 1,000 right after a cut that changed a share of users."""
+    figures: dict[str, float] = {}
+    writer = next(iter(ways.values()))
+    ends = writer.read_facts(users, 1).next
+    for share in (0.0, 0.1, 0.5):
+        changed = users[: int(share * len(users))]
+        took: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(repeats + 1):
+            writer.append(rows_for(changed, ends[: len(changed)], 1), writer.last_cut() + 1)
+            ends[: len(changed)] += 1
+            for name, store in ways.items():
+                began = perf_counter()
+                for start in range(0, len(users), BATCH):
+                    some = slice(start, start + BATCH)
+                    store.read_states(users[some], ends[some] - WINDOW, np.full(len(users[some]), WINDOW))
+                took[name].append(perf_counter() - began)
+        figures |= {f"{name}, {share:.0%} changed": len(users) / median(times[1:]) for name, times in took.items()}
+    print_table("users/s right after a cut", list(figures), [list(figures.values())])
+    return figures
+
+
 def redis_bytes(store: Store, users: int) -> dict[str, float]:
     """What a server spends on a user with a full window, beside what its rows are."""
     with servers.single().client() as client:
-        about, some = client.info("memory"), client.scan(match="store.*:{*}", count=1000)[1][:50]
+        about, some = (
+            client.info("memory"),
+            list(itertools.islice(client.scan_iter(match="store.*:{*}", count=1000), 50)),
+        )
         spent = [client.memory_usage(key, samples=0) for key in some]
     figures = {
         "bytes_a_user": float(np.mean(spent)),
@@ -263,17 +290,23 @@ def main() -> None:
         }
         naive: dict[str, OneKeyEach] = {"lmdb": LmdbKeys(Path(folder) / "naive", few)}
         if args.redis:
-            stores["redis"] = open_store(servers.single().url(), LAYOUT, Path(folder))
+            url = servers.single().url()
+            stores["redis"] = open_store(url, LAYOUT, Path(folder))
             stores["redis cluster"] = open_store(servers.cluster().url(), LAYOUT, Path(folder))
+            near = Near(args.users * 2 * WINDOW * (ROW + FACTS))
+            stores["redis, read through"] = read_through(near, open_store(url, LAYOUT, Path(folder)))
             naive["redis"] = RedisKeys(servers.single().client(), few)
-        for store in stores.values():
-            fill(store, users)
+        for name, store in stores.items():
+            if name != "redis, read through":  # which is the same
+                fill(store, users)
         figures = {
             "read": measure_reads(stores, naive, users, args),
             "facts": measure_facts(stores, users, args),
             "append": measure_appends(stores, users, args),
         }
         if args.redis:
+            ways = {name: stores[name] for name in ("redis", "redis, read through")}
+            figures["changed"] = measure_changed(ways, users, args.repeats)
             figures["redis_bytes"] = redis_bytes(stores["redis"], len(users))
             figures["redis_benchmark"] = redis_benchmark(args.repeats)
         for opened in (*naive.values(), *stores.values()):

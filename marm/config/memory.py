@@ -1,12 +1,16 @@
 """The section about memory."""
 
+from math import ceil
 from typing import Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from marm.config.base import Settings
 from marm.config.search import SearchConfig
 
+REMOTE = ("redis", "rediss", "valkey")
+DAY = 86_400.0
+"""Seconds."""
 NO_SECRETS = "a run file is no place for a password: leave it out, and set MARM_REDIS_USERNAME and MARM_REDIS_PASSWORD"
 
 
@@ -44,6 +48,10 @@ class MemoryConfig(Settings):
     ttl: NonNegativeFloat = 0.0
     """Seconds of the stream's time after a user's last event, after which all its states are dropped; 0: never."""
 
+    redis_ttl_days: NonNegativeFloat = 0.0
+    """Days of the clock after which Redis itself lets go of a user to whom nothing was appended, so that what abandoned runs
+    left goes away; a net beneath ``ttl``, never shorter; 0: never."""
+
     refresh: NonNegativeInt = 0
     """Rows that each step makes anew with the weights of the day, of its users with the oldest states; 0: none."""
 
@@ -61,7 +69,19 @@ class MemoryConfig(Settings):
     @classmethod
     def _no_password(cls, url: str) -> str:
         kind, mark, place = url.partition("://")
-        if mark and kind in ("redis", "rediss", "valkey") and "@" in place:
+        if mark and kind in REMOTE and "@" in place:
             # The message does not repeat it, and no run file was written yet.
             raise ValueError(f"{kind}://...@...: {NO_SECRETS}")
         return url
+
+    @model_validator(mode="after")
+    def _net_lies_below(self) -> "MemoryConfig":
+        days = self.redis_ttl_days
+        if days and self.url.partition("://")[0] not in REMOTE:
+            raise ValueError(f'redis_ttl_days = {days:g} is for redis:// alone, url = "{self.url}": set it to 0')
+        if days and days * DAY < self.ttl:
+            least = ceil(100 * self.ttl / DAY) / 100
+            raise ValueError(
+                f"redis_ttl_days = {days:g} is shorter than ttl = {self.ttl:g} seconds: give {least} or more, or 0"
+            )
+        return self

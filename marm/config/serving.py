@@ -64,6 +64,9 @@ class ServeConfig(Settings):
     hot: PositiveInt = 256 * 1024**2
     """Bytes of remembered rows kept at hand, in front of the store."""
 
+    near: NonNegativeInt = 0
+    """Bytes of rows read from Redis that are kept over cuts, until their user changes, which every reading asks; 0: none."""
+
     tail: PositiveInt = 256
     """Newest events of a user since the cut that are kept; a pass shows ``train.live`` of them."""
 

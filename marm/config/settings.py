@@ -6,7 +6,7 @@ from marm.config.base import Settings
 from marm.config.data import DataConfig, FeaturesConfig, NegativesConfig, TaskConfig
 from marm.config.formula import Formula
 from marm.config.kafka import KafkaConfig, is_topic, topic_of
-from marm.config.memory import MemoryConfig
+from marm.config.memory import REMOTE, MemoryConfig
 from marm.config.model import ModelConfig, remembered_depths
 from marm.config.rivals import RivalConfig
 from marm.config.serving import ServeConfig
@@ -161,6 +161,14 @@ class RunConfig(Settings):
             return 0
         depths = self.model.layers if self.model.memory_reads else 1
         return 1 if search.rule == "category" else depths * search.bits // 64
+
+    @model_validator(mode="after")
+    def _nothing_nearer(self) -> "RunConfig":
+        if self.serve.near and self.memory.url.partition("://")[0] not in REMOTE:
+            raise ValueError(
+                f'serve.near = {self.serve.near} keeps rows of redis://, memory.url = "{self.memory.url}": set it to 0'
+            )
+        return self
 
     @model_validator(mode="after")
     def _can_be_served(self) -> "RunConfig":

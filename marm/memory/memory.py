@@ -149,6 +149,7 @@ class Memory:
         found, states, there = self._from_store(users)
         self._note_damage()
         known = found.next > 0
+        self.budget.forget(users[~known])  # nobody is there of whom it was more than the store has now
         if not known.any():
             return
         # A writer may have let the oldest states go since the facts were read.
@@ -338,11 +339,23 @@ class Memory:
         self._pending.clear()
         self._dropped.clear()
         self._forgotten.clear()
+        self._let_go()
         if self.store.damaged:  # found while they were written: nothing of them was kept
             at = self.hot.map.find(np.fromiter(self.store.damaged, np.uint64))
             self.hot.release(at[at >= 0])
             self._note_damage()
             self.store.damaged.clear()
+
+    def _let_go(self) -> None:
+        """Users whose rows the store passed over, as it had let them go by itself, begin anew."""
+        gone = np.fromiter(self.store.gone, np.uint64)
+        gone = gone[own(self.group, gone)]
+        at = self.hot.map.find(gone)
+        self.hot.release(at[at >= 0])
+        self.budget.forget(gone)
+        self.store.gone.clear()
+        if len(gone):
+            _log.warning("memory: the store had let go of %d users for their age (memory.redis_ttl_days)", len(gone))
 
     def forget(self) -> None:
         """Forget everything here; the next cut must clear the store before it appends."""

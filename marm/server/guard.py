@@ -159,6 +159,11 @@ class Guard:
         """Users whose bytes were found wrong."""
         return self.store.damaged
 
+    @property
+    def gone(self) -> set[int]:
+        """Nobody: it is not appended to."""
+        return self.store.gone
+
     def append(self, rows: Rows, cut: int) -> None:
         """Not here."""
         raise ValueError("a server's store is read only")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from marm.store import Space
+from marm.store import Near, Space
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 0.5, 1, 2.5)
 _RECENT = 1000
@@ -75,6 +75,11 @@ class Metrics:
         self.store_fragmentation = Gauge(
             "marm_store_fragmentation_ratio", "Bytes taken for one used, at the worst server", registry=self.registry
         )
+        self.near = {
+            "bytes": Gauge("marm_near_bytes", "Of rows kept over cuts (serve.near)", registry=self.registry),
+            "asked": Gauge("marm_near_asked", "Users read past hot memory", registry=self.registry),
+            "found": Gauge("marm_near_found", "Of these, users that had not changed", registry=self.registry),
+        }
         for level in ("raw", "none"):
             self.degraded.labels(level)
         self._add_learning()
@@ -116,6 +121,11 @@ class Metrics:
         self.store_used.set(space.used if space else nan)
         self.store_taken.set(space.taken if space else nan)
         self.store_fragmentation.set(space.fragmentation if space else nan)
+
+    def show_near(self, near: Near) -> None:
+        """What is kept over cuts, and how often it was good."""
+        for name, gauge in self.near.items():
+            gauge.set(getattr(near, name))
 
     def text(self) -> bytes:
         """In Prometheus' format."""

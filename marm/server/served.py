@@ -21,6 +21,7 @@ from marm.stages import Ready
 from marm.store import Store, open_store
 from marm.train.cut import Cut
 from marm.train.score import Scorer, open_stages
+from marm.train.setup import Wrap, Wraps
 from marm.types import F32, U64
 
 
@@ -35,10 +36,14 @@ class Served:
         on_failure: Callable[[], None],
         names: IndexNames,
         told: Told,
+        below: Wrap,
     ) -> None:
-        """``told``: items as they are known. Errors: ``MarmError`` where the folder's newest cut cannot be opened."""
-        wrap = partial(_guarded, folder, run, at_hand, on_failure)
-        self.scorer = Scorer(folder, _with_room(run), wrap, told)
+        """``below``: what stands right before the store; ``told``: items as they are known.
+
+        Errors: ``MarmError`` where the folder's newest cut cannot be opened.
+        """
+        above = partial(_guarded, folder, run, at_hand, on_failure, below)
+        self.scorer = Scorer(folder, _with_room(run), Wraps(below, above), told)
         guard = self.scorer.parts.store
         assert isinstance(guard, Guard)
         self.guard = guard
@@ -114,8 +119,12 @@ def _with_room(run: RunConfig) -> RunConfig:
     return run.model_copy(update={"memory": run.memory.model_copy(update={"hot": run.serve.hot})})
 
 
-def _guarded(folder: Path, run: RunConfig, at_hand: AtHand, on_failure: Callable[[], None], store: Store) -> Guard:
-    reopen = partial(open_store, run.memory.url, store.layout, folder, True)
+def _guarded(
+    folder: Path, run: RunConfig, at_hand: AtHand, on_failure: Callable[[], None], below: Wrap, store: Store
+) -> Guard:
+    def reopen() -> Store:
+        return below(open_store(run.memory.url, store.layout, folder, readonly=True))
+
     return Guard(store, at_hand, reopen, on_failure)
 
 

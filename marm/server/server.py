@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
@@ -30,9 +31,10 @@ from marm.server.served import Served
 from marm.server.tail import Reader, Tails, Told
 from marm.server.times import Times
 from marm.server.worker import Worker
-from marm.store import generation_of
+from marm.store import Near, generation_of, read_through
 from marm.train.cut import cut_numbers
 from marm.train.erase import erasures
+from marm.train.setup import Wrap, as_it_is
 
 _log = logging.getLogger("marm.server")
 _MEASURED_EVERY = 15.0
@@ -46,6 +48,8 @@ class Server:
         """``first``: the stages before ranking. Errors: ``MarmError`` where the folder cannot be served."""
         self.folder, self.run, self.metrics = folder, run, Metrics()
         self._at_hand = AtHand(run.serve.facts)
+        self._near = Near(run.serve.near)
+        self._below: Wrap = partial(read_through, self._near) if run.serve.near else as_it_is
         log = EventLog(folder / "events")
         live = LiveLog(run, folder / "events")
         self.log, self.times = log, Times(log, live)
@@ -74,7 +78,8 @@ class Server:
         return self.pipeline.served
 
     def _open(self) -> Served:
-        return Served(self.folder, self.run, self._at_hand, self.metrics.failures.inc, self._names, self.catalogue.told)
+        failed, told = self.metrics.failures.inc, self.catalogue.told
+        return Served(self.folder, self.run, self._at_hand, failed, self._names, told, self._below)
 
     def _answer(self, questions: Sequence[Question]) -> list[Answer | Exception]:
         # The number of threads is a thread's own, and the products here are small.
@@ -118,6 +123,7 @@ class Server:
         """How much room memory takes; by the thread that looks, so that no request waits for it."""
         guard = self.served.guard
         self.metrics.show_store(guard.stats().bytes, guard.room())
+        self.metrics.show_near(self._near)
 
     def _hear(self) -> None:
         """Take what other servers of the folder were told."""
@@ -136,6 +142,7 @@ class Server:
         self.telling.wait_for(self.feedback.renew)
         self._swap_to(self._open())
         self._at_hand.clear()
+        self._near.clear()
 
     def _swap(self) -> None:
         new = self._open()

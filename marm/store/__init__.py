@@ -3,7 +3,8 @@
 from marm.store.arena import ArenaStore
 from marm.store.base import Facts, Holding, Layout, Rows, Space, Store, StoreStats
 from marm.store.lmdb import LmdbStore
-from marm.store.open import generation_of, missing_store, open_store
+from marm.store.near import Near
+from marm.store.open import generation_of, missing_store, open_store, read_through
 
 __all__ = [
     "ArenaStore",
@@ -11,6 +12,7 @@ __all__ = [
     "Holding",
     "Layout",
     "LmdbStore",
+    "Near",
     "Rows",
     "Space",
     "Store",
@@ -18,4 +20,5 @@ __all__ = [
     "generation_of",
     "missing_store",
     "open_store",
+    "read_through",
 ]

@@ -28,6 +28,11 @@ class Above:
         up = set(self._up.entries()[0].tolist())
         return (self._lower.damaged - up) | self._upper.damaged
 
+    @property
+    def gone(self) -> set[int]:
+        """Nobody, where the upper store lies on this machine."""
+        return self._upper.gone
+
     def read_facts(self, users: U64, count: int, before: I64 | None = None) -> Facts:
         """The newest ``count`` facts of each user, strictly before its time ``before`` (B,) where given."""
         slots = self._up.find(users)

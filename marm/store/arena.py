@@ -26,7 +26,7 @@ class ArenaStore:
 
     def __init__(self, layout: Layout, budget: int = 0) -> None:
         """Room for ``budget`` bytes of states is set aside at once (pages of it cost nothing until used)."""
-        self.layout, self.damaged = layout, set[int]()
+        self.layout, self.damaged, self.gone = layout, set[int](), set[int]()
         self._start(budget)
 
     def _start(self, budget: int = 0) -> None:

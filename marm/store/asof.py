@@ -16,7 +16,7 @@ class AsOf:
     def __init__(self, store: Store, holding: Holding) -> None:
         """``holding``: who was in the store at the cut, and up to where."""
         self.layout, self.durable, self.damaged = store.layout, store.durable, store.damaged
-        self.generation = store.generation
+        self.generation, self.gone = store.generation, set[int]()
         self._store, self._holding = store, holding
         self._map = SlotMap(len(holding.users))
         self._next = np.zeros(len(holding.users) + 1, np.int64)

@@ -39,7 +39,9 @@ class Rows:
     users: U64
     """(B,), each user once."""
     first: I64
-    """(B,) position of the user's first row; never beyond the next position, unless the rows fill a ring of facts."""
+    """(B,) position of the user's first row; never beyond the next position, unless the rows fill a ring of facts.
+
+    Of a user that servers have let go by themselves, rows that do not begin at 0 are passed over: ``Store.gone``."""
     counts: I64
     """(B,) rows of the user; 0 only changes ``states_from`` and ``seen``."""
     facts: U8
@@ -123,6 +125,13 @@ class Store(Protocol):
     @property
     def damaged(self) -> set[int]:
         """Users whose bytes were found wrong since it was opened, and that were not forgotten since."""
+        ...
+
+    @property
+    def gone(self) -> set[int]:
+        """Users of whom the last append kept nothing, since servers had let them go by themselves; they begin anew.
+
+        Emptied by who has seen to it, or by the next append."""
         ...
 
     def read_facts(self, users: U64, count: int, before: I64 | None = None) -> Facts:

@@ -47,7 +47,7 @@ class LmdbStore:
 
         Errors: LayoutError for another layout's, FolderError or DiskError where it cannot be.
         """
-        self.layout, self.path, self.damaged = layout, path, set[int]()
+        self.layout, self.path, self.damaged, self.gone = layout, path, set[int](), set[int]()
         self._environment = borrow(generation, False, _TABLES) if generation else _borrowed(path, readonly)
         self.generation = self._environment.path.name
         """Name of what is open; another one may have taken over since."""

@@ -4,16 +4,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from marm.config.memory import REMOTE
 from marm.errors import SettingError
 from marm.store.arena import ArenaStore
 from marm.store.base import Layout, Store
 from marm.store.generations import serving
 from marm.store.lmdb import LmdbStore
-from marm.store.redis_url import KINDS as REMOTE
+from marm.store.near import Near
 from marm.store.redis_url import address_of
 
 
-def _redis(kind: str, place: str, layout: Layout, base: Path, readonly: bool) -> Store:
+def _redis(kind: str, place: str, layout: Layout, base: Path, readonly: bool, ttl: float) -> Store:
     address = address_of(kind, place)
     try:
         from marm.store.redis import RedisStore
@@ -23,20 +24,32 @@ def _redis(kind: str, place: str, layout: Layout, base: Path, readonly: bool) ->
         raise SettingError(
             f'memory.url = "{address.url}": needs redis-py: `pip install "marm-recsys[redis]"`'
         ) from None
-    return RedisStore(address, layout, readonly)
+    return RedisStore(address, layout, readonly, ttl)
 
 
-_KINDS: dict[str, Callable[[str, Layout, Path, bool], Store]] = {
-    "arena": lambda place, layout, base, readonly: ArenaStore(layout),
-    "lmdb": lambda place, layout, base, readonly: LmdbStore(base / place, layout, readonly),
+_KINDS: dict[str, Callable[[str, Layout, Path, bool, float], Store]] = {
+    "arena": lambda place, layout, base, readonly, ttl: ArenaStore(layout),
+    "lmdb": lambda place, layout, base, readonly, ttl: LmdbStore(base / place, layout, readonly),
     **{kind: partial(_redis, kind) for kind in REMOTE},
 }
 
 
-def open_store(url: str, layout: Layout, base: Path, readonly: bool = False) -> Store:
-    """Open the store that ``memory.url`` names; relative places are below ``base``. SettingError for no such kind."""
+def open_store(url: str, layout: Layout, base: Path, readonly: bool = False, ttl: float = 0.0) -> Store:
+    """Open the store that ``memory.url`` names; relative places are below ``base``. SettingError for no such kind.
+
+    ``ttl``: seconds of the clock that Redis keeps a user after an append by this store; 0: for ever.
+    """
     kind, place = _parsed(url)
-    return _KINDS[kind](place, layout, base, readonly)
+    return _KINDS[kind](place, layout, base, readonly, ttl)
+
+
+def read_through(near: Near, store: Store) -> Store:
+    """A store of ``redis://`` that sends nothing of users who have not changed since they were read."""
+    from marm.store.read_through import ReadThrough
+    from marm.store.redis import RedisStore
+
+    assert isinstance(store, RedisStore)
+    return ReadThrough(store, near)
 
 
 def missing_store(url: str, base: Path) -> Path | None:

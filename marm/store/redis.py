@@ -13,10 +13,9 @@ its rows, and the least marker says what is whole.
 """
 
 import json
-from binascii import crc_hqx
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from marm.store.redis_link import SERVING, TRAINING, Link
 from marm.store.redis_plan import Plan
 from marm.store.redis_rows import CHUNK, CUT, FROM, NEXT, SEEN, WAS_NEXT, Pieces, dealt, lay_out, metas_of, slices_of
 from marm.store.redis_scripts import FACTS_SHA, MARK_SHA, STANDING_SHA
+from marm.store.redis_slots import slot_of, tags
 from marm.store.redis_talk import Command
 from marm.store.redis_url import Address
 from marm.store.rings import Bounds, difference, starts, state_windows, stats_of
@@ -39,7 +39,7 @@ _FORMAT = 1
 _AT_ONCE = 1 << 25
 """Bytes in one round trip."""
 _METAS_AT_ONCE = 4096
-_SLOTS, _MARKED = 16384, 256
+Metas = list[bytes | None]
 _READINGS = 3
 """Of rows whose sums are wrong, before their user is called damaged."""
 
@@ -49,18 +49,20 @@ class RedisStore:
 
     durable, generation = True, ""
 
-    def __init__(self, address: Address, layout: Layout, readonly: bool = False) -> None:
-        """Open or make the store.
+    def __init__(self, address: Address, layout: Layout, readonly: bool = False, ttl: float = 0.0) -> None:
+        """Open or make the store; ``ttl``: seconds of the clock that a user is kept after an append, 0: for ever.
 
         Errors: StoreError where no server answers or one may evict, LayoutError for another layout's, FolderError for none.
         """
-        self.layout, self.address, self.readonly, self.damaged = layout, address, readonly, set[int]()
+        self.layout, self.address, self.readonly = layout, address, readonly
+        self.damaged, self.gone = set[int](), set[int]()
+        self._ttl = int(1000 * ttl)
         self._prefix = address.name.encode() + b":"
         self._link = Link(address, SERVING if readonly else TRAINING)
         try:
             self._guard()
-            tags = _tags() if self._link.is_cluster else [b"0"]
-            self._markers = [b"%bcut:{%b}" % (self._prefix, tag) for tag in tags]
+            marks = tags() if self._link.is_cluster else [b"0"]
+            self._markers = [b"%bcut:{%b}" % (self._prefix, mark) for mark in marks]
             self._applied = self.last_cut()
         except BaseException:
             self.close()
@@ -100,20 +102,26 @@ class RedisStore:
 
     def read_facts(self, users: U64, count: int, before: I64 | None = None) -> Facts:
         """The newest ``count`` facts of each user, strictly before its time ``before`` (B,) where given."""
+        return self.facts_and_metas(users, count, before)[0]
+
+    def facts_and_metas(self, users: U64, count: int, before: I64 | None = None) -> tuple[Facts, Metas]:
+        """The same, and each user's meta as it was then."""
         width = sealed_width(self.layout.facts_bytes) * min(count, self.layout.facts_kept)
-        parts = []
+        parts: list[tuple[Facts, Metas]] = []
         for some in slices_of(np.full(len(users), width), _AT_ONCE):
             times = before if before is None else before[some]
             parts.append(self._steadily(users[some], partial(self._facts, users[some], count, times)))
-        return Facts(*(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True)))
+        columns = zip(*(vars(facts).values() for facts, _ in parts), strict=True)
+        return Facts(*(np.concatenate(column) for column in columns)), [meta for _, raw in parts for meta in raw]
 
-    def _facts(self, users: U64, count: int, before: I64 | None) -> tuple[Facts, Bool]:
+    def _facts(self, users: U64, count: int, before: I64 | None) -> tuple[tuple[Facts, Metas], Bool]:
         layout, width = self.layout, sealed_width(self.layout.facts_bytes)
         about = (count, layout.facts_kept, width, CHUNK)
         times = [()] * len(users) if before is None else [(time,) for time in before.tolist()]
         asked = zip(self._keys(users), times, strict=True)
         answers = self._ask([("EVALSHA", FACTS_SHA, 1, key, *about, *time) for key, time in asked])
-        meta, _, wrong = self._metas(users, [answer and answer[0] for answer in answers])
+        raw = [answer[0] if answer else None for answer in answers]
+        meta, _, wrong = self._parsed(users, raw)
         next_ = meta[:, NEXT].copy()
         upto = np.minimum(np.array([answer[1] if answer else 0 for answer in answers], np.int64), next_)
         first = np.maximum(np.maximum(upto - count, next_ - layout.facts_kept), 0)
@@ -128,31 +136,42 @@ class RedisStore:
         out = np.empty((len(sealed), layout.facts_bytes), np.uint8)
         wrong |= unseal(users, _FACTS, first, last, row, sealed, out)
         asked_for = np.arange(len(out)) - np.repeat(row, sizes) < np.repeat(upto - first, sizes)
-        return Facts(next_, meta[:, FROM].copy(), first, upto - first, out[asked_for]), wrong
+        return (Facts(next_, meta[:, FROM].copy(), first, upto - first, out[asked_for]), raw), wrong
 
     def read_states(self, users: U64, first: I64, counts: I64) -> tuple[U8, Bool]:
         """States at consecutive positions (R, state_bytes), and whether each is there (R,); absent ones are zero."""
-        parts = []
+        rows, there, _ = self.states_and_metas(users, first, counts)
+        return rows, there
+
+    def states_and_metas(self, users: U64, first: I64, counts: I64) -> tuple[U8, Bool, Metas]:
+        """The same, and each user's meta as it was then."""
+        parts: list[tuple[U8, Bool, Metas]] = []
         for some in slices_of(counts * self.layout.state_bytes, _AT_ONCE):
             read = partial(self._states, users[some], first[some], counts[some])
             parts.append(self._steadily(users[some], read))
-        return np.concatenate([rows for rows, _ in parts]), np.concatenate([there for _, there in parts])
+        rows, there, metas = zip(*parts, strict=True)
+        return np.concatenate(rows), np.concatenate(there), [meta for raw in metas for meta in raw]
 
-    def _states(self, users: U64, first: I64, counts: I64) -> tuple[tuple[U8, Bool], Bool]:
+    def _states(self, users: U64, first: I64, counts: I64) -> tuple[tuple[U8, Bool, Metas], Bool]:
         width = sealed_width(self.layout.state_bytes)
         pieces = Pieces.of(first, first + counts if width else first)
         asked = zip(self._keys(users), dealt(pieces.fields("s"), pieces.counts), strict=True)
         answers = self._ask([("HMGET", key, "m", *fields) for key, fields in asked])
-        meta, _, wrong = self._metas(users, [answer[0] for answer in answers])
+        raw = [answer[0] for answer in answers]
+        meta, _, wrong = self._parsed(users, raw)
         bounds = Bounds(meta[:, NEXT].copy(), meta[:, FROM].copy())
         row, low, upto, there = state_windows(bounds, self.layout, first, counts)
         sealed = np.zeros((len(there), width), np.uint8)
         out = np.zeros((len(there), self.layout.state_bytes), np.uint8)
         lay_out([chunk for answer in answers for chunk in answer[1:]], pieces, low, upto, row, sealed)
         wrong |= unseal(users, _STATES, low, upto, row, sealed, out)
-        return (out, there), wrong
+        return (out, there, raw), wrong
 
-    def _metas(self, users: U64, raw: list[bytes | None]) -> tuple[I64, Bool, Bool]:
+    def metas(self, users: U64) -> Metas:
+        """What says in which state each user is, as it is now: another one after whatever changed it; None: not there."""
+        return self._ask([("HGET", key, "m") for key in self._keys(users)])
+
+    def _parsed(self, users: U64, raw: Metas) -> tuple[I64, Bool, Bool]:
         """Metas, who has one, and whose is newly found wrong; zero for those damaged."""
         meta, there, wrong = metas_of(users, raw)
         if self.damaged:
@@ -174,10 +193,12 @@ class RedisStore:
     def append(self, rows: Rows, cut: int) -> None:
         """Append all rows or none; a cut number not above the last one applied is ignored (a replay).
 
-        Of a user whose bytes are wrong nothing is kept, these rows neither; ``damaged`` names it. Errors: StoreError, after
-        which some users may have the cut already: it is to be appended again, by this process or the next.
+        Of a user whose bytes are wrong nothing is kept, these rows neither; ``damaged`` names it, and ``gone`` one that is
+        not there and whose rows do not begin at 0. Errors: StoreError, after which some users may have the cut already: it
+        is to be appended again, by this process or the next.
         """
         last, lineages = self._standing()
+        self.gone.clear()
         while cut > last:
             self._write(rows, cut)
             self._mark(cut, lineages)
@@ -190,15 +211,18 @@ class RedisStore:
         meta, there = self._held(rows.users)
         anew = np.isin(rows.users, rows.forgotten)
         lost = ~anew & np.isin(rows.users, np.fromiter(self.damaged, np.uint64))
-        todo = ~lost & ~(there & (meta[:, CUT] >= cut))
+        begins = rows.first <= np.maximum(rows.first + rows.counts - self.layout.facts_kept, 0)
+        gone = ~there & ~anew & ~lost & ~begins
+        todo = ~lost & ~gone & ~(there & (meta[:, CUT] >= cut))
         meta[anew], there[anew] = 0, False
-        gone = np.union1d(np.setdiff1d(rows.forgotten, rows.users), rows.users[lost])
+        deleted = np.union1d(np.setdiff1d(rows.forgotten, rows.users), rows.users[lost])
         written = rows if todo.all() else rows.of(todo)
         plan = Plan.of(written, meta[todo], there[todo], anew[todo], cut, self.layout)
-        self._delete(gone)
+        self._delete(deleted)
+        self.gone |= set(rows.users[gone].tolist())
         self.damaged -= set(rows.forgotten.tolist())
         for some in slices_of(plan.sizes, _AT_ONCE):
-            self._ask(plan.commands(self._keys(written.users[some]), some), confirm=True)
+            self._ask(plan.commands(self._keys(written.users[some]), some, self._ttl), confirm=True)
 
     def _standing(self) -> tuple[int, list[bytes]]:
         """The last cut, and the lineage of each marker's node. Errors: ``StoreError`` where servers have gone back."""
@@ -226,7 +250,7 @@ class RedisStore:
         return np.concatenate([meta for meta, _ in parts]), np.concatenate([there for _, there in parts])
 
     def _read_metas(self, users: U64) -> tuple[tuple[I64, Bool], Bool]:
-        meta, there, wrong = self._metas(users, self._ask([("HGET", key, "m") for key in self._keys(users)]))
+        meta, there, wrong = self._parsed(users, self.metas(users))
         return (meta, there), wrong
 
     def forget(self, users: U64) -> None:
@@ -285,22 +309,3 @@ class RedisStore:
 
 def _least(cuts: list[bytes | None]) -> int:
     return min(-1 if cut is None else int(cut) for cut in cuts)
-
-
-def slot_of(key: bytes) -> int:
-    """The slot of a key: of what stands in its braces, where it has some."""
-    tag = key.partition(b"{")[2].partition(b"}")[0]
-    return crc_hqx(tag or key, 0) % _SLOTS
-
-
-@cache
-def _tags() -> list[bytes]:
-    """For each 256 slots something that hashes into the middle of them: every node that holds a range has one."""
-    wanted, number = {slot + _MARKED // 2: b"" for slot in range(0, _SLOTS, _MARKED)}, 0
-    while not all(wanted.values()):
-        tag = b"%d" % number
-        number += 1
-        slot = crc_hqx(tag, 0) % _SLOTS
-        if wanted.get(slot) == b"":
-            wanted[slot] = tag
-    return list(wanted.values())

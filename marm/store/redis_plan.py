@@ -50,11 +50,11 @@ class Plan:
         sizes = rows.counts * (layout.facts_bytes + layout.state_bytes)
         return Plan(sealed_metas(rows.users, np.concatenate([now, was], axis=1)), anew.tolist(), gone, laid, sizes)
 
-    def commands(self, keys: list[bytes], some: slice) -> list[tuple[Any, ...]]:
-        """One command for each of these users."""
+    def commands(self, keys: list[bytes], some: slice, ttl: int) -> list[tuple[Any, ...]]:
+        """One command for each of these users; ``ttl``: milliseconds that it is kept from then on, 0: for ever."""
         users = zip(keys, self.metas[some], self.anew[some], self.gone[some], self.laid[some], strict=True)
         return [
-            ("EVALSHA", APPEND_SHA, 1, key, meta, int(anew), len(gone), *gone, *laid)
+            ("EVALSHA", APPEND_SHA, 1, key, meta, int(anew), ttl, len(gone), *gone, *laid)
             for key, meta, anew, gone, laid in users
         ]
 

@@ -4,9 +4,9 @@ import hashlib
 from dataclasses import dataclass
 
 APPEND = """
-local key, at = KEYS[1], 4 + ARGV[3]
+local key, at, ttl = KEYS[1], 5 + ARGV[4], tonumber(ARGV[3])
 if ARGV[2] == '1' then redis.call('DEL', key) end
-for i = 4, at - 1 do redis.call('HDEL', key, ARGV[i]) end
+for i = 5, at - 1 do redis.call('HDEL', key, ARGV[i]) end
 while at < #ARGV do
   local field, begin, data = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
   if begin >= 0 then
@@ -18,9 +18,11 @@ while at < #ARGV do
   at = at + 3
 end
 redis.call('HSET', key, 'm', ARGV[1])
+if ttl > 0 then redis.call('PEXPIRE', key, ttl) else redis.call('PERSIST', key) end
 return 1
 """
-"""ARGV: sealed meta, 1 to forget the user first, number of fields to delete, these, then field, byte (-1: all), rows."""
+"""ARGV: sealed meta, 1 to forget the user first, milliseconds to keep it (0: for ever), number of fields to delete, these,
+then field, byte (-1: all), rows."""
 
 FACTS = """
 local key, count, kept, width = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 from marm.config.memory import NO_SECRETS
 from marm.errors import SettingError
 
-KINDS = ("redis", "rediss", "valkey")
 _PORT = 6379
 _NAME = re.compile(r"(?!\d+$)[\w.-]+", re.ASCII)
 

@@ -14,7 +14,9 @@ from marm.store import ArenaStore, LmdbStore, Store
 from marm.store.above import Above
 from marm.train.cut import Cut, load_weights
 from marm.train.reading import CutReader
-from marm.train.setup import Parts, Wrap, build, set_threads, threads_of
+from marm.train.setup import Parts, Wraps, build, set_threads, threads_of
+
+AS_IT_IS = Wraps()
 
 
 def open_run(
@@ -23,12 +25,12 @@ def open_run(
     log: EventLog,
     run: RunConfig,
     copy: bool,
-    wrap: Wrap | None = None,
+    wraps: Wraps = AS_IT_IS,
     told: Told | None = None,
 ) -> Parts:
     """The newest cut of a run folder, its memory copied to ``scratch``, or read where it lies, as of that cut.
 
-    ``wrap``: what stands before a store that is read where it lies; ``told``: items as they are known, if not as of the cut.
+    ``wraps``: what stands before a store that is read where it lies; ``told``: items as they are known, if not as of the cut.
     """
     cut = Cut(out)
     make = partial(
@@ -39,7 +41,7 @@ def open_run(
         outstanding=Manifest.read(out / "events").outstanding,
     )
     if run.memory.url.startswith("arena:"):
-        parts = make(scratch, wrap=partial(_filled, cut, wrap))
+        parts = make(scratch, wrap=partial(_filled, cut, wraps))
     elif copy and run.memory.url.startswith("lmdb:"):
         original = make(out, readonly=True).store
         assert isinstance(original, LmdbStore)
@@ -48,7 +50,7 @@ def open_run(
         parts = make(scratch, url="lmdb://memory")
     else:
         # A store on other machines is not copied: who is appended to is, and lies in the scratch folder from then on.
-        reader = CutReader(out, partial(_above, scratch) if copy else wrap)
+        reader = CutReader(out, Wraps(above=partial(_above, scratch)) if copy else wraps)
         parts = make(out, readonly=True, wrap=reader)
         cut = reader.cut or cut
     try:
@@ -67,7 +69,7 @@ def _above(scratch: Path, store: Store) -> Store:
     return Above(store, LmdbStore(scratch / "memory", store.layout))
 
 
-def _filled(cut: Cut, wrap: Wrap | None, store: Store) -> Store:
+def _filled(cut: Cut, wraps: Wraps, store: Store) -> Store:
     assert isinstance(store, ArenaStore)
     store.load(cut.path / "store")
-    return wrap(store) if wrap else store
+    return wraps.above(store)

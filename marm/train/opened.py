@@ -17,7 +17,7 @@ from marm.store import ArenaStore, LmdbStore, Store, generations, open_store
 from marm.train.applied import catch_up
 from marm.train.cut import Cut
 from marm.train.folder import held, run_of
-from marm.train.setup import check_store, family, ring_shape
+from marm.train.setup import check_store, family, kept_for, ring_shape
 from marm.types import I64, U64
 
 ROWS_AT_ONCE = 50_000
@@ -119,7 +119,7 @@ def _open(folder: Path, readonly: bool) -> Opened:
     check_store(run, folder)
     log = EventLog(folder / "events")
     shape = ring_shape(run, log)
-    store = open_store(run.memory.url, shape.layout(family(run)), folder, readonly)
+    store = open_store(run.memory.url, shape.layout(family(run)), folder, readonly, kept_for(run))
     return Opened(folder, run, log, cut, shape, store)
 
 

@@ -65,13 +65,13 @@ def gathered(group: Group, rows: Rows) -> Rows:
     return Rows(**columns, facts=facts, states=states, forgotten=forgotten)
 
 
-def share_damage(group: Group, store: Store, gone: Rows) -> None:
-    """After rank 0 has appended: all learn whom it found damaged, and who begins anew, having been forgotten with ``gone``."""
+def share_losses(group: Group, store: Store, rows: Rows) -> None:
+    """After rank 0 has appended: all learn whom it found damaged or gone, and who begins anew, forgotten with ``rows``."""
     if group.size == 1:
         return
-    found = np.fromiter(store.damaged, np.uint64) if group.rank == 0 else np.zeros(0, np.uint64)
-    counts = np.full(group.size, len(found))
-    (told,), _ = group.exchange([np.tile(found, group.size)], counts)
-    if group.rank:
-        store.damaged.difference_update(gone.forgotten.tolist())
-        store.damaged.update(told.tolist())
+    store.damaged.difference_update(rows.forgotten.tolist() if group.rank else [])
+    for lost in (store.damaged, store.gone):
+        found = np.fromiter(lost, np.uint64) if group.rank == 0 else np.zeros(0, np.uint64)
+        (told,), _ = group.exchange([np.tile(found, group.size)], np.full(group.size, len(found)))
+        if group.rank:
+            lost.update(told.tolist())

@@ -8,7 +8,7 @@ from marm.store import Store
 from marm.store.asof import AsOf
 from marm.store.base import Holding
 from marm.train.cut import Cut, cut_numbers
-from marm.train.setup import Wrap
+from marm.train.setup import Wraps
 
 _PATIENCE, _PAUSE = 2.0, 0.01
 """Seconds to wait for a cut that is visible to reach the store."""
@@ -17,15 +17,14 @@ _PATIENCE, _PAUSE = 2.0, 0.01
 class CutReader:
     """Shows a store as of the newest cut that it holds; ``cut`` says which one that was."""
 
-    def __init__(self, folder: Path, wrap: Wrap | None) -> None:
-        self.folder, self.wrap = folder, wrap
+    def __init__(self, folder: Path, wraps: Wraps) -> None:
+        self.folder, self.wraps = folder, wraps
         self.cut: Cut | None = None
 
     def __call__(self, store: Store) -> Store:
         """Put what hides later rows before the store."""
         self.cut, holding = self._agree(store)
-        shown: Store = AsOf(store, holding)
-        return self.wrap(shown) if self.wrap else shown
+        return self.wraps.above(AsOf(self.wraps.below(store), holding))
 
     def _agree(self, store: Store) -> tuple[Cut, Holding]:
         deadline = time.monotonic() + _PATIENCE

@@ -28,9 +28,9 @@ from marm.stages import Ready, Stages
 from marm.store.slots import SlotMap
 from marm.train.asked import chunk_of, features_of, ids_of, pick, times_of
 from marm.train.cut import Cut, load_stages
-from marm.train.finished import open_run
+from marm.train.finished import AS_IT_IS, open_run
 from marm.train.run import run_of
-from marm.train.setup import Wrap
+from marm.train.setup import Wraps
 from marm.types import F32, I64, U64
 
 _AT_ONCE = 8192
@@ -41,9 +41,9 @@ class Scorer:
     """A cut of a run folder, opened to read."""
 
     def __init__(
-        self, folder: Path, run: RunConfig | None = None, wrap: Wrap | None = None, told: Told | None = None
+        self, folder: Path, run: RunConfig | None = None, wraps: Wraps = AS_IT_IS, told: Told | None = None
     ) -> None:
-        """The newest cut. ``run``: the folder's settings, as they shall be; ``wrap`` and ``told`` as in ``open_run``.
+        """The newest cut. ``run``: the folder's settings, as they shall be; ``wraps`` and ``told`` as in ``open_run``.
 
         Errors: ``FolderError`` where there is no run, or no cut yet.
         """
@@ -52,7 +52,7 @@ class Scorer:
         self._scratch = TemporaryDirectory(prefix="marm-")
         try:
             self.parts = open_run(
-                folder, Path(self._scratch.name), self.log, self.run, copy=False, wrap=wrap, told=told
+                folder, Path(self._scratch.name), self.log, self.run, copy=False, wraps=wraps, told=told
             )
         except MarmError:
             self._scratch.cleanup()

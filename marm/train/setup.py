@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from marm.config import RunConfig
+from marm.config.memory import DAY
 from marm.data.stream import EventLog
 from marm.engine.engine import Engine
 from marm.errors import FolderError, SettingError
@@ -21,7 +22,7 @@ from marm.nn.shares import cores
 from marm.nn.table import HashTable
 from marm.ranks import ALONE, Group
 from marm.rivals import make_reader
-from marm.store import Layout, Store, missing_store, open_store
+from marm.store import Store, missing_store, open_store
 
 VERSION = "marm-1"
 """Changes when rows made by an earlier release can no longer be read."""
@@ -114,6 +115,21 @@ Wrap = Callable[[Store], Store]
 """Puts something before a store."""
 
 
+def as_it_is(store: Store) -> Store:
+    """Puts nothing before it."""
+    return store
+
+
+@dataclass(frozen=True)
+class Wraps:
+    """What stands before a store that is read where it lies."""
+
+    below: Wrap = as_it_is
+    """Beneath what hides rows of later cuts."""
+    above: Wrap = as_it_is
+    """Before that."""
+
+
 def check_store(run: RunConfig, folder: Path) -> None:
     """A run that has a cut has a store, which is not made anew where it is gone. Errors: ``FolderError``."""
     gone = missing_store(run.memory.url, folder)
@@ -158,7 +174,9 @@ def build(
     model = Ranker(run.model, run.tasks, run.memory.codec, widths, run.memory.store_top, reader).to(device)
     table = _table(run, device, group)
     shape = ring_shape(run, log, outstanding)
-    store = _opened(url or run.memory.url, shape.layout(family(run)), folder, readonly, group)
+    url = url or run.memory.url
+    reads = readonly or (group.rank > 0 and url.startswith("lmdb:"))  # LMDB has one process that writes
+    store = _opened(partial(open_store, url, shape.layout(family(run)), folder, reads, kept_for(run)), group)
     store = wrap(store) if wrap else store
     memory = Memory(store, shape, run.memory, device, group)
     return Parts(Engine(run, model, table, memory, (log.items, log.users), threads, group), store, device)
@@ -172,11 +190,16 @@ def _table(run: RunConfig, device: torch.device, group: Group) -> HashTable:
     return HashTable(rows, width, seed, device, biases=biases, together=together)
 
 
-def _opened(url: str, layout: Layout, folder: Path, readonly: bool, group: Group) -> Store:
-    """The store, made by rank 0 where it is new; LMDB has one process that writes."""
+def kept_for(run: RunConfig) -> float:
+    """Seconds that Redis keeps a user after an append; 0: for ever."""
+    return run.memory.redis_ttl_days * DAY
+
+
+def _opened(opening: Callable[[], Store], group: Group) -> Store:
+    """The store, made by rank 0 where it is new."""
     if group.rank:
         group.wait()
-    store = open_store(url, layout, folder, readonly or (group.rank > 0 and url.startswith("lmdb:")))
+    store = opening()
     if not group.rank:
         group.wait()
     return store

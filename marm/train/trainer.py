@@ -22,7 +22,7 @@ from marm.train.applied import apply, catch_up
 from marm.train.cut import Cut, drop_old_cuts, load_stages, load_weights, rows_tensors, write_cut
 from marm.train.files import Lines
 from marm.train.learner import Learner
-from marm.train.ranked import gathered, share_damage
+from marm.train.ranked import gathered, share_losses
 from marm.train.setup import Parts
 from marm.train.stepper import Stepper
 from marm.train.tally import Tally
@@ -111,7 +111,7 @@ class Trainer:
         elif not store.durable:
             apply(store, number, rows, cleared)
         self.group.wait()
-        share_damage(self.group, store, rows)
+        share_losses(self.group, store, rows)
         self.cut_number, self._since_cut = number, 0
         self.memory.saved()
 

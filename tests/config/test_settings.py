@@ -58,6 +58,15 @@ def test_a_resolved_run_reads_back_to_the_same_settings(write):
             '[memory]\nkeys = "item"\n[model]\nkind = "din"',
             'memory.keys = "item" serves MARM alone: drop [memory.search]',
         ),
+        (
+            '[memory]\nurl = "redis://h"\nttl = 172801.0\nredis_ttl_days = 2',
+            "redis_ttl_days = 2 is shorter than ttl = 172801 seconds: give 2.01 or more, or 0",
+        ),
+        (
+            "[memory]\nredis_ttl_days = 2",
+            'redis_ttl_days = 2 is for redis:// alone, url = "lmdb://memory": set it to 0',
+        ),
+        ("[serve]\nnear = 9", 'serve.near = 9 keeps rows of redis://, memory.url = "lmdb://memory": set it to 0'),
         ("[train]\nsample = 1.5", "train.sample = 1.5: input should be less than or equal to 1"),
         ("[train]\nlive = 200", "train.live = 200 is above memory.window = 100"),
         ("[tasks.buy]\nevery_row = true", "tasks.buy.every_row needs negatives: set negatives.per_event = 4, say"),

@@ -195,3 +195,18 @@ def test_a_past_of_which_the_store_lost_some_is_none() -> None:
     driven.store.forget(np.array([1], np.uint64))
     rows, facts = driven.memory.past(np.array([1, 2], np.uint64), np.array([5, 5]))
     assert rows.tolist() == [0, 3] and facts["item"].tolist() == [200] * 3
+
+
+def test_a_user_that_the_store_let_go_begins_anew_in_the_budget_too() -> None:
+    driven = Driven(slots=1)
+    driven.remember({1: 5})
+    driven.memory.drop_states(np.array([1], np.uint64))
+    driven.remember({2: 1})  # only one has room
+    driven.cut()
+    driven.store.forget(np.array([1], np.uint64))
+    driven.next[1] = 0
+    driven.remember({1: 2})
+    assert driven.memory.budget.rows == 3
+    driven.cut()
+    held = driven.store.holding()
+    assert dict(zip(held.users.tolist(), held.next.tolist(), strict=True)) == {1: 2, 2: 1}

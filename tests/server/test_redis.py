@@ -88,6 +88,52 @@ def test_metrics_say_what_memory_takes_and_that_nobody_knows_while_redis_is_away
     assert server.post("/v1/rank", RANK)["degraded"] is False
 
 
+def test_a_server_that_keeps_rows_over_cuts_answers_as_one_that_reads_them_all(
+    own: servers.Server, tmp_path: Path, start: Start
+) -> None:
+    world = write_world(tmp_path / "world", log_frame(events=240))
+    run = run_over(world, memory={"url": own.url()}, train={"cut_every": 30})
+    gate = Semaphore(10)
+    trainer = Thread(target=commands.train, args=(run, tmp_path / "run", lambda _: gate.acquire(timeout=30)))
+    trainer.start()
+    servers.wait_until(lambda: len(cut_numbers(tmp_path / "run")) > 1)
+    near, plain = (start(tmp_path / "run", "serve.look=0.05", f"serve.near={size}") for size in (10_000_000, 0))
+    same: dict[int, int] = {}
+    while trainer.is_alive() or len(same) < 3:
+        gate.release()
+        for user in range(12):
+            one, other = (server.post("/v1/rank", RANK | {"user": f"u{user}"}) for server in (near, plain))
+            assert not one["degraded"]
+            if one["trace"]["cut"] == other["trace"]["cut"]:  # they swap by themselves
+                assert one["items"] == other["items"]
+                same[one["trace"]["cut"]] = same.get(one["trace"]["cut"], 0) + 1
+    trainer.join()
+    kept = near.server._near
+    assert 0 < kept.found < kept.asked and kept.bytes > 0
+    forget_hot(near)
+    found = kept.found
+    near.post("/v1/rank", RANK)
+    forget_hot(near)
+    near.post("/v1/rank", RANK)
+    assert kept.found >= found + 2
+
+
+def test_a_user_that_redis_let_go_is_answered_as_one_without_memory(
+    own: servers.Server, tmp_path: Path, start: Start
+) -> None:
+    commands.train(run_over(write_world(tmp_path / "world"), memory={"url": own.url("aging")}), tmp_path / "run")
+    server = start(tmp_path / "run")
+    with_memory = server.post("/v1/rank", RANK)["items"]
+    with own.client() as client:
+        for key in client.scan_iter(match="aging:{*}"):
+            client.pexpire(key, 1)
+        servers.wait_until(lambda: not any(client.scan_iter(match="aging:{*}")))
+    forget_hot(server)
+    answer = server.post("/v1/rank", RANK)
+    assert answer["degraded"] is False and answer["items"] != with_memory
+    assert not server.server.served.guard.damaged and not server.server.served.guard.broken
+
+
 def gauge(server: Running, name: str) -> float:
     lines = server.client.get("/metrics").text.splitlines()
     return float(next(line.split()[1] for line in lines if line.startswith(f"marm_store_{name} ")))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marm.store import ArenaStore, LmdbStore, Store, generations, open_store
+from marm.store import ArenaStore, LmdbStore, Near, Store, generations, open_store, read_through
 from tests.store import servers
 from tests.store.rings import LAYOUT, PlainStore, assert_same, rows_of
 
@@ -19,8 +19,14 @@ KINDS: dict[str, Callable[[Path], Store]] = {
     "arena": lambda folder: ArenaStore(LAYOUT),
     "lmdb": lambda folder: LmdbStore(folder / "memory", LAYOUT),
     "redis": lambda folder: open_store(servers.single().url(f"contract.{folder.name}"), LAYOUT, folder),
+    "redis, read through": lambda folder: through(folder, 1 << 20),
+    "redis, little kept": lambda folder: through(folder, 6000),
     "redis cluster": lambda folder: open_store(servers.cluster().url(f"contract.{folder.name}"), LAYOUT, folder),
 }
+
+
+def through(folder: Path, most_bytes: int) -> Store:
+    return read_through(Near(most_bytes), open_store(servers.single().url(f"contract.{folder.name}"), LAYOUT, folder))
 
 
 @pytest.fixture(params=KINDS)
@@ -215,7 +221,7 @@ def test_any_appends_read_as_lists_that_grow(kind: str, appends: list, cuts: lis
     check_any_appends(kind, appends, cuts, reopen)
 
 
-@pytest.mark.parametrize("kind", ["redis", "redis cluster"])
+@pytest.mark.parametrize("kind", ["redis", "redis, read through", "redis cluster"])
 @settings(max_examples=6, deadline=None)
 @given(appends=APPENDS, cuts=CUTS, reopen=REOPEN)
 def test_any_appends_read_so_from_servers_too(kind: str, appends: list, cuts: list[int], reopen: int) -> None:

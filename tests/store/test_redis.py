@@ -241,6 +241,47 @@ def test_wrong_bytes_name_their_user_and_nobody_elses_rows_are_touched(url: str)
     store.close()
 
 
+def test_users_that_servers_let_go_are_users_never_seen_and_begin_anew(url: str) -> None:
+    store, plain = open_store(url, LAYOUT, Path(), ttl=0.2), PlainStore()
+    store.append(rows_of([(user, 0, [1] * 80, 0, 1) for user in (1, 2, 3)]), 0)
+    keys = np.array([1, 2, 3, 4], np.uint64)
+    servers.wait_until(lambda: not store.read_facts(keys, 9).next.any())
+    _, there = store.read_states(keys, np.full(4, 70), np.full(4, 10))
+    assert not there.any() and not len(store.holding().users) and store.last_cut() == 0
+    kept = open_store(url, LAYOUT, Path())
+    given = [(1, 0, [5] * 4, 0, 2), (2, 80, [5] * 4, 0, 2), (3, 80, [], 80, 2), (4, 0, [5], 0, 2)]
+    kept.append(rows_of(given), 1)
+    assert kept.gone == {2, 3} and not kept.damaged
+    plain.append([given[0], given[3]], 1)
+    assert_same(kept, plain, [1, 2, 3, 4])
+    kept.append(rows_of([(2, 0, [6] * 3, 0, 3)]), 2)
+    plain.append([(2, 0, [6] * 3, 0, 3)], 2)
+    assert not kept.gone
+    assert_same(kept, plain, [1, 2, 3, 4])
+    store.close()
+    kept.close()
+
+
+def test_each_append_sets_how_long_servers_keep_its_users(url: str) -> None:
+    def left(store: RedisStore) -> list[int]:
+        return store._ask([("PTTL", key) for key in store._keys(np.array([1, 2], np.uint64))])
+
+    store, reader = open_store(url, LAYOUT, Path(), ttl=9000.0), opened(url)
+    assert isinstance(store, RedisStore)
+    store.append(rows_of([(1, 0, [1], 0, 1), (2, 0, [1], 0, 1)]), 0)
+    assert all(8_000_000 < ms <= 9_000_000 for ms in left(store))
+    store._ask([("PEXPIRE", key, 1_000_000) for key in store._keys(np.array([1, 2], np.uint64))])
+    reader.read_facts(np.array([1, 2], np.uint64), 1)
+    store.append(rows_of([(1, 1, [1], 0, 1)]), 1)
+    first, second = left(store)
+    assert first > 8_000_000 and second <= 1_000_000
+    reader.append(rows_of([(2, 1, [1], 0, 1)]), 2)  # a store that keeps for ever
+    assert left(store)[1] == -1
+    assert [ms for (ms,) in [store._ask([("PTTL", store._prefix + b"about")])]] == [-1]
+    store.close()
+    reader.close()
+
+
 def test_rows_that_are_no_longer_kept_leave_the_server(url: str) -> None:
     store = opened(url)
     for cut in range(12):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from marm.config import RunConfig
+from marm.config.memory import DAY
 from marm.errors import FolderError, StoreError
 from marm.store import Rows, Store, redis
 from marm.store.redis_link import Patience
@@ -15,7 +16,7 @@ from marm.train import run as commands
 from marm.train.cut import Cut
 from marm.train.opened import to_change
 from tests.store import servers
-from tests.train.folders import assert_same_run, remembered
+from tests.train.folders import assert_same_run, predictions, remembered, result
 from tests.train.logs import log_frame, run_over, write_world
 
 
@@ -85,6 +86,34 @@ def test_a_run_whose_server_dies_stops_in_one_line_and_goes_on_once_it_is_back(
         assert_same_run(tmp_path / "whole", tmp_path / "run")
     finally:
         server.end()
+
+
+def test_a_trainer_whose_users_redis_lets_go_goes_on_with_them_as_newcomers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, no_report: None
+) -> None:
+    world, server = write_world(tmp_path / "world", log_frame(events=240)), servers.single()
+    memory = {"url": server.url("aging"), "redis_ttl_days": 0.1 / DAY, "hot": 10 * 31 * 80}
+
+    def in_time(store: Store, number: int, rows: Rows, cleared: bool) -> None:
+        """By the next step nobody is there any more; at one of the cuts the trainer ends."""
+        applied.apply(store, number, rows, cleared)
+        with server.client() as client:
+            servers.wait_until(lambda: not any(client.scan_iter(match="aging:{*}")))
+        if number == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "apply", in_time)
+    run = run_over(world, memory=memory, train={"cut_every": 20, "micro_batch": 8})
+    with pytest.raises(KeyboardInterrupt):
+        commands.train(run, tmp_path / "run")
+    commands.resume(tmp_path / "run")
+    found = result(tmp_path / "run")
+    assert found["events"] == predictions(tmp_path / "run").height == 240
+    assert found["memory"]["users_damaged"] == found["memory"]["users"] == 0
+    assert sum("had let go of" in record.message for record in caplog.records) > 3
+    assert "damaged" not in caplog.text
+    with to_change(tmp_path / "run") as opened:
+        assert opened.store.last_cut() == Cut(tmp_path / "run").number
 
 
 def test_memory_on_servers_is_not_made_anew_beside_itself(world: Path, tmp_path: Path, no_report: None) -> None:

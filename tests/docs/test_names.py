@@ -14,7 +14,7 @@ from tests.docs.pages import PAGES, ROOT, blocks, inline_code, links, tables, te
 from tests.test_floors import FLOORS
 
 FUNCTIONS = ["ExposureSeqGen", "ModelSparseFeatureLookUp", "UserItemDepthHash", "MARMCacheLookUp", "MARMCacheSave"]
-_FILE = re.compile(r"(?:marm|tests|recipes|benchmarks|docs)/[\w/.]*(?::[\w.]+)?")
+_FILE = re.compile(r"(?:marm|tests|recipes|benchmarks|docs|deploy)/[\w/.]*(?::[\w.]+)?")
 _SETTING = re.compile(
     r"(data|features|tasks|negatives|model|rival|memory|train|follow|kafka|serve)\.([a-z_]+)(\s*=.*)?"
 )

@@ -23,7 +23,7 @@ from marm.world import WorldConfig, simulate, write
 SERVERS, CLIENTS = 2, 2
 _EFFECTS = ("drift", "satiation")
 _SETTINGS = ["memory.window=30", "train.live=30", "train.micro_batch=64", "train.window_events=500",
-             "data.feedback_delay=0", "follow.wait=2", "follow.gather=1", "follow.cut_every=2"]  # fmt: skip
+             "data.feedback_delay=0", "follow.wait=1", "follow.gather=0.5", "follow.cut_every=1"]  # fmt: skip
 _CUTS = 20
 """Cuts of the training, about."""
 _PATIENCE = 120.0

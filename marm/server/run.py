@@ -1,11 +1,13 @@
 """From a folder to a listening server, and its orderly end."""
 
+import logging
 import os
 import signal
 import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 
@@ -17,6 +19,7 @@ from marm.server.app import make_app
 from marm.server.server import Server, check_servable, log_to_stderr, warm_up
 from marm.train.erase import finish
 
+_log = logging.getLogger("marm.server")
 _GRACE = 10
 """Seconds that requests have to end once the server is asked to stop."""
 
@@ -33,12 +36,14 @@ def serve(
     check_certificate(run.serve)
     with suppress(FolderError):  # whoever trains in the folder carries it out
         finish(folder)
-    listening = _listen(host, port)
+    listening, token = _listen(host, port), os.environ.get("MARM_TOKEN") or None
     log_to_stderr()
+    if token is None and not ip_address(listening.getsockname()[0]).is_loopback:
+        _log.warning("--host %s: whoever reaches it is answered: set MARM_TOKEN, which requests must bear then", host)
     server = Server(folder, run)
     try:
         warm_up(server)
-        app = make_app(server, os.environ.get("MARM_TOKEN") or None, quiet)
+        app = make_app(server, token, quiet)
         config = uvicorn.Config(
             app,
             log_config=None,

@@ -43,6 +43,15 @@ def test_by_tls_the_right_token_answers_a_wrong_one_and_plain_http_do_not(
     assert (code, errors.read_text()) == (0, "")
 
 
+def test_a_server_that_others_reach_says_that_it_asks_nobody_for_a_token(folder: Path, tmp_path: Path) -> None:
+    for host, said in (("0.0.0.0", "set MARM_TOKEN"), ("127.0.0.1", "")):
+        errors = tmp_path / f"{host}.log"
+        server = begin("serve", folder, "--host", host, "--port", 0, "--quiet", errors=errors)
+        assert server.stdout.readline().startswith("http://")
+        assert ended(server) == 0
+        assert said in errors.read_text() and bool(said) == bool(errors.read_text())
+
+
 def test_a_certificate_that_cannot_be_used_is_one_line_that_names_it(folder: Path, tmp_path: Path) -> None:
     authority(tmp_path)
     (certificate, key), (_, other) = signed(tmp_path), signed(tmp_path, "other")

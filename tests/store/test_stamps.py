@@ -4,10 +4,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pytest
@@ -18,45 +16,61 @@ from tests.store.other_process import check_whole, given_at, misplaced
 from tests.store.rings import LAYOUT, rows_of
 
 READERS = 2
+ROWS = 1000
+"""That each reader looks at before and after."""
 SECONDS = 1.0
 """That a primary stays away, if another one has taken over by then."""
 
 
-@contextmanager
-def other(what: str, url: str, out: int | IO[str]) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "tests.store.other_process", what, url]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+class Other:
+    """Another process that does something to a store and prints lines."""
+
+    def __init__(self, what: str, url: str, said: Path) -> None:
+        self._said = said
+        with said.open("w") as file:
+            command = [sys.executable, "-m", "tests.store.other_process", what, url]
+            self.process = subprocess.Popen(command, stdout=file)
+
+    def lines(self) -> list[str]:
+        return self._said.read_text().split("\n")[:-1]
+
+    def rows(self) -> int:
+        """Rows that a reader has looked at."""
+        return int(json.loads(self.lines()[-1])["rows"]) if self.lines() else 0
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
 def test_readers_beside_a_trainer_get_their_own_rows_while_primaries_are_killed(
     tmp_path: Path, soak: Callable[[int, int], int]
 ) -> None:
     cluster = servers.cluster()
-    url, cuts = cluster.url(), tmp_path / "cuts"
+    url, others = cluster.url(), list[Other]()
 
-    def cut() -> int:
-        return len(cuts.read_text().splitlines())
+    def all_go_on() -> None:
+        """The writer cuts, and each reader reads."""
+        cuts, read = len(writer.lines()), [reader.rows() for reader in readers]
+        servers.wait_until(lambda: len(writer.lines()) > cuts + 2)
+        servers.wait_until(lambda: all(one.rows() > rows + ROWS for one, rows in zip(readers, read, strict=True)))
 
-    with ExitStack() as stack:
-        writer = stack.enter_context(other("write", url, stack.enter_context(cuts.open("w"))))
-        servers.wait_until(lambda: cut() > 1)
-        readers = [stack.enter_context(other("look", url, subprocess.PIPE)) for _ in range(READERS)]
-        assert [reader.stdout.readline() for reader in readers if reader.stdout] == ["ready\n"] * READERS
+    try:
+        others.append(writer := Other("write", url, tmp_path / "writer"))
+        servers.wait_until(lambda: len(writer.lines()) > 1)
+        others += (readers := [Other("look", url, tmp_path / f"reader{number}") for number in range(READERS)])
+        all_go_on()
         for _ in range(soak(1, 20)):
             with cluster.failing("killed", SECONDS):
                 time.sleep(SECONDS)
-            before = cut()
-            servers.wait_until(lambda before=before: cut() > before + 2)
-        assert writer.poll() is None
-        found = [json.loads(reader.communicate("stop\n", timeout=60)[0]) for reader in readers]
-    print(found, cut())
-    for one in found:
-        assert one["wrong"] == one["damaged"] == 0, found
-        assert one["rows"] > 1000 and one["furthest"] > 6, found
+            all_go_on()
+        found = [json.loads(reader.lines()[-1]) for reader in readers]
+    finally:
+        for one in others:
+            one.end()
+    print(found, len(writer.lines()))
+    for counts in found:
+        assert counts["wrong"] == counts["damaged"] == 0, found
     store = open_store(url, LAYOUT, tmp_path)
     # What the killed one had begun is written again.
     last = store.last_cut() + 1

@@ -56,7 +56,7 @@ def number(text: str) -> int:
 def test_one_of_each_is_killed_under_load_and_the_accounts_are_even(
     tmp_path: Path, soak: Callable[[int, int], int]
 ) -> None:
-    events, out = soak(1200, 20_000), tmp_path / "out"
+    events, out = soak(2000, 20_000), tmp_path / "out"
     told, said = begin(out, "--events", events, "--users", soak(30, 300), "--items", 200).communicate(timeout=LONGEST)
     lines = told.splitlines()
     assert len(lines) == len(EVEN), said + told

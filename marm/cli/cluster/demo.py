@@ -113,6 +113,8 @@ class Demo:
         """The job ends, and is resumed from its last cut."""
         # A machine that compiles its loops first has servers late: the log must not be at its end by then.
         self.until(lambda: self.load is not None or self.cut() > _CUTS // 3, "servers to answer")
+        if self.training.done():
+            raise FolderError(f"{self.run}: learned before a rank could be killed: give more --events")
         before, began = self.cut(), time.monotonic()
         self.training.kill(RANKS - 1)
         end_all([self.training])

@@ -20,6 +20,7 @@ SMALL = {
     "codecs": ["--repeats", "3"],
     "scaling": ["--steps", "5"],
     "train_speed": [],
+    "train_memory": ["--repeats", "1"],
     "flat": [],
     "serve_latency": [],
     "recompute": [],

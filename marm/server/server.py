@@ -31,7 +31,7 @@ from marm.server.served import Served
 from marm.server.tail import Reader, Tails, Told
 from marm.server.times import Times
 from marm.server.worker import Worker
-from marm.store import Near, generation_of, read_through
+from marm.store import Near, read_through
 from marm.train.cut import cut_numbers
 from marm.train.erase import erasures
 from marm.train.setup import Wrap, as_it_is
@@ -134,7 +134,7 @@ class Server:
 
     def _another_store(self) -> bool:
         """Whether another generation of the store has taken over: one that was rebuilt, say."""
-        return generation_of(self.run.memory.url, self.folder) != self.served.guard.generation
+        return self.served.guard.serving() != self.served.guard.generation
 
     def _renew(self) -> None:
         """After a user was erased: nothing in mind is older than that."""

@@ -108,6 +108,10 @@ class Above:
         self._upper.forget(users)
         self._note(np.unique(users), 0)
 
+    def serving(self) -> str:
+        """Generation that serves now."""
+        return self._lower.serving()
+
     def last_cut(self) -> int:
         """Number of the last append; before the first, the lower store's."""
         return self._cut

@@ -37,6 +37,10 @@ class ArenaStore:
         self._states = Pages(layout.state_bytes, layout.states_kept, budget // max(layout.state_bytes, 1))
         self._cut = -1
 
+    def serving(self) -> str:
+        """Itself."""
+        return self.generation
+
     def _bounds(self, slots: I64) -> Bounds:
         # The last row of the table is nobody's and zero: slot -1, a user never seen, finds it.
         meta = self._meta[slots]

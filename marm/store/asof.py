@@ -54,6 +54,10 @@ class AsOf:
         """Not here."""
         raise ValueError("a store as of a cut is read only")
 
+    def serving(self) -> str:
+        """Generation that serves now."""
+        return self._store.serving()
+
     def last_cut(self) -> int:
         """Number of the last append, whoever made it."""
         return self._store.last_cut()

@@ -122,6 +122,10 @@ class Store(Protocol):
     generation: str
     """Changes when another store has taken the place of this one; empty where that cannot be."""
 
+    def serving(self) -> str:
+        """Generation that serves now: another one than its own after another store took over."""
+        ...
+
     @property
     def damaged(self) -> set[int]:
         """Users whose bytes were found wrong since it was opened, and that were not forgotten since."""

@@ -59,6 +59,11 @@ class LmdbStore:
             self.close()
             raise
 
+    def serving(self) -> str:
+        """Name of the generation that serves now; empty where the folder is gone."""
+        found = generations.serving(self.path)
+        return found.name if found else ""
+
     def take_over(self, cut: int) -> None:
         """Let this generation serve from now on, as the one of a cut."""
         self._environment.write(lambda txn: txn.put(b"cut", _CUT.pack(cut), db=self._about))

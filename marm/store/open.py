@@ -8,7 +8,6 @@ from marm.config.memory import REMOTE
 from marm.errors import SettingError
 from marm.store.arena import ArenaStore
 from marm.store.base import Layout, Store
-from marm.store.generations import serving
 from marm.store.lmdb import LmdbStore
 from marm.store.near import Near
 from marm.store.redis_url import address_of
@@ -56,13 +55,6 @@ def missing_store(url: str, base: Path) -> Path | None:
     """Where the store would lie that is not there; None where it is, or is no folder."""
     kind, place = _parsed(url)
     return base / place if kind == "lmdb" and not (base / place).exists() else None
-
-
-def generation_of(url: str, base: Path) -> str:
-    """Name of the generation that serves now; empty for a store that has none."""
-    kind, place = _parsed(url)
-    found = serving(base / place) if kind == "lmdb" else None
-    return found.name if found else ""
 
 
 def _parsed(url: str) -> tuple[str, str]:

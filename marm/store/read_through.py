@@ -9,7 +9,8 @@ import numpy as np
 
 from marm.store.base import Facts, Holding, Rows, Space, StoreStats
 from marm.store.near import Kept, Near
-from marm.store.redis import Metas, RedisStore
+from marm.store.redis import RedisStore
+from marm.store.redis_reads import Metas
 from marm.store.redis_rows import FROM, NEXT, metas_of
 from marm.store.rings import Bounds, state_windows
 from marm.types import I64, U8, U64, Bool
@@ -23,13 +24,18 @@ class ReadThrough:
         self.layout, self.durable, self.generation = store.layout, store.durable, store.generation
         self.damaged, self.gone = store.damaged, store.gone
         self._store, self._near = store, near
+        self._mark = store.generation.encode()
+        """Before the metas: those of another generation say nothing of this one."""
 
     def _good(self, users: U64) -> list[Kept | None]:
         """What is kept of users and still holds: one short question about those of whom something is kept."""
         held = self._near.find(users.tolist())
         known = [i for i, kept in enumerate(held) if kept and int(users[i]) not in self.damaged]
         now = dict(zip(known, self._store.metas(users[known]), strict=True))
-        return [kept if kept and now.get(i) == kept.meta else None for i, kept in enumerate(held)]
+        return [kept if kept and kept.meta == self._marked(now.get(i)) else None for i, kept in enumerate(held)]
+
+    def _marked(self, meta: bytes | None) -> bytes | None:
+        return None if meta is None else self._mark + meta
 
     def read_facts(self, users: U64, count: int, before: I64 | None = None) -> Facts:
         """The newest ``count`` facts of each user, strictly before its time ``before`` (B,) where given."""
@@ -63,7 +69,7 @@ class ReadThrough:
         """Keep those that reach up to the next position."""
         none, ends = np.zeros((0, self.layout.state_bytes), np.uint8), np.cumsum(found.counts)
         for i in np.flatnonzero(found.first + found.counts == found.next).tolist():
-            meta, user = metas[i], int(users[i])
+            meta, user = self._marked(metas[i]), int(users[i])
             if meta is not None and user not in self.damaged:
                 facts = found.facts[ends[i] - found.counts[i] : ends[i]].copy()
                 self._near.keep(user, Kept(meta, int(found.next[i]), int(found.states_from[i]), facts, none))
@@ -94,7 +100,7 @@ class ReadThrough:
         row, low, upto, _ = state_windows(bounds, self.layout, first, counts)
         none = np.zeros((0, self.layout.facts_bytes), np.uint8)
         for i in np.flatnonzero(~wrong & (upto == bounds.next)).tolist():
-            raw, user = metas[i], int(users[i])
+            raw, user = self._marked(metas[i]), int(users[i])
             if raw is not None and user not in self.damaged:
                 states = rows[row[i] : row[i] + upto[i] - low[i]].copy()
                 self._near.keep(user, Kept(raw, int(bounds.next[i]), int(bounds.states_from[i]), none, states))
@@ -107,6 +113,10 @@ class ReadThrough:
     def forget(self, users: U64) -> None:
         """Forget users wholly, now."""
         self._store.forget(users)
+
+    def serving(self) -> str:
+        """Generation that serves now."""
+        return self._store.serving()
 
     def last_cut(self) -> int:
         """Number of the last append that is whole; -1 before the first."""

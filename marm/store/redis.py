@@ -4,7 +4,7 @@
                      "f12"  -> facts [62 * 12, 62 * 13), each row with its sum, as many as there are
                      "s12"  -> states, likewise
     NAME:cut:{tag}          -> the last cut that is whole; in a cluster one for each 256 slots, written after all rows
-    NAME:about              -> the layout as JSON
+    NAME:about              -> the layout as JSON, and which generation serves: keys of a later one begin with NAME:number:
 
 A user changes in one step (a script), so it is read as it was before a cut or after it. An append that was stopped half way
 is done again, and passes over those who have the cut already. A node does things in the order in which it was asked, and so
@@ -12,76 +12,119 @@ do its replicas, and it takes a marker only if it is of the lineage that took th
 its rows, and the least marker says what is whole.
 """
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from marm.errors import FolderError, LayoutError, StoreError
-from marm.store.base import Facts, Holding, Layout, Rows, Space, StoreStats
+from marm.errors import LayoutError, StoreError
+from marm.store.base import Holding, Layout, Rows, Space, StoreStats
+from marm.store.redis_about import About
 from marm.store.redis_info import space_of, told
 from marm.store.redis_link import SERVING, TRAINING, Link
 from marm.store.redis_plan import Plan
-from marm.store.redis_rows import CHUNK, CUT, FROM, NEXT, SEEN, WAS_NEXT, Pieces, dealt, lay_out, metas_of, slices_of
-from marm.store.redis_scripts import FACTS_SHA, MARK_SHA, STANDING_SHA
-from marm.store.redis_slots import slot_of, tags
-from marm.store.redis_talk import Command
+from marm.store.redis_reads import Reads
+from marm.store.redis_rows import CUT, FROM, NEXT, SEEN, WAS_NEXT, slices_of
+from marm.store.redis_scripts import MARK_SHA, STANDING_SHA
+from marm.store.redis_slots import tags
 from marm.store.redis_url import Address
-from marm.store.rings import Bounds, difference, starts, state_windows, stats_of
-from marm.store.sums import sealed_width, unseal
-from marm.types import I64, U8, U64, Bool
+from marm.store.rings import difference, stats_of
+from marm.types import I64, U64, Bool
 
-_FACTS, _STATES = 0, 1
-_FORMAT = 1
 _AT_ONCE = 1 << 25
 """Bytes in one round trip."""
 _METAS_AT_ONCE = 4096
-Metas = list[bytes | None]
-_READINGS = 3
-"""Of rows whose sums are wrong, before their user is called damaged."""
+_PASSED = 3_600_000
+"""Milliseconds that a generation which serves no more is left to those who read it."""
 
 
-class RedisStore:
+class RedisStore(Reads):
     """The contract of ``Store`` over servers that several processes read and one appends to."""
 
-    durable, generation = True, ""
+    durable = True
 
-    def __init__(self, address: Address, layout: Layout, readonly: bool = False, ttl: float = 0.0) -> None:
-        """Open or make the store; ``ttl``: seconds of the clock that a user is kept after an append, 0: for ever.
+    def __init__(
+        self,
+        address: Address,
+        layout: Layout,
+        readonly: bool = False,
+        ttl: float = 0.0,
+        generation: int | None = None,
+    ) -> None:
+        """Open or make the store, or a ``generation`` of it that is to take over.
 
-        Errors: StoreError where no server answers or one may evict, LayoutError for another layout's, FolderError for none.
+        ``ttl``: seconds of the clock that a user is kept after an append, 0: for ever. Errors: StoreError where no server
+        answers or one may evict, LayoutError for another layout's, FolderError for none.
         """
-        self.layout, self.address, self.readonly = layout, address, readonly
+        self.layout, self.address, self.readonly, self.ttl = layout, address, readonly, ttl
         self.damaged, self.gone = set[int](), set[int]()
-        self._ttl = int(1000 * ttl)
-        self._prefix = address.name.encode() + b":"
+        self._name = address.name.encode() + b":"
         self._link = Link(address, SERVING if readonly else TRAINING)
         try:
-            self._guard()
-            marks = tags() if self._link.is_cluster else [b"0"]
-            self._markers = [b"%bcut:{%b}" % (self._prefix, mark) for mark in marks]
-            self._applied = self.last_cut()
+            about = self._guard()
+            self._settle(about if generation is None else About(layout, generation))
+            self._applied = self._last()
         except BaseException:
             self.close()
             raise
 
-    def _guard(self) -> None:
-        about = self._prefix + b"about"
+    def _settle(self, about: About) -> None:
+        """Be that generation."""
+        number = about.generation
+        self.generation, self._offset = f"{number:08d}", about.offset
+        self._prefix = self._prefix_of(number)
+        marks = tags() if self._link.is_cluster else [b"0"]
+        self._markers = [b"%bcut:{%b}" % (self._prefix, mark) for mark in marks]
+
+    def _prefix_of(self, generation: int) -> bytes:
+        return self._name + (b"%d:" % generation if generation else b"")
+
+    def _guard(self) -> About:
         if not self.readonly:
             self._refuse_eviction()
-            self._ask([("SETNX", about, json.dumps({"format": _FORMAT, **asdict(self.layout)}))])
-        text = self._ask([("GET", about)])[0]
-        if text is None:
-            raise FolderError(f"{self.address.url}: holds no store: train into it first, or mend memory.url")
-        held = json.loads(text)
-        if held.pop("format") != _FORMAT:
-            raise FolderError(f"{self.address.url}: written by another version of marm: name a new store in memory.url")
-        differ = difference(Layout(**held), self.layout)
+            self._ask([("SETNX", self._name + b"about", About(self.layout).text())])
+        about = self._about()
+        differ = difference(about.layout, self.layout)
         if differ:
             raise LayoutError(self.address.url, *differ)
+        return about
+
+    def _about(self) -> About:
+        return About.of(self._ask([("GET", self._name + b"about")])[0], self.address.url)
+
+    def serving(self) -> str:
+        """The generation that serves now."""
+        return f"{self._about().generation:08d}"
+
+    def beside(self, keep: bool = False) -> "RedisStore":
+        """The generation after this one, empty; ``keep``: with what an earlier try put into it."""
+        fresh = RedisStore(self.address, self.layout, ttl=self.ttl, generation=int(self.generation) + 1)
+        if not keep:
+            fresh.clear()
+        return fresh
+
+    def take_over(self, cut: int) -> None:
+        """Let this generation serve from now on, as the one of a cut; who still reads the other has an hour to notice."""
+        last, lineages = self._standing()
+        last = max(last + 1, cut)
+        self._mark(last, lineages)
+        if self._standing()[0] < last:
+            raise StoreError(f"{self.address.url}: servers changed while a store took over: do it again")
+        about = About(self.layout, int(self.generation), last - cut)
+        self._ask([("SET", self._name + b"about", about.text())], confirm=True)
+        self._settle(about)
+        for keys in self._link.scan(self._name + b"*"):
+            passed = [key for key in keys if not key.startswith((self._prefix, self._name + b"about"))]
+            self._ask([("PEXPIRE", key, _PASSED) for key in passed])
+
+    @property
+    def note(self) -> str | None:
+        """What whoever fills it has noted."""
+        held = self._ask([("GET", self._prefix + b"note")])[0]
+        return held.decode() if held is not None else None
+
+    @note.setter
+    def note(self, text: str) -> None:
+        self._ask([("SET", self._prefix + b"note", text)], confirm=True)
 
     def _refuse_eviction(self) -> None:
         for about in self._link.everywhere("INFO", "memory"):
@@ -92,104 +135,6 @@ class RedisStore:
                     "set it to noeviction, and memory.budget to what fits"
                 )
 
-    def _ask(self, commands: list[Command], confirm: bool = False) -> list[Any]:
-        """Answers to commands; the first key stands after the name, or as EVALSHA has it."""
-        keys = [command[3] if command[0] == "EVALSHA" else command[1] for command in commands]
-        return self._link.ask(commands, [slot_of(key) for key in keys], confirm)
-
-    def _keys(self, users: U64) -> list[bytes]:
-        return [b"%b{%016x}" % (self._prefix, user) for user in users.tolist()]
-
-    def read_facts(self, users: U64, count: int, before: I64 | None = None) -> Facts:
-        """The newest ``count`` facts of each user, strictly before its time ``before`` (B,) where given."""
-        return self.facts_and_metas(users, count, before)[0]
-
-    def facts_and_metas(self, users: U64, count: int, before: I64 | None = None) -> tuple[Facts, Metas]:
-        """The same, and each user's meta as it was then."""
-        width = sealed_width(self.layout.facts_bytes) * min(count, self.layout.facts_kept)
-        parts: list[tuple[Facts, Metas]] = []
-        for some in slices_of(np.full(len(users), width), _AT_ONCE):
-            times = before if before is None else before[some]
-            parts.append(self._steadily(users[some], partial(self._facts, users[some], count, times)))
-        columns = zip(*(vars(facts).values() for facts, _ in parts), strict=True)
-        return Facts(*(np.concatenate(column) for column in columns)), [meta for _, raw in parts for meta in raw]
-
-    def _facts(self, users: U64, count: int, before: I64 | None) -> tuple[tuple[Facts, Metas], Bool]:
-        layout, width = self.layout, sealed_width(self.layout.facts_bytes)
-        about = (count, layout.facts_kept, width, CHUNK)
-        times = [()] * len(users) if before is None else [(time,) for time in before.tolist()]
-        asked = zip(self._keys(users), times, strict=True)
-        answers = self._ask([("EVALSHA", FACTS_SHA, 1, key, *about, *time) for key, time in asked])
-        raw = [answer[0] if answer else None for answer in answers]
-        meta, _, wrong = self._parsed(users, raw)
-        next_ = meta[:, NEXT].copy()
-        upto = np.minimum(np.array([answer[1] if answer else 0 for answer in answers], np.int64), next_)
-        first = np.maximum(np.maximum(upto - count, next_ - layout.facts_kept), 0)
-        last = np.minimum(upto + 1, next_)
-        row, sizes = starts(last - first), last - first
-        sealed = np.zeros((int(sizes.sum()), width), np.uint8)
-        flat = sealed.reshape(-1).data
-        for answer, at, size in zip(answers, (row * width).tolist(), (sizes * width).tolist(), strict=True):
-            if size:
-                rows = answer[2][:size]
-                flat[at : at + len(rows)] = rows
-        out = np.empty((len(sealed), layout.facts_bytes), np.uint8)
-        wrong |= unseal(users, _FACTS, first, last, row, sealed, out)
-        asked_for = np.arange(len(out)) - np.repeat(row, sizes) < np.repeat(upto - first, sizes)
-        return (Facts(next_, meta[:, FROM].copy(), first, upto - first, out[asked_for]), raw), wrong
-
-    def read_states(self, users: U64, first: I64, counts: I64) -> tuple[U8, Bool]:
-        """States at consecutive positions (R, state_bytes), and whether each is there (R,); absent ones are zero."""
-        rows, there, _ = self.states_and_metas(users, first, counts)
-        return rows, there
-
-    def states_and_metas(self, users: U64, first: I64, counts: I64) -> tuple[U8, Bool, Metas]:
-        """The same, and each user's meta as it was then."""
-        parts: list[tuple[U8, Bool, Metas]] = []
-        for some in slices_of(counts * self.layout.state_bytes, _AT_ONCE):
-            read = partial(self._states, users[some], first[some], counts[some])
-            parts.append(self._steadily(users[some], read))
-        rows, there, metas = zip(*parts, strict=True)
-        return np.concatenate(rows), np.concatenate(there), [meta for raw in metas for meta in raw]
-
-    def _states(self, users: U64, first: I64, counts: I64) -> tuple[tuple[U8, Bool, Metas], Bool]:
-        width = sealed_width(self.layout.state_bytes)
-        pieces = Pieces.of(first, first + counts if width else first)
-        asked = zip(self._keys(users), dealt(pieces.fields("s"), pieces.counts), strict=True)
-        answers = self._ask([("HMGET", key, "m", *fields) for key, fields in asked])
-        raw = [answer[0] for answer in answers]
-        meta, _, wrong = self._parsed(users, raw)
-        bounds = Bounds(meta[:, NEXT].copy(), meta[:, FROM].copy())
-        row, low, upto, there = state_windows(bounds, self.layout, first, counts)
-        sealed = np.zeros((len(there), width), np.uint8)
-        out = np.zeros((len(there), self.layout.state_bytes), np.uint8)
-        lay_out([chunk for answer in answers for chunk in answer[1:]], pieces, low, upto, row, sealed)
-        wrong |= unseal(users, _STATES, low, upto, row, sealed, out)
-        return (out, there, raw), wrong
-
-    def metas(self, users: U64) -> Metas:
-        """What says in which state each user is, as it is now: another one after whatever changed it; None: not there."""
-        return self._ask([("HGET", key, "m") for key in self._keys(users)])
-
-    def _parsed(self, users: U64, raw: Metas) -> tuple[I64, Bool, Bool]:
-        """Metas, who has one, and whose is newly found wrong; zero for those damaged."""
-        meta, there, wrong = metas_of(users, raw)
-        if self.damaged:
-            known = np.isin(users, np.fromiter(self.damaged, np.uint64))
-            meta[known], there[known], wrong[known] = 0, False, False
-        return meta, there, wrong
-
-    def _steadily(self, users: U64, read: Callable[[], tuple[Any, Bool]]) -> Any:
-        """Read until all sums are right; users whose are not after some readings are damaged, and read as never seen."""
-        readings = 0
-        while True:
-            found, wrong = read()
-            if not wrong.any():
-                return found
-            readings += 1
-            if readings % _READINGS == 0:
-                self.damaged |= set(users[wrong].tolist())
-
     def append(self, rows: Rows, cut: int) -> None:
         """Append all rows or none; a cut number not above the last one applied is ignored (a replay).
 
@@ -197,11 +142,12 @@ class RedisStore:
         not there and whose rows do not begin at 0. Errors: StoreError, after which some users may have the cut already: it
         is to be appended again, by this process or the next.
         """
+        number = cut + self._offset
         last, lineages = self._standing()
         self.gone.clear()
-        while cut > last:
-            self._write(rows, cut)
-            self._mark(cut, lineages)
+        while number > last:
+            self._write(rows, number)
+            self._mark(number, lineages)
             # What a node had taken before it was promoted or began anew is not there: once more, then.
             last, lineages = self._standing()
         self._applied = last
@@ -222,7 +168,7 @@ class RedisStore:
         self.gone |= set(rows.users[gone].tolist())
         self.damaged -= set(rows.forgotten.tolist())
         for some in slices_of(plan.sizes, _AT_ONCE):
-            self._ask(plan.commands(self._keys(written.users[some]), some, self._ttl), confirm=True)
+            self._ask(plan.commands(self._keys(written.users[some]), some, int(1000 * self.ttl)), confirm=True)
 
     def _standing(self) -> tuple[int, list[bytes]]:
         """The last cut, and the lineage of each marker's node. Errors: ``StoreError`` where servers have gone back."""
@@ -231,9 +177,10 @@ class RedisStore:
         found = self._ask([("EVALSHA", STANDING_SHA, 1, key) for key in self._markers])
         last = _least([cut for cut, _ in found])
         if last < self._applied:
+            before, now = self._cut(self._applied), self._cut(last)
             raise StoreError(
-                f"{self.address.url}: has gone back from cut {self._applied} to {last}, so a server lost what it had "
-                "acknowledged: `marm resume` writes it again"
+                f"{self.address.url}: has gone back from cut {before} to {now}, so a server lost what it had acknowledged: "
+                "`marm resume` writes it again"
             )
         return last, [lineage for _, lineage in found]
 
@@ -257,18 +204,29 @@ class RedisStore:
         """Forget users wholly, now."""
         self._standing()
         self._delete(users)
+        number = int(self.generation)
+        # What a rebuild has left, or has begun, holds them too.
+        for other in {max(number - 1, 0), number + 1}:
+            self._delete(users, self._prefix_of(other))
         self.damaged -= set(users.tolist())
 
-    def _delete(self, users: U64) -> None:
-        self._ask([("UNLINK", key) for key in self._keys(users)], confirm=True)
+    def _delete(self, users: U64, prefix: bytes = b"") -> None:
+        self._ask([("UNLINK", key) for key in self._keys(users, prefix)], confirm=True)
 
     def last_cut(self) -> int:
         """Number of the last append that is whole; -1 before the first."""
+        return self._cut(self._last())
+
+    def _last(self) -> int:
         return _least(self._ask([("GET", key) for key in self._markers]))
+
+    def _cut(self, number: int) -> int:
+        """The cut that was written by a number."""
+        return number - self._offset if number >= 0 else -1
 
     def holding(self) -> Holding:
         """Every user in the store, as of its last cut: who has a later one already is told as before it."""
-        last, none = self.last_cut(), np.zeros(0, np.uint64)
+        last, none = self._last(), np.zeros(0, np.uint64)
         users: U64 = np.unique(np.concatenate([none, *(self._users_of(keys) for keys in self._link.scan(self._every))]))
         meta, there = self._held(users)
         later = meta[:, CUT] > last
@@ -296,7 +254,7 @@ class RedisStore:
         """Forget every user; the next cut number may be any."""
         self._standing()
         # The markers first: nobody takes what is half cleared for a cut.
-        self._ask([("DEL", key) for key in self._markers], confirm=True)
+        self._ask([("DEL", key) for key in (*self._markers, self._prefix + b"note")], confirm=True)
         self._applied = -1
         for keys in self._link.scan(self._every):
             self._ask([("UNLINK", key) for key in keys])

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from marm.config import RunConfig
 from marm.data.stream import EventLog
-from marm.errors import FolderError
 from marm.files import replacing
 from marm.memory.memory import RingShape
 from marm.store import ArenaStore, LmdbStore, Store, generations, open_store
@@ -19,6 +19,9 @@ from marm.train.cut import Cut
 from marm.train.folder import held, run_of
 from marm.train.setup import check_store, family, kept_for, ring_shape
 from marm.types import I64, U64
+
+if TYPE_CHECKING:
+    from marm.store.redis import RedisStore
 
 ROWS_AT_ONCE = 50_000
 """Rows of facts read in one go."""
@@ -36,31 +39,34 @@ class Opened:
     store: Store
 
     def beside(self, keep: bool = False) -> Store:
-        """An empty store of the same kind that may take over; ``keep``: with what an earlier try put into it.
-
-        Errors: ``FolderError`` for a store that has no generations.
-        """
+        """An empty store of the same kind that may take over; ``keep``: with what an earlier try put into it."""
         layout = self.store.layout
         if isinstance(self.store, LmdbStore):
             return LmdbStore(self.store.path, layout, generation=generations.beside(self.store.path, keep))
-        if not isinstance(self.store, ArenaStore):
-            raise FolderError(
-                f"{self.run.memory.url}: memory on other machines is not made anew beside itself: train into a new store"
-            )
-        return ArenaStore(layout)
+        return ArenaStore(layout) if isinstance(self.store, ArenaStore) else in_redis(self.store).beside(keep)
 
     def take_over(self, fresh: Store) -> None:
         """Let another store serve from now on, as the one of the newest cut."""
-        if isinstance(fresh, LmdbStore):
-            fresh.take_over(self.cut.number)
-        elif isinstance(fresh, ArenaStore):
+        if isinstance(fresh, ArenaStore):
             fresh.stamp(self.cut.number)
             replace_dump(fresh, self.cut.path / "store")
+        elif isinstance(fresh, LmdbStore):
+            fresh.take_over(self.cut.number)
+        else:
+            in_redis(fresh).take_over(self.cut.number)
 
     def name_of(self, users: U64) -> list[str]:
         """Users as the log has them, or as hashes where it has them no more."""
         names = original_users(self.log, users)
         return [names.get(user, f"hash {user:016x}") for user in users.tolist()]
+
+
+def in_redis(store: Store) -> "RedisStore":
+    """A store that is neither of the others."""
+    from marm.store.redis import RedisStore  # where one is open, redis-py is installed
+
+    assert isinstance(store, RedisStore)
+    return store
 
 
 def replace_dump(store: ArenaStore, path: Path) -> None:

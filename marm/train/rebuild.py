@@ -21,9 +21,9 @@ from marm.files import write_text
 from marm.memory.budget import Budget
 from marm.memory.memory import rows_as_bytes
 from marm.nn.dense import steady_rows
-from marm.store import Holding, LmdbStore, Rows, Store
+from marm.store import ArenaStore, Holding, LmdbStore, Rows, Store
 from marm.train.cut import load_weights
-from marm.train.opened import Opened, ranges, to_change
+from marm.train.opened import Opened, in_redis, ranges, to_change
 from marm.train.setup import build, set_threads, threads_of
 from marm.types import U64, Bool
 
@@ -63,13 +63,31 @@ def _begin(opened: Opened) -> Store:
     """The new store, empty or as an interrupted rebuild of the same cut left it."""
     note = json.dumps({"cut": opened.cut.number, "steps": opened.cut.state["steps"]})
     fresh = opened.beside(keep=True)
-    if isinstance(fresh, LmdbStore):
-        path = fresh.path / fresh.generation / _NOTE
-        if not path.exists() or path.read_text(encoding="utf-8") != note:
-            fresh.close()
-            fresh = opened.beside()
-            write_text(path, note)
+    if isinstance(fresh, ArenaStore):
+        return fresh
+    if _noted(fresh) != note:
+        fresh.close()
+        fresh = opened.beside()
+        _put_note(fresh, note)
     return fresh
+
+
+def _noted(fresh: Store) -> str | None:
+    if not isinstance(fresh, LmdbStore):
+        return in_redis(fresh).note
+    path = _note_file(fresh)
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def _put_note(fresh: Store, note: str) -> None:
+    if isinstance(fresh, LmdbStore):
+        write_text(_note_file(fresh), note)
+    else:
+        in_redis(fresh).note = note
+
+
+def _note_file(fresh: LmdbStore) -> Path:
+    return fresh.path / fresh.generation / _NOTE
 
 
 def _engine(opened: Opened) -> Engine:

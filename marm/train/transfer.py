@@ -125,7 +125,9 @@ def _fill(opened: Opened, fresh: Store, path: Path, same: bool) -> dict[str, Any
     if isinstance(opened.store, LmdbStore) and isinstance(fresh, LmdbStore):
         opened.store.copy_rows(fresh)
     else:
-        fresh.append(_all(opened), 0)
+        held = opened.store.holding()
+        for part in ranges(held.next, opened.shape.facts_kept):
+            fresh.append(_part(opened, held, part), fresh.last_cut() + 1)
     rows, new, begins = pl.scan_parquet(path), set[int](), dict[int, int]()
     for at in range(0, rows.select(pl.len()).collect().item(), _AT_ONCE):
         frame = rows.slice(at, _AT_ONCE).collect()
@@ -137,12 +139,14 @@ def _fill(opened: Opened, fresh: Store, path: Path, same: bool) -> dict[str, Any
     return {"users": len(new), "users_there_already": skipped}
 
 
-def _all(opened: Opened) -> Rows:
-    """Everything that a store in memory holds."""
-    held = opened.store.holding()
-    found = opened.store.read_facts(held.users, opened.shape.facts_kept)
-    states, _ = opened.store.read_states(held.users, found.first, found.counts)
-    return Rows(held.users, found.first, found.counts, found.facts, states, held.states_from, held.seen)
+def _part(opened: Opened, held: Holding, part: slice) -> Rows:
+    """Everything that a store holds of some users, damaged ones left out."""
+    users = held.users[part]
+    found = opened.store.read_facts(users, opened.shape.facts_kept)
+    states, _ = opened.store.read_states(users, found.first, found.counts)
+    here = (found.next > 0) & ~np.isin(users, np.fromiter(opened.store.damaged, np.uint64))
+    rows = Rows(users, found.first, found.counts, found.facts, states, held.states_from[part], held.seen[part])
+    return rows.of(here)
 
 
 def _rows(opened: Opened, frame: pl.DataFrame, same: bool, begins: dict[int, int]) -> Rows:

@@ -13,6 +13,7 @@ import pytest
 from marm.server import server as server_module
 from marm.train import run as commands
 from marm.train.cut import cut_numbers
+from marm.train.rebuild import rebuild
 from tests.server.running import Running
 from tests.store import servers
 from tests.train.logs import log_frame, run_over, write_world
@@ -101,7 +102,7 @@ def test_a_server_that_keeps_rows_over_cuts_answers_as_one_that_reads_them_all(
     same: dict[int, int] = {}
     while trainer.is_alive() or len(same) < 3:
         gate.release()
-        for user in range(12):
+        for user in range(4):
             one, other = (server.post("/v1/rank", RANK | {"user": f"u{user}"}) for server in (near, plain))
             assert not one["degraded"]
             if one["trace"]["cut"] == other["trace"]["cut"]:  # they swap by themselves
@@ -116,6 +117,17 @@ def test_a_server_that_keeps_rows_over_cuts_answers_as_one_that_reads_them_all(
     forget_hot(near)
     near.post("/v1/rank", RANK)
     assert kept.found >= found + 2
+
+
+def test_a_memory_rebuilt_on_servers_is_swapped_in(own: servers.Server, tmp_path: Path, start: Start) -> None:
+    commands.train(run_over(write_world(tmp_path / "world"), memory={"url": own.url()}), tmp_path / "run")
+    server = start(tmp_path / "run", "serve.look=0.05", "serve.near=10000000")
+    before = server.post("/v1/rank", RANK)["items"]
+    rebuild(tmp_path / "run", commands.quiet)
+    servers.wait_until(lambda: server.server.served.guard.generation == "00000001")
+    after = server.post("/v1/rank", RANK)
+    assert after["degraded"] is False and after["items"] != before
+    assert start(tmp_path / "run").post("/v1/rank", RANK)["items"] == after["items"]
 
 
 def test_a_user_that_redis_let_go_is_answered_as_one_without_memory(

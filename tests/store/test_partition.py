@@ -10,8 +10,9 @@ import pytest
 
 from marm.store import Rows, Store, open_store
 from marm.store import redis as redis_store
-from marm.store.redis import RedisStore, slot_of
+from marm.store.redis import RedisStore
 from marm.store.redis_link import Patience
+from marm.store.redis_slots import slot_of
 from tests.store import servers
 from tests.store.rings import LAYOUT, Given, PlainStore, assert_same, rows_of
 from tests.store.sides import HOSTS, LEFT, RIGHT, Sides

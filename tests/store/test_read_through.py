@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from marm.store import Near, Store, open_store, read_through
+from marm.store.redis import RedisStore
 from marm.store.redis_link import Link
 from tests.store import servers
 from tests.store.other_process import ROWS, USERS, given_at
@@ -135,3 +136,22 @@ def test_a_user_whose_bytes_are_wrong_is_not_told_from_what_is_kept(url: str) ->
         assert store.damaged == {1}
     store.close()
     writer.close()
+
+
+def test_rows_of_another_generation_are_not_told_from_what_is_kept(url: str) -> None:
+    writer, near = open_store(url, LAYOUT, Path()), Near(1 << 24)
+    assert isinstance(writer, RedisStore)
+    writer.append(rows_of([(1, 0, [1] * 40, 0, 1)]), 0)
+    store, users = opened(url, near), np.array([1], np.uint64)
+    read_all(store, users)
+    fresh = writer.beside()
+    fresh.append(rows_of([(1, 0, [2] * 40, 0, 1)]), 0)
+    assert fresh.metas(users) == writer.metas(users)
+    fresh.take_over(0)
+    plain = PlainStore()
+    plain.append([(1, 0, [2] * 40, 0, 1)], 0)
+    swapped = opened(url, near)
+    assert store.serving() == swapped.generation != store.generation
+    assert_same(swapped, plain, [1])
+    for opened_store in (store, swapped, fresh, writer):
+        opened_store.close()

@@ -17,6 +17,7 @@ from marm.store import ArenaStore, Rows, Store, open_store
 from marm.store import redis as redis_store
 from marm.store.redis import RedisStore
 from marm.store.redis_link import Link
+from marm.store.redis_slots import slot_of
 from tests.store import servers
 from tests.store.other_process import ROWS, USERS, check_whole, given_at, plain_at
 from tests.store.rings import LAYOUT, PlainStore, assert_same, facts_row, rows_of
@@ -132,7 +133,7 @@ def test_a_slot_that_moves_is_followed() -> None:
     store.append(rows_of(given_at(0)), 0)
     plain.append(given_at(0), 0)
     key = store._keys(ALL[:1])[0]
-    slot = redis_store.slot_of(key)
+    slot = slot_of(key)
     node_of = {node.port: node for node in cluster.nodes}
     clients = {node.client().cluster("myid").decode(): node for node in cluster.nodes}
     primaries = [name for name, node in clients.items() if node.client().info("replication")["role"] == "master"]

@@ -3,18 +3,23 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from marm.config import RunConfig
 from marm.config.memory import DAY
 from marm.errors import FolderError, StoreError
 from marm.store import Rows, Store, redis
+from marm.store.redis import RedisStore
 from marm.store.redis_link import Patience
-from marm.train import applied, trainer
+from marm.train import applied, rebuild, trainer, transfer
+from marm.train import opened as opened_module
 from marm.train import run as commands
 from marm.train.cut import Cut
-from marm.train.opened import to_change
+from marm.train.opened import to_change, to_read
+from marm.train.run import quiet
 from tests.store import servers
 from tests.train.folders import assert_same_run, predictions, remembered, result
 from tests.train.logs import log_frame, run_over, write_world
@@ -116,7 +121,67 @@ def test_a_trainer_whose_users_redis_lets_go_goes_on_with_them_as_newcomers(
         assert opened.store.last_cut() == Cut(tmp_path / "run").number
 
 
-def test_memory_on_servers_is_not_made_anew_beside_itself(world: Path, tmp_path: Path, no_report: None) -> None:
-    commands.train(run_over(world, memory={"url": servers.single().url()}), tmp_path / "run")
-    with to_change(tmp_path / "run") as opened, pytest.raises(FolderError, match="train into a new store"):
-        opened.beside()
+def stopped(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_rebuild_on_servers_is_that_of_lmdb_goes_on_where_it_was_stopped_and_takes_users_in(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_report: None
+) -> None:
+    monkeypatch.setattr(opened_module, "ROWS_AT_ONCE", 20)
+    run, lmdb = tmp_path / "redis", tmp_path / "lmdb"
+    for folder, url in ((run, servers.cluster().url()), (lmdb, "lmdb://memory")):
+        commands.train(run_over(world, memory={"url": url}), folder)
+    before, append = remembered(run), RedisStore.append
+    assert before == remembered(lmdb)
+    rebuild.rebuild(lmdb, quiet)
+
+    def dies(store: RedisStore, rows: Rows, cut: int) -> None:
+        append(store, rows, cut)
+        if cut == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RedisStore, "append", dies)
+        rebuild.rebuild(run, quiet)
+    assert remembered(run) == before
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RedisStore, "take_over", stopped)
+        rebuild.rebuild(run, quiet)
+    assert remembered(run) == before
+    with to_read(run) as opened:
+        reader = opened.store
+        told = rebuild.rebuild(run, quiet)
+        assert told["ranges_done_before"] > Cut(run).number  # of more ranges than there are cuts
+        assert reader.serving() == "00000001" != reader.generation
+        assert len(reader.holding().users) == len(before)  # who reads the other one has time to notice
+        (left,) = {ms > 3_000_000 for ms in expiries(reader, reader._name + b"{*}")}
+        assert left and max(expiries(reader, reader._name + b"*")) <= 3_600_000
+    assert remembered(run) == remembered(lmdb) != before
+    transfer.export(run, tmp_path / "all.parquet")
+    for folder in (run, lmdb):
+        with to_change(folder) as opened:
+            opened.store.forget(opened.store.holding().users[:3])
+        assert transfer.import_(folder, tmp_path / "all.parquet")["users"] == 3
+    assert remembered(run) == remembered(lmdb)
+    with to_change(run) as opened:
+        assert set(expiries(opened.store, opened.store._every)) == {-1}
+        assert opened.store.last_cut() == Cut(run).number
+        users = opened.store.holding().users[:2]
+        found = opened.store.read_facts(users, 1)
+        none = np.zeros(2, np.int64)
+        states = np.ones((2, opened.store.layout.state_bytes), np.uint8)
+        rows = Rows(users, found.next, none + 1, found.facts, states, none, none + 999)
+        opened.store.append(rows, Cut(run).number)  # a replay
+        assert (opened.store.read_facts(users, 1).next == found.next).all()
+        opened.store.append(rows, Cut(run).number + 1)
+        assert (opened.store.read_facts(users, 1).next == found.next + 1).all()
+        assert opened.store.last_cut() == Cut(run).number + 1
+        opened.store.forget(users)
+        assert not any(opened.store._ask([("EXISTS", key) for key in opened.store._keys(users, opened.store._name)]))
+
+
+def expiries(store: Any, match: bytes) -> list[int]:
+    """Milliseconds that keys have left; -1: for ever."""
+    keys = [key for some in store._link.scan(match) for key in some if not key.endswith(b":about")]
+    return list(store._ask([("PTTL", key) for key in keys]))

@@ -3,9 +3,9 @@
 python -m benchmarks.train_memory [--full] [--repeats 3] [--folder DIR] [--out results.jsonl]
 
 All ways take turns, so that a machine that is busy now and then is so for all; each figure is a median. Once every user has
-room in the hot arena, and once a third have, so that most users who come are read from the store and push others out. Each rank
-has one thread, and a hot arena of its own. The arena's cut is a dump of all memory; that of the others is what was gained.
-Processor time is the trainers' own, from their start to their end, without that of servers.
+room in the hot arena; and once half of them have, who come 16 times in a row, with four times as many cuts, so that most who
+come are read from the store. Each rank has one thread, and a hot arena of its own. The arena's cut is a dump of all memory;
+that of the others is what was gained. Processor time is the trainers' own, from their start to their end.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.common import print_table, write_result
-from benchmarks.logs import PLAIN, interleaved, run_over, write_log
+from benchmarks.logs import PLAIN, in_runs, interleaved, run_over, write_log
 from benchmarks.train_speed import MODEL, rate_since
 from marm.__main__ import ALLOCATOR
 from marm.config import RunConfig, to_toml
@@ -37,30 +37,35 @@ ROW = 2 * MODEL["width"] * 2 + 32
 
 @dataclass(frozen=True)
 class Case:
-    """A log, and how many of its users the hot arena holds."""
+    """A log, how many of its users the hot arena holds, and how often there is a cut."""
 
     name: str
     users: int
     events: int
     hot_users: int
+    cuts: int
+    in_a_row: bool
 
     def run(self, log: Path, url: str) -> RunConfig:
-        """Settings: a cut five times in the log."""
+        """Settings for a log and a store."""
         rows = WINDOW + 16 + 16 + 1
-        train = {"micro_batch": 64, "first_batch": 64, "threads": 1, "device": "cpu"}
+        train = {"micro_batch": 48, "first_batch": 48, "threads": 1, "device": "cpu"}
         return run_over(
             log,
             PLAIN,
             model=MODEL,
             memory={"window": WINDOW, "url": url, "hot": self.hot_users * rows * ROW},
-            train={**train, "cut_every": self.events // 5, "window_events": self.events // 20},
+            train={**train, "cut_every": self.events // self.cuts, "window_events": self.events // 20},
         )
 
 
 def cases(full: bool) -> list[Case]:
-    """Users come a hundred times each, at the size to report; a step's, a third of them at most, must all be at hand."""
-    users, events = 200, 20_000 if full else 5_000
-    return [Case("all at hand", users, events, users), Case("a third at hand", users, events, users // 3)]
+    """Users come a hundred times each, at the size to report."""
+    users, events = 120, 12_000 if full else 3_000
+    return [
+        Case("all at hand", users, events, users, cuts=5, in_a_row=False),
+        Case("half at hand", users, events, users // 2, cuts=20, in_a_row=True),
+    ]
 
 
 def url_of(way: str) -> str:
@@ -99,7 +104,7 @@ def cpu_seconds() -> float:
 def measure_all(case: Case, repeats: int, folder: Path) -> dict[str, Any]:
     """Medians of each way, and what share they are of the arena's; the first ones are not counted."""
     log = folder / "log"
-    write_log(log, interleaved(case.users, case.events))
+    write_log(log, (in_runs if case.in_a_row else interleaved)(case.users, case.events))
     for ranks, way in zip((*RANKS, 1, 1), ("lmdb", "lmdb", "redis", "redis cluster"), strict=True):
         measure(case, way, ranks, log)  # compiles, and starts servers
     seen: dict[tuple[int, str], list[dict[str, float]]] = {pair: [] for pair in itertools.product(RANKS, WAYS)}
@@ -123,10 +128,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where logs and runs are made (default: the system's for such)")
     parser.add_argument("--out", type=Path, help="JSON lines to append the result to")
     args = parser.parse_args()
-    found: dict[str, dict[str, Any]] = {}
     for case in cases(args.full):
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-            found[case.name] = measure_all(case, args.repeats, Path(folder))
+            found = measure_all(case, args.repeats, Path(folder))
         head = [
             "processes, memory",
             "events/s",
@@ -137,10 +141,10 @@ def main() -> None:
             "processor",
         ]
         names = [f"{name}{of}" for of in ("", "_of_arena") for name in ("end_to_end", "second_half", "cpu_s")]
-        rows = [[way, *(figure[name] for name in names)] for way, figure in found[case.name].items()]
+        rows = [[way, *(figure[name] for name in names)] for way, figure in found.items()]
         print_table(f"{case.events:,} events of {case.users} users, n = {WINDOW}, {case.name}", head, rows)
-    config = {"repeats": args.repeats, "window": WINDOW, **MODEL, "cases": [vars(case) for case in cases(args.full)]}
-    write_result("train_memory", {**config, "load": os.getloadavg()}, {"cases": found}, args.out)
+        config = {"repeats": args.repeats, "window": WINDOW, **MODEL, **vars(case)}
+        write_result("train_memory", config, {"load": os.getloadavg(), "ways": found}, args.out)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ PY ?= .venv/bin/python
 BIN = $(dir $(PY))
 JOBS ?= 2
 
-.PHONY: demo test soak check audit bench format clean
+.PHONY: demo cluster-demo test soak check audit bench format clean
 
 .venv/installed: pyproject.toml
 	python3 -m venv .venv
@@ -17,6 +17,10 @@ endif
 
 demo: $(SETUP)
 	$(BIN)marm demo --out runs/demo
+
+# Needs redis-server.
+cluster-demo: $(SETUP)
+	$(BIN)marm cluster-demo --out runs/cluster
 
 # A file's tests stay together: they share servers and trained runs.
 test: $(SETUP)

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from marm.cli import ab, data, memory, simulate, study, train
+from marm.cli.cluster_demo import cluster_demo
 from marm.cli.demo import demo
 from marm.cli.follow import follow
 from marm.cli.plan import plan
@@ -33,6 +34,7 @@ app.command()(follow)
 app.command()(serve)
 app.command()(up)
 app.command()(demo)
+app.command()(cluster_demo)
 app.command()(results)
 app.command()(plan)
 app.add_typer(memory.app, name="memory")

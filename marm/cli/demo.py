@@ -38,7 +38,7 @@ def demo(
 
     With DEMO_STAY=1 in the environment the server stays up.
     """
-    folder = _fresh(out)
+    folder = fresh(out)
     console = Console(stderr=True)
     console.print(f"A simulated app: {USERS:,} users, {ITEMS:,} items, {EVENTS:,} exposures ...")
     write(simulate(WorldConfig(users=USERS, items=ITEMS, events=EVENTS, seed=0, effects=EFFECTS)), folder / "log")
@@ -56,7 +56,8 @@ def demo(
     show_served(results["3 layers"], folder / "log")
 
 
-def _fresh(out: Path | None) -> Path:
+def fresh(out: Path | None) -> Path:
+    """An empty folder; an earlier demo's is replaced. Errors: ``FolderError``."""
     if out is None:
         return Path(tempfile.mkdtemp(prefix="marm-demo-"))
     made = out / "log" / "world.json"

@@ -24,3 +24,9 @@ def end_with_parent() -> None:
     if os.getppid() != int(parent):
         # It died before this was asked for.
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    # `python parent.py PROGRAM ...`: a program that is none of marm's ends with its parent, too.
+    end_with_parent()
+    os.execvp(sys.argv[1], sys.argv[1:])

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import typer
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -25,11 +26,12 @@ def start_ranks(ranks: int, words: list[str]) -> None:
         return
     if started > 1:
         raise SettingError(f"--ranks {ranks}: torchrun started {started}: leave --ranks out")
-    code = _watch(_start(ranks, words))
+    code = _watch(begin(ranks, words))
     raise typer.Exit(code)
 
 
-def _start(ranks: int, words: list[str]) -> list[subprocess.Popen[bytes]]:
+def begin(ranks: int, words: list[str], **options: Any) -> list[subprocess.Popen[bytes]]:
+    """A command in so many processes; ``options``: of ``Popen``, for each."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     about = {
         "MASTER_ADDR": "127.0.0.1",
@@ -41,7 +43,8 @@ def _start(ranks: int, words: list[str]) -> list[subprocess.Popen[bytes]]:
     }
     _kept.append(store)
     command = [sys.executable, "-m", "marm", *words, "--ranks", str(ranks)]
-    return [subprocess.Popen(command, env={**with_parent(), **about, "RANK": str(rank)}) for rank in range(ranks)]
+    environment = {**with_parent(), **about}
+    return [subprocess.Popen(command, env={**environment, "RANK": str(rank)}, **options) for rank in range(ranks)]
 
 
 _kept: list[TCPStore] = []
@@ -61,7 +64,7 @@ def _watch(running: list[subprocess.Popen[bytes]]) -> int:
                 return 0
             time.sleep(0.05)
     finally:
-        _end(running)
+        end(running)
 
 
 def _told(code: int, rank: int) -> int:
@@ -70,7 +73,8 @@ def _told(code: int, rank: int) -> int:
     return code if code > 0 else 1
 
 
-def _end(running: list[subprocess.Popen[bytes]]) -> None:
+def end(running: list[subprocess.Popen[bytes]]) -> None:
+    """Ask processes to end, and end those that do not."""
     for process in running:
         process.terminate()
     until = time.monotonic() + _GRACE

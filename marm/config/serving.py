@@ -43,6 +43,12 @@ class ServeConfig(Settings):
     most_body: PositiveInt = 2**20
     """Bytes of a request's body; a larger one is refused unread."""
 
+    tls_certificate: str | None = None
+    """File of the certificate, and of those between it and its root, to answer by TLS alone; read when the server starts."""
+
+    tls_key: str | None = None
+    """File of its private key, without a password."""
+
     time_budget: PositiveFloat = 1.0
     """Seconds that a request waits for its turn; then it is answered with 503."""
 

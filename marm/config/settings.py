@@ -172,6 +172,8 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _can_be_served(self) -> "RunConfig":
+        if (self.serve.tls_certificate is None) != (self.serve.tls_key is None):
+            raise ValueError("serve.tls_certificate and serve.tls_key: set both, or none")
         try:
             Formula(self.serve.score or "0", list(self.tasks))
         except ValueError as error:

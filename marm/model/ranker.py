@@ -18,7 +18,10 @@ from marm.nn.blocks import Experts, Heads, row_norm
 from marm.nn.dense import dense, fill
 
 LOUD = 3.0
-"""Factor of the shortest way from outcomes of similar rows to a logit, over all layers: it is learned faster than all else."""
+"""Factor of the shortest way from outcomes of similar rows to a logit: it is learned faster than all else.
+
+The first layer has it whole, as if it were alone; of L layers each of the others has an Lth of it.
+"""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,9 @@ class Ranker(nn.Module):
             pace_QD, bias_QT = self.pace(batch.views)
             inputs, logit_QT = [*inputs, pace_QD], logit_QT + bias_QT
         if made.heard:
-            logit_QT = logit_QT + LOUD / len(made.heard) * dense(torch.cat(made.heard, 1), self.hear)
+            first, *others = made.heard
+            loud = [LOUD * first, *(LOUD / len(made.heard) * heard for heard in others)]
+            logit_QT = logit_QT + dense(torch.cat(loud, 1), self.hear)
         mixed_QTN = self.experts(torch.cat(inputs, 1))
         if made.aside:
             mixed_QTN = torch.cat([mixed_QTN, torch.stack([row_norm(a) for a in made.aside], 1)], 2)

@@ -1,12 +1,14 @@
 """One layer of target attention: a query per target, the history's rows as keys and values, never projected (design: folding).
 
     x_kj  = u_j + A[outcome] + G[gap] + R[rank]; beside it e_{j-1} + A[outcome of j-1], and e_j
-    logit = q_k . (Wk x_kj + Sk beside_kj + ...) / sqrt(dk)  =  (Wk^T q_k) . u_j + (A Wk^T q_k)[outcome] + ...
+    logit = q_k . (Wk x_kj + Sk beside_kj + ...) / sqrt(dk) + c . (A[outcome] + G[gap] + R[rank])
+          = (Wk^T q_k) . u_j + (A (Wk^T q_k + c))[outcome] + ...
     value = sum_j w_kj (Wv x_kj + Sv beside_kj + ...)        =  Wv (sum w u + A^T bins) + ...
 
 What travels beside a row has keys and values of its own in each head, so that a head may ask for "after something like
 this, and not like this itself". Folded, that costs what one shared matrix would.
 Everything about a pair is a code with a learned row; nothing nonlinear follows, so all of it moves to the query's side.
+c is a head's own: what outcome, age or rank weighs whatever the target is, which by the target alone is learned slowly.
 """
 
 import math
@@ -71,6 +73,10 @@ class TargetAttention(nn.Module):
         self.lean = nn.Parameter(torch.zeros(heads, len(self.other_rows) + self.outcomes) if ids else torch.zeros(0))
         if ids:
             self.lean.data[:, self.outcomes + GAPS : -1] = -FADE * newest[:, None] * doublings()
+        # Heads that look for the newest keep to that.
+        self.soft: Tensor
+        self.register_buffer("soft", 1 - newest[:, None], persistent=False)
+        self.own = nn.Parameter(torch.zeros(heads, width))
         self.shift = shift
 
     def _beside(self, key: Tensor, value: Tensor) -> None:
@@ -160,7 +166,9 @@ class TargetAttention(nn.Module):
         unsaid_F = functional.one_hot(torch.tensor(said_NF.shape[1] - 1)).to(said_NF.dtype)
         x_NX = torch.cat([x_NX[:null], null_X[None], x_NX[null:]])
         said_NF = torch.cat([said_NF[:null], unsaid_F[None], said_NF[null:]])
-        lean_HN = torch.cat([lean_HN[:, :null], self._leans(torch.tensor([[len(codes) - 1]])), lean_HN[:, null:]], 1)
+        lean_HN = torch.cat(
+            [lean_HN[:, :null], self._leans(torch.tensor([[len(codes) - 1]]), codes), lean_HN[:, null:]], 1
+        )
         # Rows lie along the last axis: that is how the loops read them.
         wide = [torch.cat(weights, 2) for weights in (self._keys(), self._values())]
         key_HKN, value_HKN = (torch.einsum("hkx,nx->hkn", weight, x_NX) for weight in wide)
@@ -179,7 +187,7 @@ class TargetAttention(nn.Module):
             streams.append(functional.pad(codes[: self.outcomes], (0, 0, 0, 1))[before[0] - int(one.spans[3])])
         added = torch.stack(streams, 1)
         added_NSD = functional.pad(added, (0, 0, 0, len(self._keys()) - added.shape[1]))
-        return outcome, added_NSD, self._leans(torch.stack([outcome, gap, rank]))
+        return outcome, added_NSD, self._leans(torch.stack([outcome, gap, rank]), codes)
 
     def _in_common(self) -> Tensor:
         """What an id in common adds to a logit, by kind: of a row, then of the row before it (0 where that does not count)."""
@@ -210,9 +218,7 @@ class TargetAttention(nn.Module):
 
     def _tab(self, q_QSHD: Tensor, codes: Tensor) -> Tensor:
         """What each code adds to a logit: (Q, H, C)."""
-        tab = dense(q_QSHD[:, 0].reshape(-1, self.width), codes.T).view(len(q_QSHD), self.heads, -1)
-        if self.equal.numel():
-            tab = tab + self.lean
+        tab = dense(q_QSHD[:, 0].reshape(-1, self.width), codes.T).view(len(q_QSHD), self.heads, -1) + self._lean(codes)
         parts = [self._answered(tab[:, :, : self.outcomes], 0), tab[:, :, self.outcomes :]]
         if self.shift:
             before = dense(q_QSHD[:, 1].reshape(-1, self.width), codes[: self.outcomes].T).view(*tab.shape[:2], -1)
@@ -261,7 +267,7 @@ class TargetAttention(nn.Module):
         """Multiply-adds x 2 of the folded way, each query seeing ``window`` rows."""
         d, h, streams = self.width, self.heads, len(self._keys())
         codes, (outcomes, values) = len(self.other_rows) + self.outcomes, self.outcome_parts.shape
-        once = 2 * streams * d**3 + outcomes * values * d
+        once = 2 * streams * d**3 + outcomes * values * d + h * codes * d
         # For each query and head: folded query, table and bins of codes, what was heard, the rows, the value.
         beside = self.shift * 2 * outcomes * d
         each = (2 * streams * d + 2 * codes + 2 * window * streams) * d + beside + outcomes * values
@@ -274,7 +280,7 @@ class TargetAttention(nn.Module):
         gap0, rank0 = self.outcomes, self.outcomes + GAPS
         out = []
         for k in range(len(target)):
-            x, added = [null_SD], [self._leans(torch.tensor([len(codes) - 1]))]
+            x, added = [null_SD], [self._leans(torch.tensor([len(codes) - 1]), codes)]
             for j in range(int(views.begin[k]), int(views.end[k])):
                 gap = int((ops.work.edges <= views.asked[k] - views.time[j]).sum())
                 rank = int(ops.work.ranks[views.place[views.end[k] - 1] - views.place[j] + 1])
@@ -282,7 +288,7 @@ class TargetAttention(nn.Module):
                 x_SD[0] += codes[_outcome(ops, k, j)] + codes[gap0 + gap] + codes[rank0 + rank]
                 before = int(views.previous[j])
                 added.append(
-                    self._leans(torch.tensor([_outcome(ops, k, j), gap0 + gap, rank0 + rank]))
+                    self._leans(torch.tensor([_outcome(ops, k, j), gap0 + gap, rank0 + rank]), codes)
                     + self._alike(views, k, j, 0)
                     + (self._alike(views, k, before, 1) if self.shift and before >= 0 else 0)
                 )
@@ -296,11 +302,14 @@ class TargetAttention(nn.Module):
             out.append(torch.einsum("hn,hnk,hkd->d", weight, value, self.out))
         return torch.stack(out)
 
-    def _leans(self, codes: Tensor) -> Tensor:
-        """What codes (X, ...) add to a logit together, whatever the target: (H, ...)."""
-        if not self.equal.numel():
-            return self.equal.new_zeros(self.heads, *codes.shape[1:])
-        return self.lean[:, codes].sum(1)
+    def _lean(self, codes: Tensor) -> Tensor:
+        """What each code adds to a logit, whatever the target: (H, C)."""
+        lean = (self.own * self.soft) @ codes.T
+        return lean + self.lean if self.lean.numel() else lean
+
+    def _leans(self, at: Tensor, codes: Tensor) -> Tensor:
+        """What codes at these places (X, ...) add to a logit together, whatever the target: (H, ...)."""
+        return self._lean(codes)[:, at].sum(1)
 
     def _alike(self, views: Views, k: int, j: int, stream: int) -> Tensor:
         if not self.equal.numel():

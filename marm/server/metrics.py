@@ -82,6 +82,32 @@ class Metrics:
         }
         for level in ("raw", "none"):
             self.degraded.labels(level)
+        self._add_learning()
+
+    def _add_learning(self) -> None:
+        """Of the run folder, not of this server: all servers of a folder show the same."""
+        registry = self.registry
+        self.cut_written = Gauge("marm_cut_written_seconds", "Unix time of the cut that answers", registry=registry)
+        self.follow_seen = Gauge(
+            "marm_follow_seen_seconds", "Unix time at which marm follow last said how far it is", registry=registry
+        )
+        self.follow_lag = Gauge(
+            "marm_follow_lag_messages", "Messages that the broker has and marm follow has not read", registry=registry
+        )
+        self.follow_waiting = Gauge(
+            "marm_follow_waiting_events", "Events that wait for their outcomes", registry=registry
+        )
+        self.followed = Gauge(
+            "marm_followed_records", "What came to marm follow, by what became of it", ["what"], registry=registry
+        )
+        self.hit_rate = Gauge(
+            "marm_window_hit_rate", "Share of rows found in memory, of the last window", registry=registry
+        )
+        self.age = Gauge(
+            "marm_window_age_steps", "Median age of rows read, in updates, of the last window", registry=registry
+        )
+        for gauge in (self.follow_lag, self.hit_rate, self.age):
+            gauge.set(float("nan"))
 
     def note(self, path: str, status: int, seconds: float) -> None:
         """A request was answered; on the event loop's thread."""

@@ -1,21 +1,25 @@
 """From a folder to a listening server, and its orderly end."""
 
+import logging
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
-from marm.config import RunConfig
+from marm.config import RunConfig, ServeConfig
 from marm.errors import FolderError, SettingError
 from marm.server.app import make_app
 from marm.server.server import Server, check_servable, log_to_stderr, warm_up
 from marm.train.erase import finish
 
+_log = logging.getLogger("marm.server")
 _GRACE = 10
 """Seconds that requests have to end once the server is asked to stop."""
 
@@ -25,31 +29,53 @@ def serve(
 ) -> None:
     """Serve a run folder until SIGTERM or SIGINT. ``ready`` is told the address once requests are taken.
 
-    A token in MARM_TOKEN must come with every request. Errors: ``MarmError`` where the folder or address cannot be had.
+    A token in MARM_TOKEN must come with every request. Errors: ``MarmError`` where the folder, the address or the
+    certificate cannot be had.
     """
     check_servable(folder)
+    check_certificate(run.serve)
     with suppress(FolderError):  # whoever trains in the folder carries it out
         finish(folder)
-    listening = _listen(host, port)
+    listening, token = _listen(host, port), os.environ.get("MARM_TOKEN") or None
     log_to_stderr()
+    if token is None and not ip_address(listening.getsockname()[0]).is_loopback:
+        _log.warning("--host %s: whoever reaches it is answered: set MARM_TOKEN, which requests must bear then", host)
     server = Server(folder, run)
     try:
         warm_up(server)
-        app = make_app(server, os.environ.get("MARM_TOKEN") or None, quiet)
+        app = make_app(server, token, quiet)
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=_GRACE,
+            ssl_certfile=run.serve.tls_certificate,
+            ssl_keyfile=run.serve.tls_key,
         )
         listener = uvicorn.Server(config)
         _end_orderly(listener)
         name, number = listening.getsockname()[:2]
-        ready(f"http://{f'[{name}]' if ':' in name else name}:{number}")
+        kind = "https" if run.serve.tls_certificate else "http"
+        ready(f"{kind}://{f'[{name}]' if ':' in name else name}:{number}")
         listener.run(sockets=[listening])
     finally:
         server.close()
+
+
+def check_certificate(config: ServeConfig) -> None:
+    """Errors: ``SettingError`` where certificate and key cannot be read, or are no pair."""
+    if config.tls_certificate is None:
+        return
+    try:
+        # Where a password is needed, it must not be asked for at the terminal.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(config.tls_certificate, config.tls_key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        raise SettingError(
+            f"serve.tls_certificate = {config.tls_certificate!r}, serve.tls_key = {config.tls_key!r}: {error}: "
+            "name a certificate and its key, both PEM, the key without a password"
+        ) from None
 
 
 def _end_orderly(listener: uvicorn.Server) -> None:

@@ -48,7 +48,10 @@ class Served:
         assert isinstance(guard, Guard)
         self.guard = guard
         self.number, self._shown = self.scorer.cut, told
-        state, log = Cut(folder, self.number).state, self.scorer.log
+        cut, log = Cut(folder, self.number), self.scorer.log
+        state = cut.state
+        self.written = (cut.path / "state.json").stat().st_mtime
+        """Unix time at which the cut was made."""
         self.since = mark_of(state.get("inbox", START))
         """Of the inbox or topic, everything before it is in this cut."""
         self.learned = frozenset(log.ids_beyond(state["position"]))

@@ -20,6 +20,7 @@ from marm.server.asking import Asker, Question
 from marm.server.catalogue import Catalogue
 from marm.server.feedback import Feedback
 from marm.server.guard import AtHand
+from marm.server.learning import Learning
 from marm.server.messages import EventIn, EventsAnswer
 from marm.server.metrics import Metrics
 from marm.server.naming import IndexNames
@@ -63,7 +64,8 @@ class Server:
         self.reader = Reader(run, log, live, lambda: self.catalogue.told)
         self.feedback = Feedback(run, folder, self.reader, self.tails, self.times, self.popular, served)
         self.feedback.served = lambda: self.pipeline.served
-        self.metrics.cut.set(served.number)
+        self._learning = Learning(folder, self.metrics)
+        self._number_cut(served)
         self.scoring: Worker[Question, Answer] = Worker("score", self._answer, run.serve.together, run.serve.queue)
         self.telling: Worker[list[EventIn], EventsAnswer] = Worker("tell", self.feedback.take, 64, run.serve.queue)
         self._end, self._erased = Event(), erasures(folder)
@@ -103,6 +105,7 @@ class Server:
                 measured = time.monotonic()
             try:
                 self._hear()
+                self._learning.look()
                 numbers, erased = cut_numbers(self.folder), erasures(self.folder)
                 if erased != self._erased:
                     self._renew()
@@ -153,7 +156,11 @@ class Server:
         old.close()
         self.tails.prune(new.since, new.learned)
         self.metrics.swaps.inc()
-        self.metrics.cut.set(new.number)
+        self._number_cut(new)
+
+    def _number_cut(self, served: Served) -> None:
+        self.metrics.cut.set(served.number)
+        self.metrics.cut_written.set(served.written)
 
     def _take_over(self, new: Served) -> Served:
         old, self.pipeline.served = self.pipeline.served, new

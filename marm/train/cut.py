@@ -6,7 +6,8 @@ cuts/00000007/   model.safetensors   table.safetensors   optimizer.safetensors  
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -80,17 +81,19 @@ class Cut:
     """A visible cut, read part by part."""
 
     def __init__(self, folder: Path, number: int | None = None) -> None:
-        """The newest one, or the one of this number."""
+        """The newest one, or the one of this number. Errors: ``FolderError`` where there is none, or it cannot be read."""
         numbers = cut_numbers(folder)
         if not numbers:
             raise FolderError(f"{folder}: holds no cut; train into it first (`marm train RUN --out {folder}`)")
         self.number = numbers[-1] if number is None else number
         self.path = folder / "cuts" / f"{self.number:08d}"
-        self.state: dict[str, Any] = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
+        with _readable(self.path / "state.json") as path:
+            self.state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
 
     def tensors(self, part: str) -> dict[str, Tensor]:
-        """One of its files."""
-        return load_file(self.path / f"{part}.safetensors")
+        """One of its files. Errors: ``FolderError`` where it cannot be read."""
+        with _readable(self.path / f"{part}.safetensors") as path:
+            return load_file(path)
 
     def rows(self) -> Rows:
         """What memory gained since the cut before."""
@@ -100,6 +103,16 @@ class Cut:
             for name, tensor in tensors.items()
         }
         return Rows(**read)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    except (OSError, ValueError, SafetensorError) as error:
+        raise FolderError(
+            f"{path}: cannot be read ({error}): put the run folder and its store back from a backup, or train anew"
+        ) from None
 
 
 def load_weights(model: nn.Module, table: HashTable, cut: Cut) -> None:

@@ -53,8 +53,8 @@ def open_run(
         reader = CutReader(out, Wraps(above=partial(_above, scratch)) if copy else wraps)
         parts = make(out, readonly=True, wrap=reader)
         cut = reader.cut or cut
-    load_weights(parts.engine.model, parts.engine.table, cut)
     try:
+        load_weights(parts.engine.model, parts.engine.table, cut)
         parts.engine.show_items(told or ItemJournal(out, log).at(cut.state.get("items", 0)))
     except FolderError:
         parts.store.close()

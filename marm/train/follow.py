@@ -19,7 +19,7 @@ from marm.data.grow import Grower
 from marm.data.inbox import end_of, trim
 from marm.data.place import START, Offsets, mark_of
 from marm.data.stream import EventLog
-from marm.files import write_text
+from marm.files import replacing, write_text
 from marm.metrics.progressive import summarise
 from marm.train.cut import Cut, cut_numbers
 from marm.train.erase import carry_out, pending
@@ -29,6 +29,9 @@ from marm.train.run import provenance, quiet, resume
 from marm.train.setup import build, check_store, set_threads, threads_of
 from marm.train.trainer import Progress, Trainer
 
+PULSE = "following.json"
+"""File of a run folder in which a process that follows says, while it does, how far it is."""
+_PULSE_EVERY = 5.0
 _NAP = 0.1
 _SLICE = 0.5
 """Seconds of learning between two looks at what came."""
@@ -113,6 +116,7 @@ class Following:
         self.trainer, self.source, self._grower = trainer, source, grower
         self._cut_every = trainer.run.follow.cut_every
         began = self._busy = self._last_cut = time.monotonic()
+        self._pulsed = -_PULSE_EVERY
         self.since = since or Since(began, trainer.position, len(trainer.spool))
         trainer.about = self._about
         elapsed = trainer.clock()
@@ -135,11 +139,21 @@ class Following:
                 break
             if self.trainer.learned_since_cut and now - self._last_cut >= self._cut_every:
                 self._cut()
+            self._pulse(now)
             if not (came or learned):
                 time.sleep(_NAP)
         self.source.note()
         if self.trainer.learned_since_cut:
             self._cut()
+
+    def _pulse(self, now: float) -> None:
+        if now - self._pulsed < _PULSE_EVERY:
+            return
+        self._pulsed = now
+        told: dict[str, Any] = {"at": time.time(), "cut": self.trainer.cut_number, "position": self.trainer.position}
+        told |= {"waiting": len(self.source), "counts": self.source.counts, **self._about()}
+        with replacing(self.trainer.folder / PULSE) as beside:
+            beside.write_text(json.dumps(told), encoding="utf-8")
 
     def _learn(self, stop: Callable[[], bool], progress: Progress) -> bool:
         """Steps over what is in the stream, for a while; whether there was one."""

@@ -15,6 +15,7 @@ PAGES = [
     "docs/search.md",
     "docs/serving.md",
     "docs/cluster.md",
+    "docs/operations.md",
     "docs/follow.md",
     "docs/kafka.md",
     "docs/stages.md",

@@ -14,9 +14,11 @@ from tests.docs.pages import PAGES, ROOT, blocks, inline_code, links, tables, te
 from tests.test_floors import FLOORS
 
 FUNCTIONS = ["ExposureSeqGen", "ModelSparseFeatureLookUp", "UserItemDepthHash", "MARMCacheLookUp", "MARMCacheSave"]
-_FILE = re.compile(r"(?:marm|tests|recipes|benchmarks|docs)/[\w/.]*(?::[\w.]+)?")
-_SETTING = re.compile(r"(data|features|tasks|negatives|model|rival|memory|train|kafka)\.([a-z_]+)(\s*=.*)?")
-_NOT_SETTINGS = {"memory.hit_rate", "memory.rows_lost", "memory.delta"}
+_FILE = re.compile(r"(?:marm|tests|recipes|benchmarks|docs|deploy)/[\w/.]*(?::[\w.]+)?")
+_SETTING = re.compile(
+    r"(data|features|tasks|negatives|model|rival|memory|train|follow|kafka|serve)\.([a-z_]+)(\s*=.*)?"
+)
+_NOT_SETTINGS = {"memory.hit_rate", "memory.rows_lost", "memory.delta", "follow.json"}
 """Of results and of code."""
 
 

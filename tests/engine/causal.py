@@ -70,8 +70,8 @@ class CausalPass:
         mixed = self.model.experts(torch.cat([row_norm(item), *parts, *crossed, *heard, pace[: len(item)]])[None])
         if aside:
             mixed = torch.cat([mixed, torch.stack([row_norm(a) for a in aside])[None]], 2)
-        loud = LOUD / max(len(heard), 1)
-        return self.model.heads(mixed)[0] + bias + loud * torch.cat([*heard, item[:0]]) @ self.model.hear
+        loud = [(LOUD / len(heard) if depth else LOUD) * one for depth, one in enumerate(heard)]
+        return self.model.heads(mixed)[0] + bias + torch.cat([*loud, item[:0]]) @ self.model.hear
 
     def pace(self, k):
         """The time since the newest, the second, fourth, eighth and sixteenth newest event."""
@@ -149,10 +149,16 @@ class CausalPass:
 
     def leans(self, attention, codes, outcome=None):
         """What the codes of a row add in each head, whatever the target."""
+        rows = attention.other_rows[codes].sum(0)
+        if outcome is not None:
+            rows = rows + attention.outcome_parts[outcome] @ attention.outcome_rows
+        own = attention.own @ rows
         if not self.run.model.equal_ids:
-            return torch.zeros(attention.heads)
-        own = 0 if outcome is None else attention.lean[:, outcome]
-        return attention.lean[:, [attention.outcomes + code for code in codes]].sum(1) + own
+            return own
+        lean = attention.lean[:, [attention.outcomes + code for code in codes]].sum(1)
+        # Every other head looks for the newest, and has nothing of its own beside.
+        own = torch.where(torch.arange(len(own)) % 2 == 1, 0.0, own)
+        return own + lean + (0 if outcome is None else attention.lean[:, outcome])
 
     def alike(self, attention, j, stream):
         """What it adds that the items of the target and j are the same or have the same categories."""

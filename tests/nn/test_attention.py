@@ -49,6 +49,7 @@ def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw
     attention = TargetAttention(width, 2, torch.eye(OUTCOMES), shift, raw, ids)
     with torch.no_grad():
         attention.lean.normal_()
+        attention.own.normal_()
     sides = np.stack(beside) if beside else np.zeros((0, total), np.int64)
     work = plan_work(views, segment, rows_at)
     ops = Operands(work, block, CODECS[codec].columns(width), at, sides, attention.spans)

@@ -1,33 +1,18 @@
 """Debian's Chromium, headless and without a way to the internet."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
+from tests.debian import program
+
 _NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
 def chromium() -> str:
-    """The path of the system's Chromium, installed first where that may be done; else the test is skipped, saying why."""
-    found = _found()
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "timeout": 600}
-        subprocess.run(["apt-get", "update"], check=False, **quiet)
-        subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", "chromium"], check=False, **quiet)
-        found = _found()
-    if found is None:
-        pytest.skip("no Chromium: install Debian's package chromium")
-    return found
-
-
-def _found() -> str | None:
-    return next((path for name in _NAMES if (path := shutil.which(name))), None)
+    """The path of the system's Chromium; else the test is skipped, saying why."""
+    return program("chromium", "chromium", "chromium-browser", "google-chrome")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
@@ -79,6 +79,10 @@ class Noted:
     """When answers were (``time.monotonic``)."""
     whole: list[float] = field(default_factory=list)
     """When answers were not."""
+    looked: int = 0
+    """Rows of histories that were looked at."""
+    wrong: list[str] = field(default_factory=list)
+    """Histories with a row of another user or position."""
 
 
 class Client(Thread):
@@ -96,15 +100,21 @@ class Client(Thread):
         """Until ``end`` is set; then the outcomes that are owed."""
         with httpx.Client(base_url=self._address, timeout=60) as self._http:
             while not self.end.is_set():
-                for turn in (self._ask, self._tell, self._recommend, self._ask, self._follow_up, self._items_told):
+                for turn in self._turns():
                     turn()
                 time.sleep(0.01)
             while self._open:
                 self._follow_up()
 
+    def _turns(self) -> list[Callable[[], None]]:
+        return [self._ask, self._tell, self._recommend, self._ask, self._follow_up, self._items_told]
+
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        return self._sent("POST", path, body)
+
+    def _sent(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
         try:
-            answer = self._http.post(path, json=body)
+            answer = self._http.request(method, path, json=body)
         except httpx.HTTPError as error:
             self.noted.faults.append(f"{path}: {error!r}")
             time.sleep(0.1)
@@ -136,14 +146,18 @@ class Client(Thread):
         for _ in range(3):
             self._count += 1
             event_id = f"{self.name} {self._count}"
-            item = self._items[int(self._rng.integers(len(self._items)))]
-            events.append({"event_id": event_id, "user": self._user(), "item": item})
+            user = self._user()
+            events.append({"event_id": event_id, "user": user, "item": self._item_for(user)})
         while self._post("/v1/events", {"events": events}) is None:
             time.sleep(0.05)
         for event in events:
             click = int(self._rng.integers(2))
             self.noted.accepted[event["event_id"]] = click
             self._open.append((event["event_id"], click, time.monotonic()))
+
+    def _item_for(self, user: Any) -> Any:
+        del user
+        return self._items[int(self._rng.integers(len(self._items)))]
 
     def _follow_up(self) -> None:
         due = [one for one in self._open if time.monotonic() - one[2] > 0.05]
@@ -172,4 +186,6 @@ def together(clients: Sequence[Client]) -> Noted:
         out.cuts |= one.cuts
         out.degraded += one.degraded
         out.whole += one.whole
+        out.looked += one.looked
+        out.wrong += one.wrong
     return out

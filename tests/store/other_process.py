@@ -1,11 +1,15 @@
-"""What another process does to a store in the tests: ``python -m tests.store.other_process write|read URL``."""
+"""What another process does to a store in the tests: ``python -m tests.store.other_process write|read|look URL``."""
 
+import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
+from marm.errors import StoreError
 from marm.store import Store, open_store
+from marm.store.rings import places_from
 from tests.store.rings import LAYOUT, Given, PlainStore, assert_same_states, facts_row, rows_of
 
 USERS = list(range(20))
@@ -53,6 +57,36 @@ def read(store: Store) -> None:
     print(len(seen), flush=True)
 
 
+def look(store: Store) -> None:
+    """Until killed, read users at random: whose rows they are, and which, is in their bytes; counts are printed."""
+    counts, rng = Counter[str](), np.random.default_rng()
+    while True:
+        users = rng.permutation(USERS)[:7].astype(np.uint64)
+        try:
+            facts = store.read_facts(users, int(rng.integers(1, 100)))
+            first = np.maximum(facts.next - rng.integers(1, 60, len(users)), 0)
+            states, there = store.read_states(users, first, facts.next - first)
+        except StoreError:
+            counts["failed"] += 1
+            continue
+        told = facts.facts.view(np.int64)
+        counts["wrong"] += misplaced(users, facts.first, facts.counts, told[:, 1], told[:, 2] // 1000)
+        user, position = (states[:, low : low + 8].copy().view(np.uint64)[:, 0] for low in (0, 8))
+        asked = np.repeat(users, facts.next - first)
+        # Position and stamp are 32 bits each; later appends may have pushed rows out between the two reads.
+        given = np.where(there, user, asked), np.where(there, (position & 0xFFFFFFFF).astype(np.int64), -1)
+        counts["wrong"] += misplaced(users, first, facts.next - first, *given)
+        counts["rows"] += len(told) + int(there.sum())
+        counts["damaged"] = len(store.damaged)
+        print(json.dumps(counts), flush=True)
+
+
+def misplaced(users: np.ndarray, first: np.ndarray, counts: np.ndarray, user: np.ndarray, position: np.ndarray) -> int:
+    """How many rows are stamped with another user or position than they were asked for; -1: no row."""
+    asked = places_from(first, counts)
+    return int(((user != np.repeat(users, counts)) | ((position != asked) & (position >= 0))).sum())
+
+
 def check_whole(store: Store, cut: int) -> None:
     """The store holds exactly what this cut made."""
     plain = plain_at(cut)
@@ -62,4 +96,5 @@ def check_whole(store: Store, cut: int) -> None:
 
 
 if __name__ == "__main__":
-    {"write": write, "read": read}[sys.argv[1]](open_store(sys.argv[2], LAYOUT, Path(), sys.argv[1] == "read"))
+    what = sys.argv[1]
+    {"write": write, "read": read, "look": look}[what](open_store(sys.argv[2], LAYOUT, Path(), what != "write"))

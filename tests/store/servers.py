@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import count
-from pathlib import Path
 from threading import Timer
 
-import pytest
 import redis
+
+from tests.debian import program
 
 _HOST = "127.0.0.1"
 _NODES = 6
@@ -28,24 +28,8 @@ _names = count()
 
 
 def binary() -> str:
-    """Debian's redis-server, installed first where that may be done; else the test is skipped, saying why."""
-    found = shutil.which("redis-server")
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        # Its own service is not wanted: nothing is started on installing.
-        policy = Path("/usr/sbin/policy-rc.d")
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "timeout": 600}
-        made = not policy.exists()
-        if made:
-            policy.write_text("#!/bin/sh\nexit 101\n")
-            policy.chmod(0o755)
-        subprocess.run(["apt-get", "update"], check=False, **quiet)
-        subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", "redis-server"], check=False, **quiet)
-        if made:
-            policy.unlink()
-        found = shutil.which("redis-server")
-    if found is None:
-        pytest.skip("no Redis: install Debian's package redis-server")
-    return found
+    """Debian's redis-server; else the test is skipped, saying why."""
+    return program("redis-server", "redis-server")
 
 
 class Server:

@@ -1,0 +1,5 @@
+"""Trained folders and servers, as the tests of the server have them."""
+
+from tests.server.conftest import folder, start, trained_once
+
+__all__ = ["folder", "start", "trained_once"]

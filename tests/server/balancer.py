@@ -47,8 +47,10 @@ class Balancer:
         body = asked.rfile.read(int(asked.headers.get("content-length", 0)))
         headers = {"content-type": "application/json"}
         answer = httpx.Response(502, json={"error": "no server"})
-        for _ in self.addresses:
-            address = self.addresses[next(self._turn) % len(self.addresses)]
+        # One turn for a request, or two that fail at once could both be sent to the dead one twice.
+        turn = next(self._turn)
+        for number in range(len(self.addresses)):
+            address = self.addresses[(turn + number) % len(self.addresses)]
             try:
                 answer = self._http.request(asked.command, address + asked.path, content=body, headers=headers)
                 break

@@ -76,7 +76,7 @@ class TargetAttention(nn.Module):
         # Heads that look for the newest keep to that.
         self.soft: Tensor
         self.register_buffer("soft", 1 - newest[:, None], persistent=False)
-        self.own = nn.Parameter(torch.zeros(heads, width))
+        self.own = nn.Parameter(torch.randn(heads, width) / math.sqrt(width))
         self.shift = shift
 
     def _beside(self, key: Tensor, value: Tensor) -> None:

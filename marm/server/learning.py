@@ -5,24 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from marm.server.metrics import Metrics
+from marm.train.files import Lines
 from marm.train.follow import PULSE
-
-_TAIL = 2**18
-"""Bytes at the end of ``metrics.jsonl`` in which its last line is looked for."""
 
 
 class Learning:
     """Reads what `marm follow` wrote last, where it is another than before; on the thread that looks for cuts."""
 
     def __init__(self, folder: Path, metrics: Metrics) -> None:
-        self._pulse, self._windows, self._metrics = folder / PULSE, folder / "metrics.jsonl", metrics
+        self._pulse, self._windows, self._metrics = folder / PULSE, Lines(folder / "metrics.jsonl"), metrics
         self._seen: dict[Path, int] = {}
 
     def look(self) -> None:
         """Set the gauges. Errors: ``OSError`` where the folder cannot be read."""
         if self._changed(self._pulse):
             self._show_pulse(json.loads(self._pulse.read_text(encoding="utf-8")))
-        if self._changed(self._windows) and (line := _last_line(self._windows)) is not None:
+        if self._changed(self._windows.path) and (line := self._windows.last()) is not None:
             self._show_window(line)
 
     def _changed(self, path: Path) -> bool:
@@ -44,15 +42,3 @@ class Learning:
         # One figure stands for every depth; a model that remembers nothing has none.
         for gauge, values in ((self._metrics.hit_rate, line["hit_rate"]), (self._metrics.age, line["age_steps"])):
             gauge.set(float("nan") if not values or values[0] is None else values[0])
-
-
-def _last_line(path: Path) -> dict[str, Any] | None:
-    """None where there is none, or it is only half written."""
-    with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, 2) - _TAIL))
-        *_, last = [b"", *file.read().split(b"\n")[:-1]]
-    try:
-        line: dict[str, Any] = json.loads(last)
-    except ValueError:
-        return None
-    return line

@@ -22,7 +22,7 @@ from marm.store.redis_about import About
 from marm.store.redis_info import space_of, told
 from marm.store.redis_link import SERVING, TRAINING, Link
 from marm.store.redis_plan import Plan
-from marm.store.redis_reads import Reads
+from marm.store.redis_reads import AT_ONCE, Reads
 from marm.store.redis_rows import CUT, FROM, NEXT, SEEN, WAS_NEXT, slices_of
 from marm.store.redis_scripts import MARK_SHA, STANDING_SHA
 from marm.store.redis_slots import tags
@@ -30,8 +30,6 @@ from marm.store.redis_url import Address
 from marm.store.rings import difference, stats_of
 from marm.types import I64, U64, Bool
 
-_AT_ONCE = 1 << 25
-"""Bytes in one round trip."""
 _METAS_AT_ONCE = 4096
 _PASSED = 3_600_000
 """Milliseconds that a generation which serves no more is left to those who read it."""
@@ -167,7 +165,7 @@ class RedisStore(Reads):
         self._delete(deleted)
         self.gone |= set(rows.users[gone].tolist())
         self.damaged -= set(rows.forgotten.tolist())
-        for some in slices_of(plan.sizes, _AT_ONCE):
+        for some in slices_of(plan.sizes, AT_ONCE):
             self._ask(plan.commands(self._keys(written.users[some]), some, int(1000 * self.ttl)), confirm=True)
 
     def _standing(self) -> tuple[int, list[bytes]]:

@@ -17,9 +17,8 @@ from marm.store.sums import sealed_width, unseal
 from marm.types import I64, U8, U64, Bool
 
 _FACTS, _STATES = 0, 1
-_AT_ONCE = 1 << 25
+AT_ONCE = 1 << 25
 """Bytes in one round trip."""
-_METAS_AT_ONCE = 4096
 _READINGS = 3
 """Of rows whose sums are wrong, before their user is called damaged."""
 Metas = list[bytes | None]
@@ -50,7 +49,7 @@ class Reads:
         """The same, and each user's meta as it was then."""
         width = sealed_width(self.layout.facts_bytes) * min(count, self.layout.facts_kept)
         parts: list[tuple[Facts, Metas]] = []
-        for some in slices_of(np.full(len(users), width), _AT_ONCE):
+        for some in slices_of(np.full(len(users), width), AT_ONCE):
             times = before if before is None else before[some]
             parts.append(self._steadily(users[some], partial(self._facts, users[some], count, times)))
         columns = zip(*(vars(facts).values() for facts, _ in parts), strict=True)
@@ -88,7 +87,7 @@ class Reads:
     def states_and_metas(self, users: U64, first: I64, counts: I64) -> tuple[U8, Bool, Metas]:
         """The same, and each user's meta as it was then."""
         parts: list[tuple[U8, Bool, Metas]] = []
-        for some in slices_of(counts * self.layout.state_bytes, _AT_ONCE):
+        for some in slices_of(counts * self.layout.state_bytes, AT_ONCE):
             read = partial(self._states, users[some], first[some], counts[some])
             parts.append(self._steadily(users[some], read))
         rows, there, metas = zip(*parts, strict=True)

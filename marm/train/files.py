@@ -7,6 +7,9 @@ from typing import Any
 
 from marm.errors import DiskError
 
+_TAIL = 2**18
+"""Bytes at the end in which the last line is looked for."""
+
 
 class Lines:
     """A file of JSON lines."""
@@ -21,6 +24,19 @@ class Lines:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise DiskError(self.path, error) from None
+
+    def last(self) -> dict[str, Any] | None:
+        """The last whole line, whoever else appends; None where there is none, or it begins too far back."""
+        if not self.path.exists():
+            return None
+        with self.path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            *whole, _ = file.read().split(b"\n")
+        try:
+            line: dict[str, Any] = json.loads(whole[-1] if whole else b"")
+        except ValueError:
+            return None
+        return line
 
     def flush(self) -> int:
         """Make it durable; its size in bytes."""

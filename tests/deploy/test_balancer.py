@@ -11,11 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from marm.cli.cluster.nodes import free_port
 from tests.debian import program
 from tests.docs.pages import text_of
 from tests.server.certificates import authority, signed
 from tests.server.processes import begin, ended
-from tests.store.servers import free_port, wait_until
+from tests.store.servers import wait_until
 
 RANK = {"user": "u1", "candidates": [1, 2, 3]}
 RIGHT = {"authorization": "Bearer right"}

@@ -11,12 +11,13 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from marm.cli.cluster.nodes import free_port
 from marm.train import run as commands
 from marm.train.erase import erase, users_named
 from tests.debian import program
 from tests.deploy.manifests import compose, named, pod_of
 from tests.server.running import Running
-from tests.store.servers import free_port, wait_until
+from tests.store.servers import wait_until
 from tests.train.logs import log_frame, run_over, write_world
 
 SECRET = "a1b2c3"

@@ -16,6 +16,7 @@ from threading import Timer
 
 import redis
 
+from marm.cli.cluster.nodes import free_port
 from tests.debian import program
 
 _HOST = "127.0.0.1"
@@ -165,16 +166,6 @@ def cluster() -> Cluster:
 def fresh_name() -> str:
     """A name that no other store of this process has."""
     return f"store.{os.getpid()}.{next(_names)}"
-
-
-def free_port() -> int:
-    """A port that nobody listens on, with room above for the bus of a cluster."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind((_HOST, 0))
-            port = int(probe.getsockname()[1])
-        if port < 55000:
-            return port
 
 
 def wait_until(holds: object) -> None:

@@ -1,7 +1,8 @@
 """A process that ends at one of the calls after which the disk is another."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,21 @@ PLACES: tuple[tuple[Any, str], ...] = (
     (LmdbStore, "append"),
     (LmdbStore, "copy_rows"),
 )
+
+
+@contextmanager
+def ended_by_append(patch: pytest.MonkeyPatch, store: type[Any], number: int) -> Iterator[None]:
+    """What is done inside ends, which is awaited, once a store of this kind has appended a cut of this number."""
+    append = store.append
+
+    def dies(self: object, rows: object, cut: int) -> None:
+        append(self, rows, cut)
+        if cut == number:
+            raise KeyboardInterrupt
+
+    with patch.context() as inner, pytest.raises(KeyboardInterrupt):
+        inner.setattr(store, "append", dies)
+        yield
 
 
 class Dies(BaseException):

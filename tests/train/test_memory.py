@@ -19,7 +19,7 @@ from marm.train import run as commands
 from marm.train.folder import held
 from marm.train.opened import to_change, to_read
 from marm.train.run import quiet
-from tests.train.dying import Death, Dies
+from tests.train.dying import Death, Dies, ended_by_append
 from tests.train.folders import remembered
 from tests.train.logs import log_frame, run_over, write_world
 
@@ -111,15 +111,8 @@ def test_a_rebuild_that_was_stopped_goes_on_and_the_store_serves_meanwhile(
     monkeypatch.setattr(opened_module, "ROWS_AT_ONCE", 20)
     whole = Path(shutil.copytree(run, tmp_path / "whole"))
     rebuild.rebuild(whole, quiet)
-    before, append = remembered(run), LmdbStore.append
-
-    def dies(store: LmdbStore, rows: object, cut: int) -> None:
-        append(store, rows, cut)
-        if cut == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(LmdbStore, "append", dies)
+    before = remembered(run)
+    with ended_by_append(monkeypatch, LmdbStore, 2):
         rebuild.rebuild(run, quiet)
     assert remembered(run) == before
     with to_read(run) as opened:

@@ -21,6 +21,7 @@ from marm.train.cut import Cut
 from marm.train.opened import to_change, to_read
 from marm.train.run import quiet
 from tests.store import servers
+from tests.train.dying import ended_by_append
 from tests.train.folders import assert_same_run, predictions, remembered, result
 from tests.train.logs import log_frame, run_over, write_world
 
@@ -132,17 +133,11 @@ def test_a_rebuild_on_servers_is_that_of_lmdb_goes_on_where_it_was_stopped_and_t
     run, lmdb = tmp_path / "redis", tmp_path / "lmdb"
     for folder, url in ((run, servers.cluster().url()), (lmdb, "lmdb://memory")):
         commands.train(run_over(world, memory={"url": url}), folder)
-    before, append = remembered(run), RedisStore.append
+    before = remembered(run)
     assert before == remembered(lmdb)
     rebuild.rebuild(lmdb, quiet)
 
-    def dies(store: RedisStore, rows: Rows, cut: int) -> None:
-        append(store, rows, cut)
-        if cut == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RedisStore, "append", dies)
+    with ended_by_append(monkeypatch, RedisStore, 2):
         rebuild.rebuild(run, quiet)
     assert remembered(run) == before
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

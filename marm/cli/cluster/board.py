@@ -1,9 +1,7 @@
 """The demo's figures as they are: one small table on a terminal, a line now and then in a file."""
 
-import json
 import time
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -13,12 +11,12 @@ from marm.cli.cluster.load import Load
 from marm.data.parts import Manifest
 from marm.metrics.spool import Spool
 from marm.train.cut import Cut, cut_numbers
+from marm.train.files import Lines
 from marm.train.folder import run_of
 
 _EVERY, _LINE_EVERY = 0.5, 5.0
 _OVER = 5.0
 """Seconds that rates are of."""
-_TAIL = 8192
 
 
 class Rate:
@@ -93,7 +91,8 @@ class Board:
 
     def _hit_rate(self) -> str:
         """Of the last window that was measured."""
-        rates = [rate for rate in _last_line(self._run / "metrics.jsonl").get("hit_rate", []) if rate is not None]
+        window = Lines(self._run / "metrics.jsonl").last() or {"hit_rate": []}
+        rates = [rate for rate in window["hit_rate"] if rate is not None]
         return f"{sum(rates) / len(rates):.1%}" if rates else "-"
 
     def lag(self) -> int:
@@ -102,13 +101,3 @@ class Board:
             return 0
         prepared = Manifest.read(self._run / "events").prepared
         return prepared + (len(self.load.told()) if self.load else 0) - int(Cut(self._run).state["position"])
-
-
-def _last_line(path: Path) -> dict[str, Any]:
-    """The last whole line of a file that another process writes, if it is not a long one."""
-    if not path.exists():
-        return {}
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL))
-        lines = file.read().split(b"\n")[:-1]
-    return json.loads(lines[-1]) if lines and lines[-1].startswith(b"{") else {}

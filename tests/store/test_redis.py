@@ -48,7 +48,7 @@ def test_an_append_stopped_anywhere_shows_the_cut_before_and_is_done_again(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, reader = opened(url), opened(url, readonly=True)
-    monkeypatch.setattr(redis_store, "_AT_ONCE", 100)  # users by themselves, so that there is a way between
+    monkeypatch.setattr(redis_store, "AT_ONCE", 100)  # users by themselves, so that there is a way between
     real, left = Link.ask, 0
 
     def ask(self: Link, *args: object, **named: object) -> object:

@@ -1,8 +1,9 @@
 """The prepared stream, opened: any range of events as arrays, without reading what is not asked for."""
 
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from marm.data.parts import Manifest, appended_file, part_file
 from marm.data.place import Mark, Offsets
 from marm.data.rows import EVENT_ID, ITEM_ID, LABELS, TIME_VALUE, USER_ID
 from marm.data.side import open_side
+from marm.data.values import text_of, whole_of
 from marm.types import F32, I64, U64
 
 _PARTS_KEPT = 1024
@@ -121,6 +123,21 @@ class EventLog:
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         return _together(pieces)["item"].gather(back)
+
+    def as_prepared(self, column: str, ids: Iterable[Any]) -> list[Any]:
+        """Ids of ``item`` or ``user`` in the prepared log's type, whole numbers or text, where they read the same in it.
+
+        One told id that is no number makes text of all that were appended with it.
+        """
+        dtype = self._id_types[column]
+        if dtype.is_integer():
+            return [whole_of(one) for one in ids]
+        return [text_of(one) for one in ids] if dtype == pl.String else list(ids)
+
+    @cached_property
+    def _id_types(self) -> dict[str, pl.DataType]:
+        types = pl.read_ipc_schema(self._path(0))
+        return {"user": types[USER_ID], "item": types[ITEM_ID]}
 
     def item_hashes(self, numbers: I64) -> U64:
         """Hashed items of events (n,)."""

@@ -44,7 +44,7 @@ class Told:
     """The item file with what was told laid over it."""
     logged: Logged
     names: dict[int, Any] = field(default_factory=dict)
-    """Ids of all items that were told of, as they were told, by hash; in the order of the first telling."""
+    """Ids of all items that were told of, in the log's type, by hash; in the order of the first telling."""
     withdrawn: frozenset[int] = frozenset()
     """Of these, which are withdrawn."""
 
@@ -64,7 +64,7 @@ class Laying:
     """Lays what is told over what is known. One for each log: it knows its features."""
 
     def __init__(self, log: EventLog) -> None:
-        manifest = log.manifest
+        self._log, manifest = log, log.manifest
         self._logged = list(manifest.columns["item"])
         sided = {name: kind for name, kind in manifest.columns["items"].items() if name not in self._logged}
         kinds = dict.fromkeys(self._logged, "category") | sided
@@ -76,12 +76,13 @@ class Laying:
         keys = hashes_of([item["item"] for item in items]).tolist()
         names, withdrawn = dict(known.names), set(known.withdrawn)
         features: dict[int, Features] = {}
+        called = self._log.as_prepared("item", [item["item"] for item in items])
         for at, (key, item) in enumerate(zip(keys, items, strict=True)):
             try:
                 features.setdefault(key, {}).update(self._features(item.get("features") or {}))
             except DataError as error:
                 raise DataError(f"items[{at}]: {error}") from None
-            names.setdefault(key, item["item"])
+            names.setdefault(key, called[at])
             if item.get("withdrawn") is not None:
                 (withdrawn.add if item["withdrawn"] else withdrawn.discard)(key)
         side = _over_side(known.side, features) if known.side else None

@@ -26,6 +26,14 @@ def text_of(value: Any) -> str:
     return str(as_text(pl.Series([value]))[0])
 
 
+def whole_of(value: Any) -> Any:
+    """The whole number that text reads as, if there is one and JSON can hold it; else the value itself."""
+    if type(value) is not str:
+        return value
+    digits = value.removeprefix("-")
+    return int(value) if digits.isdecimal() and len(digits) < 19 and str(int(value)) == value else value
+
+
 def hashes_of(ids: list[Any]) -> U64:
     """Hashed ids (n,)."""
     return hash_texts([one if type(one) is str else text_of(one) for one in ids])

@@ -19,7 +19,7 @@ from marm.engine.heed import LIVE, Heeded, Past
 from marm.model.outcomes import OutcomeCodes
 from marm.nn.views import UNKNOWN
 from marm.server.asking import Question
-from marm.server.naming import ItemFeatures, ItemNames, UserNames, plain
+from marm.server.naming import ItemFeatures, ItemNames, UserNames
 from marm.server.served import Served
 from marm.server.server import Server
 from marm.server.worker import Busy
@@ -222,7 +222,7 @@ class Inspector:
     def _rows(self, past: Past, served: Served, user: int) -> list[dict[str, Any]]:
         with self._lock:
             self._follow()
-            names = self._items.of(past.item) | self._told_names(user)
+            names = self._told_names(user) | self._items.of(past.item)
             features = self._features.of(past.item)
         outcomes = self._outcomes(past)
         columns = zip(
@@ -243,7 +243,8 @@ class Inspector:
 
     def _told_names(self, user: int) -> dict[int, int | float | str]:
         told = self._server.tails.of_user(user)
-        return {int(one.seen.item[one.at]): plain(one.row.item) for one in told}
+        names = self._items.as_prepared(one.row.item for one in told)
+        return {int(one.seen.item[one.at]): name for one, name in zip(told, names, strict=True)}
 
     def _outcomes(self, past: Past) -> list[dict[str, Any]]:
         """Outcomes of each row by task, as the message ``Row`` has them."""

@@ -1,7 +1,7 @@
 """What hashes stand for: ids of users and items as the log has them, and what the item file says of an item."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class IndexNames:
         self._names.update((key, told[key]) for key in unseen)
         new = new[events[new] >= 0]
         if len(new):
-            originals = log.item_originals(events[new]).to_list()
+            originals = log.as_prepared("item", log.item_originals(events[new]))
             self._names.update(zip(items[new].tolist(), originals, strict=True))
 
     def of(self, items: U64) -> list[Any]:
@@ -62,11 +62,14 @@ class ItemNames:
         missing = np.array([key for key in set(items.tolist()) if key not in self._kept], np.uint64)
         last = self._last.last(missing)
         found = missing[last >= 0].tolist()
-        named = self._log.item_originals(last[last >= 0]).to_list()
         out = {key: self._kept[key] for key in items.tolist() if key in self._kept}
-        out |= dict(zip(found, map(plain, named), strict=True))
+        out |= dict(zip(found, self.as_prepared(self._log.item_originals(last[last >= 0])), strict=True))
         _keep(self._kept, out)
         return out
+
+    def as_prepared(self, told: Iterable[Any]) -> list[int | float | str]:
+        """Ids that were told, as JSON and the log have them."""
+        return [plain(value) for value in self._log.as_prepared("item", told)]
 
 
 class ItemFeatures:
@@ -112,8 +115,6 @@ class UserNames:
     def __init__(self, log: EventLog, most_events: int) -> None:
         self._log, self._read = log, max(0, len(log) - most_events)
         self._held = pl.DataFrame(schema={"hash": pl.UInt64, "text": pl.String, "folded": pl.String})
-        self._number = True
-        """Whether the log's ids are whole numbers."""
 
     def told(self, users: dict[int, Any]) -> None:
         """Add users who are not in the log yet, by hash."""
@@ -136,15 +137,13 @@ class UserNames:
         return self._named(self._held[drawn])
 
     def _named(self, frame: pl.DataFrame) -> list[tuple[int, int | str]]:
-        return [(key, _number(text) if self._number else text)
-                for key, text in frame.select("hash", "text").iter_rows()]  # fmt: skip
+        return list(zip(frame["hash"], self._log.as_prepared("user", frame["text"]), strict=True))
 
     def _refresh(self) -> None:
         parts = []
         while self._read < len(self._log):
             high = min(self._read + _AT_ONCE, len(self._log))
             users = self._log.originals(self._read, high)["user"]
-            self._number &= users.dtype.is_integer()
             parts.append(as_text(users.unique()))
             self._read = high
         if parts:
@@ -155,12 +154,6 @@ class UserNames:
         new = new.with_columns(pl.Series("hash", hash_text(new["text"])), folded=pl.col("text").str.to_lowercase())
         new = new.select(self._held.columns)
         self._held = pl.concat([self._held, new]).unique("hash", keep="first", maintain_order=True)
-
-
-def _number(text: str) -> int | str:
-    """A whole number that reads as this text, if there is one and JSON can hold it."""
-    digits = text.removeprefix("-")
-    return int(text) if digits.isdecimal() and len(digits) < 19 and str(int(text)) == text else text
 
 
 def _keep(kept: OrderedDict[int, Any], found: dict[int, Any]) -> None:

@@ -31,7 +31,7 @@ class Popular:
     def add(self, items: Sequence[int], named: Sequence[Any]) -> None:
         """Items of events that were served, and their ids as told."""
         self._window.extend(items)
-        self._named.update(zip(items, named, strict=True))
+        self._named.update(zip(items, self._log.as_prepared("item", named), strict=True))
         self._stale = True
 
     def top(self) -> U64:
@@ -55,6 +55,7 @@ class Popular:
             held, last = np.unique(self._log.item_hashes(self._numbers)[::-1], return_index=True)
             at = np.searchsorted(held, unnamed)
             numbers = self._numbers[len(self._numbers) - 1 - last[at]]
-            self._named.update(zip(unnamed.tolist(), self._log.item_originals(numbers).to_list(), strict=True))
+            named = self._log.as_prepared("item", self._log.item_originals(numbers))
+            self._named.update(zip(unnamed.tolist(), named, strict=True))
         self._top = top
         self._named_in_log = set(top.tolist())

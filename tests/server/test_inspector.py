@@ -10,8 +10,11 @@ from marm.server import naming
 from marm.server.inspector_app import _number
 from marm.server.shown import ExplainAnswer, StatusAnswer, TimelineAnswer, UsersAnswer
 from marm.train import run as commands
+from marm.train.follow import follow
+from tests.data import logs
 from tests.server.running import Running
 from tests.server.test_serving import NOW, event
+from tests.train.feeding import quick
 from tests.train.logs import log_frame, run_over, write_world
 
 Start = Callable[..., Running]
@@ -50,21 +53,46 @@ def test_users_are_each_found_once_however_the_log_is_read(
     assert sorted(found) == sorted({*log_frame()["user"], "u99"})
 
 
-def test_an_id_is_a_number_only_where_the_log_has_numbers_and_it_reads_the_same() -> None:
-    log = pl.DataFrame({"user": [7, -12]})
+def test_an_id_is_a_number_only_where_the_log_has_numbers_and_it_reads_the_same(tmp_path: Path) -> None:
+    def named(folder: Path, ids: list[object]) -> naming.UserNames:
+        folder.mkdir()
+        logs.write_log(folder, user=ids)
+        return naming.UserNames(logs.prepared(folder, logs.run_over(folder)), 100)
 
-    class Log:
-        def __len__(self) -> int:
-            return len(log)
-
-        def originals(self, low: int, high: int) -> pl.DataFrame:
-            return log[low:high]
-
-    users = naming.UserNames(Log(), 100)  # type: ignore[arg-type]
+    users = named(tmp_path / "numbers", [7, -12, 7, -12])
     users.told({1: "007", 2: "\u0663", 3: "9" * 30, 4: "u5", 5: 8})
     assert {user for _, user in users.find("", 10)} == {7, -12, "007", "\u0663", "9" * 30, "u5", 8}
-    log = pl.DataFrame({"user": ["7", "007"]})
-    assert {user for _, user in naming.UserNames(Log(), 100).find("7", 10)} == {"7", "007"}  # type: ignore[arg-type]
+    text = named(tmp_path / "text", ["7", "007", "7", "007"])
+    text.told({1: 70})
+    assert {user for _, user in text.find("7", 10)} == {"7", "007", "70"}
+
+
+def test_ids_that_are_numbers_stay_so_however_others_are_told_before_a_cut_and_after(
+    tmp_path: Path, start: Start
+) -> None:
+    log = log_frame().with_columns(pl.col("user").str.slice(1).cast(pl.Int64))
+    run = run_over(write_world(tmp_path / "world", log), memory={"url": "lmdb://memory"})
+    commands.train(run, tmp_path / "run", page=False)
+    server, ids = start(tmp_path / "run"), [1, 7, "a new one", "007"]
+    server.post("/v1/items", {"items": [{"item": "2"}, {"item": "a new one"}]})
+    told = [event(n, "1" if n % 2 else "somebody", item=str(item)) for n, item in enumerate([*ids, *ids, 5])]
+    server.post("/v1/events", {"events": told}, 202)
+
+    def check(server: Running) -> None:
+        found = [row["item"] for row in timeline(server, 1, at=NOW + 20)["rows"]]
+        before = log.filter(pl.col("user") == 1)["item"].reverse().to_list()
+        assert found == ["007", 7, "007", 7, *before][: len(found)] and len(found) > 5
+        assert [row["item"] for row in timeline(server, "somebody")["rows"]] == [5, "a new one", 1, "a new one", 1]
+        assert {one["user"] for one in users(server, random=20)} == {*log["user"], "somebody"}
+        asked = {"user": 1, "k": 30, "at": NOW + 20}
+        assert {one["item"] for one in server.post("/v1/recommend", asked)["items"]} == {*range(20), "a new one", "007"}
+
+    check(server)
+    server.stop()
+    follow(tmp_path / "run", quick(tmp_path / "run"), until_idle=0)
+    again = start(tmp_path / "run")
+    assert again.client.get("/v1/status").json()["events"] == len(log) + len(told)
+    check(again)
 
 
 def test_a_user_who_came_since_the_cut_is_found_and_counted(folder: Path, start: Start) -> None:

@@ -19,7 +19,7 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run over a small world; copied, never changed."""
     base = tmp_path_factory.mktemp("served")
     world = write_world(base / "world")
-    commands.train(run_over(world, memory=LMDB), base / "run")
+    commands.train(run_over(world, memory=LMDB), base / "run", page=False)
     return base / "run"
 
 
@@ -33,7 +33,7 @@ def folder(trained_once: Path, tmp_path: Path) -> Path:
 def trained_stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with all stages; copied, never changed."""
     base = tmp_path_factory.mktemp("stages")
-    commands.train(run_over(write_world(base / "world"), memory=LMDB, stages=STAGES), base / "run")
+    commands.train(run_over(write_world(base / "world"), memory=LMDB, stages=STAGES), base / "run", page=False)
     return base / "run"
 
 

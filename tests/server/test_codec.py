@@ -18,7 +18,7 @@ from tests.train.logs import STAGES, run_over, write_world
 def test_int8_states_are_trained_on_served_explained_and_counted(tmp_path: Path, start: Callable[..., Running]) -> None:
     folder, memory = tmp_path / "run", {"url": "lmdb://memory", "codec": "int8"}
     run = run_over(write_world(tmp_path / "world"), memory=memory, stages=STAGES)
-    commands.train(run, folder)
+    commands.train(run, folder, page=False)
     stats = memory_stats(folder)
     facts_bytes = stats["bytes"] - stats["rows"] * 2 * (8 + 2)
     assert facts_bytes == stats["facts_rows"] * 40 > 0

@@ -172,7 +172,7 @@ def test_memory_of_a_user_counts_rows_bytes_and_ages(folder: Path, start: Start)
 
 def test_states_that_were_dropped_are_shown_as_missing(tmp_path: Path, start: Start) -> None:
     world = write_world(tmp_path / "world")
-    commands.train(run_over(world, memory={"url": "lmdb://memory", "budget": 4000}), tmp_path / "run")
+    commands.train(run_over(world, memory={"url": "lmdb://memory", "budget": 4000}), tmp_path / "run", page=False)
     server = start(tmp_path / "run")
     states = {row["state"] for user in users(server, random=12) for row in timeline(server, user["user"])["rows"]}
     assert states == {"held", "missing"}
@@ -184,7 +184,7 @@ def test_states_that_were_dropped_are_shown_as_missing(tmp_path: Path, start: St
 
 def test_what_the_ring_has_no_room_for_is_shown_as_facts_alone(tmp_path: Path, start: Start) -> None:
     world = write_world(tmp_path / "world", log_frame(users=2))
-    commands.train(run_over(world, memory={"url": "lmdb://memory"}), tmp_path / "run")
+    commands.train(run_over(world, memory={"url": "lmdb://memory"}), tmp_path / "run", page=False)
     shown = timeline(start(tmp_path / "run"), "u1", limit=1000)
     capacity, states = shown["memory"]["capacity"], [row["state"] for row in shown["rows"]]
     assert states == ["held"] * capacity + ["facts"] * (shown["memory"]["events"] - capacity) and len(set(states)) == 2
@@ -216,7 +216,7 @@ def test_explained_predictions_are_those_of_rank_and_every_heads_weights_add_up_
 ) -> None:
     world = write_world(tmp_path / "world")
     memory = {"url": "lmdb://memory", "codec": "float32"}
-    commands.train(run_over(world, memory=memory, model=model, data=data), tmp_path / "run")
+    commands.train(run_over(world, memory=memory, model=model, data=data), tmp_path / "run", page=False)
     server = start(tmp_path / "run", "serve.score=click * 2")
     server.post("/v1/events", {"events": [event(n) for n in range(3)]}, 202)
     for at in (NOW + 10, int(log_frame()["time"].median())):
@@ -241,7 +241,7 @@ def test_explained_predictions_are_those_of_rank_and_every_heads_weights_add_up_
 
 def test_a_model_without_layers_looks_at_nothing(tmp_path: Path, start: Start) -> None:
     world = write_world(tmp_path / "world")
-    commands.train(run_over(world, memory={"url": "lmdb://memory"}, model={"layers": 0}), tmp_path / "run")
+    commands.train(run_over(world, memory={"url": "lmdb://memory"}, model={"layers": 0}), tmp_path / "run", page=False)
     server = start(tmp_path / "run")
     found = server.post("/v1/explain", {"user": "u1", "item": 4, "at": NOW})
     assert found["layers"] == found["rows"] == [] and set(found["tasks"]) == {"click", "watch"}

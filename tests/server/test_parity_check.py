@@ -16,7 +16,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("parity")
     frame = log_frame(events=150)
     world = write_world(base / "world", frame.with_columns(shelf="s" + (frame["item"] % 3).cast(str)))
-    commands.train(run_over(world, memory={"url": "lmdb://memory", "codec": "float32"}), base / "run")
+    commands.train(run_over(world, memory={"url": "lmdb://memory", "codec": "float32"}), base / "run", page=False)
     return base / "run"
 
 

@@ -73,7 +73,7 @@ def test_metrics_say_what_memory_takes_and_that_nobody_knows_while_redis_is_away
     own: servers.Server, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "_MEASURED_EVERY", 0.0)
-    commands.train(run_over(write_world(tmp_path / "world"), memory={"url": own.url()}), tmp_path / "run")
+    commands.train(run_over(write_world(tmp_path / "world"), memory={"url": own.url()}), tmp_path / "run", page=False)
     server = start(tmp_path / "run", "serve.look=0.05")
     servers.wait_until(lambda: gauge(server, "used_bytes") > 0)
     rows = server.server.served.guard.stats().bytes
@@ -120,7 +120,7 @@ def test_a_server_that_keeps_rows_over_cuts_answers_as_one_that_reads_them_all(
 
 
 def test_a_memory_rebuilt_on_servers_is_swapped_in(own: servers.Server, tmp_path: Path, start: Start) -> None:
-    commands.train(run_over(write_world(tmp_path / "world"), memory={"url": own.url()}), tmp_path / "run")
+    commands.train(run_over(write_world(tmp_path / "world"), memory={"url": own.url()}), tmp_path / "run", page=False)
     server = start(tmp_path / "run", "serve.look=0.05", "serve.near=10000000")
     before = server.post("/v1/rank", RANK)["items"]
     rebuild(tmp_path / "run", commands.quiet)
@@ -133,7 +133,9 @@ def test_a_memory_rebuilt_on_servers_is_swapped_in(own: servers.Server, tmp_path
 def test_a_user_that_redis_let_go_is_answered_as_one_without_memory(
     own: servers.Server, tmp_path: Path, start: Start
 ) -> None:
-    commands.train(run_over(write_world(tmp_path / "world"), memory={"url": own.url("aging")}), tmp_path / "run")
+    commands.train(
+        run_over(write_world(tmp_path / "world"), memory={"url": own.url("aging")}), tmp_path / "run", page=False
+    )
     server = start(tmp_path / "run")
     with_memory = server.post("/v1/rank", RANK)["items"]
     with own.client() as client:
@@ -155,7 +157,7 @@ def test_while_a_cluster_fails_answers_are_whole_or_said_to_be_degraded_and_nobo
     tmp_path: Path, start: Start, soak: Callable[[int, int], int]
 ) -> None:
     world, cluster = write_world(tmp_path / "world", log_frame(events=240)), servers.cluster()
-    commands.train(run_over(world, memory={"url": cluster.url()}), tmp_path / "run")
+    commands.train(run_over(world, memory={"url": cluster.url()}), tmp_path / "run", page=False)
     server = start(tmp_path / "run")
     wanted = {f"u{n}": server.post("/v1/rank", RANK | {"user": f"u{n}"})["items"] for n in range(12)}
     total = 0

@@ -12,8 +12,7 @@ LONGEST = 90.0
 """Seconds after which ranks that hang are killed and the test fails."""
 
 _context = multiprocessing.get_context("forkserver")
-# The second is what an optimizer imports when it is first made, which takes long.
-_context.set_forkserver_preload(["marm.train.run", "torch._dynamo", "tests.ranks.processes"])
+_context.set_forkserver_preload(["marm.train.run", "tests.ranks.processes"])
 
 
 def together(ranks: int, work: Callable[..., None], *arguments: Any) -> list[int]:

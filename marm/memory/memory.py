@@ -347,15 +347,15 @@ class Memory:
             self.store.damaged.clear()
 
     def _let_go(self) -> None:
-        """Users whose rows the store passed over, as it had let them go by itself, begin anew."""
+        """Users whose rows the store passed over, as it had let them go by itself, begin anew; all ranks know of all."""
         gone = np.fromiter(self.store.gone, np.uint64)
+        if len(gone) and self.group.rank == 0:
+            _log.warning("memory: the store had let go of %d users for their age (memory.redis_ttl_days)", len(gone))
         gone = gone[own(self.group, gone)]
         at = self.hot.map.find(gone)
         self.hot.release(at[at >= 0])
         self.budget.forget(gone)
         self.store.gone.clear()
-        if len(gone):
-            _log.warning("memory: the store had let go of %d users for their age (memory.redis_ttl_days)", len(gone))
 
     def forget(self) -> None:
         """Forget everything here; the next cut must clear the store before it appends."""

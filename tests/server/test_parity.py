@@ -52,7 +52,7 @@ def test_the_server_answers_what_a_frozen_evaluation_scores(
     world = write_world(tmp_path / "world", log_frame().with_columns(shelf=pl.lit("s1")))
     run = run_over(world, memory={"url": "lmdb://memory", "codec": "float32", **memory}, model=model)
     commands.train(run, tmp_path / "run", page=False)
-    frame = later(world, 1000)
+    frame = later(world, 400)
     frame.write_parquet(world / "later.parquet")
     evaluated = load_run(tmp_path / "run" / "run.toml", ["data.log=later.parquet"])
     told_ = commands.evaluate(tmp_path / "run", evaluated, frozen=True, predictions=tmp_path / "frozen.parquet")

@@ -1,4 +1,8 @@
-"""Redis servers of the tests, on this machine only: one alone, and a cluster of six; each started once and asked by many."""
+"""Redis servers of the tests, on this machine only: one alone, and a cluster of six; each started once and asked by many.
+
+The cluster is made and looked at by the code of `marm cluster-demo`. Its servers are others: without a password and a log of
+what they hold, on hosts and with options of a test's choosing, frozen and thawed.
+"""
 
 import atexit
 import os
@@ -13,9 +17,11 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from threading import Timer
+from typing import Any
 
 import redis
 
+from marm.cli.cluster import nodes as product
 from marm.cli.cluster.nodes import free_port
 from tests.debian import program
 
@@ -87,6 +93,14 @@ class Server:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def ask(self, *words: object) -> Any:
+        """An answer; None where there is none."""
+        try:
+            with self.client() as client:
+                return client.execute_command(*words)  # type: ignore[no-untyped-call]
+        except (redis.RedisError, OSError):
+            return None
+
     def client(self) -> redis.Redis:
         """A client of redis-py."""
         return redis.Redis(host=self.host, port=self.port, protocol=2)
@@ -98,21 +112,11 @@ class Cluster:
     def __init__(self, nodes: Sequence[Server] = ()) -> None:
         """``nodes``: started with ``CLUSTERED``; else six are started."""
         self.nodes = list(nodes) or [Server(*CLUSTERED) for _ in range(_NODES)]
-        places = [node.place for node in self.nodes]
-        words = ["redis-cli", "--cluster", "create", *places, "--cluster-replicas", "1", "--cluster-yes"]
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, timeout=_PATIENCE)
-        wait_until(self.is_whole)
+        product.join(self.nodes, lambda holds, _: wait_until(holds))
 
     def is_whole(self) -> bool:
-        """Every node says so, and every replica follows its primary."""
-        for node in self.nodes:
-            with node.client() as client:
-                about, role = client.cluster("info"), client.info("replication")
-                if about["cluster_state"] != "ok" or role.get("master_link_status", "up") != "up":
-                    return False
-                if role["role"] == "master" and role["connected_slaves"] < 1:
-                    return False
-        return True
+        """Every node says so, and every primary has a replica that follows it."""
+        return product.is_whole(self.nodes)
 
     def url(self, name: str = "") -> str:
         """URL of a store of this name, or of one that nobody else has."""
@@ -143,7 +147,7 @@ class Cluster:
 
     def primaries(self) -> list[Server]:
         """Nodes that take writes now."""
-        return [node for node in self.nodes if node.process and node.client().info("replication")["role"] == "master"]
+        return product.primaries(self.nodes)
 
     def end(self) -> None:
         """End all nodes."""

@@ -4,9 +4,9 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import redis
 
@@ -32,6 +32,64 @@ masterauth {password}
 """
 
 
+class Member(Protocol):
+    """A server of a cluster: where it is, its process while it runs, and its answer to a command, None where there is none."""
+
+    host: str
+    port: int
+    process: subprocess.Popen[bytes] | None
+
+    def ask(self, *words: object) -> Any:
+        """An answer; None where there is none."""
+        ...
+
+
+M = TypeVar("M", bound=Member)
+
+
+def join(members: Sequence[Member], wait: Wait) -> None:
+    """Make one cluster of servers that were just started: primaries first, then a replica of each."""
+    wait(lambda: all(node.ask("PING") for node in members), "Redis to answer")
+    first, share = members[0], -(-_SLOTS // _PRIMARIES)
+    for number, node in enumerate(members):
+        node.ask("CLUSTER SET-CONFIG-EPOCH", number + 1)
+        node.ask("CLUSTER MEET", first.host, first.port)
+    for number, node in enumerate(members[:_PRIMARIES]):
+        node.ask("CLUSTER ADDSLOTSRANGE", number * share, min((number + 1) * share, _SLOTS) - 1)
+    wait(lambda: all(_says(node, "cluster_known_nodes", len(members)) for node in members), "Redis nodes to meet")
+    for number, node in enumerate(members[_PRIMARIES:]):
+        wait(lambda node=node, number=number: _follows(node, members[number]), "a replica")  # type: ignore[misc]
+    wait(lambda: is_whole(members), "the Redis cluster")
+
+
+def is_whole(members: Sequence[Member]) -> bool:
+    """Every node says so, and every primary has a replica that follows it."""
+    found = primaries(members)
+    return (
+        all(_says(node, "cluster_state", "ok") for node in members)
+        and len(found) == _PRIMARIES
+        and all(len(_role(node)[2]) for node in found)
+    )
+
+
+def primaries(members: Sequence[M]) -> list[M]:
+    """Nodes that take writes now."""
+    return [node for node in members if node.process and _role(node)[0] == b"master"]
+
+
+def _role(node: Member) -> Any:
+    return node.ask("ROLE") or (b"", 0, ())
+
+
+def _says(node: Member, name: str, value: object) -> bool:
+    told = node.ask("CLUSTER INFO")
+    return bool(told) and str(told.get(name)) == str(value)
+
+
+def _follows(node: Member, primary: Member) -> bool:
+    return bool(node.ask("CLUSTER REPLICATE", primary.ask("CLUSTER MYID") or b"?"))
+
+
 def binary() -> str:
     """Where the server lies. Errors: ``FolderError``."""
     found = shutil.which("redis-server") or shutil.which("valkey-server")
@@ -47,7 +105,7 @@ class Node:
     """A server process and its folder; killed and started again it has what it had."""
 
     def __init__(self, base: Path, password: str) -> None:
-        self.port = free_port()
+        self.host, self.port = _HOST, free_port()
         self._folder = base / str(self.port)
         self._folder.mkdir(parents=True)
         self._config = _CONFIG.format(host=_HOST, port=self.port, folder=self._folder, password=password)
@@ -87,11 +145,6 @@ class Node:
         except (redis.RedisError, OSError):
             return None
 
-    def role(self) -> str:
-        """``master``, ``slave``, or nothing where it does not answer."""
-        told = self.ask("ROLE")
-        return told[0].decode() if told else ""
-
 
 class Nodes:
     """The cluster."""
@@ -109,49 +162,22 @@ class Nodes:
         """Start all, and make them one."""
         for node in self.nodes:
             node.start()
-        wait(lambda: all(node.ask("PING") for node in self.nodes), "Redis to answer")
-        first, share = self.nodes[0], -(-_SLOTS // _PRIMARIES)
-        for number, node in enumerate(self.nodes):
-            node.ask("CLUSTER SET-CONFIG-EPOCH", number + 1)
-            node.ask("CLUSTER MEET", _HOST, first.port)
-        for number, node in enumerate(self.nodes[:_PRIMARIES]):
-            node.ask("CLUSTER ADDSLOTSRANGE", number * share, min((number + 1) * share, _SLOTS) - 1)
-        wait(lambda: all(self._says(node, "cluster_known_nodes", _NODES) for node in self.nodes), "Redis nodes to meet")
-        for number, node in enumerate(self.nodes[_PRIMARIES:]):
-            wait(lambda node=node, number=number: self._follows(node, self.nodes[number]), "a replica")  # type: ignore[misc]
-        wait(self.is_whole, "the Redis cluster")
-
-    def _says(self, node: Node, name: str, value: object) -> bool:
-        told = node.ask("CLUSTER INFO")
-        return bool(told) and str(told.get(name)) == str(value)
-
-    def _follows(self, node: Node, primary: Node) -> bool:
-        return bool(node.ask("CLUSTER REPLICATE", primary.ask("CLUSTER MYID") or b"?"))
-
-    def primaries(self) -> list[Node]:
-        """Nodes that take writes now."""
-        return [node for node in self.nodes if node.process and node.role() == "master"]
+        join(self.nodes, wait)
 
     def is_whole(self) -> bool:
         """Every node says so, and every primary has a replica that follows it."""
-        primaries = self.primaries()
-        return (
-            all(self._says(node, "cluster_state", "ok") for node in self.nodes)
-            and len(primaries) == _PRIMARIES
-            and all(len(node.ask("ROLE")[2]) for node in primaries)
-        )
+        return is_whole(self.nodes)
 
     def kill_primary(self) -> Node:
         """Kill one that takes writes."""
-        struck = self.primaries()[0]
+        struck = primaries(self.nodes)[0]
         struck.kill()
         return struck
 
     def taken_over(self) -> bool:
         """Whether a replica stands in for the one that was killed."""
-        return len(self.primaries()) == _PRIMARIES and all(
-            self._says(node, "cluster_state", "ok") for node in self.primaries()
-        )
+        found = primaries(self.nodes)
+        return len(found) == _PRIMARIES and all(_says(node, "cluster_state", "ok") for node in found)
 
     def end(self) -> None:
         """End all and delete what they kept."""

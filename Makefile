@@ -22,9 +22,9 @@ demo: $(SETUP)
 cluster-demo: $(SETUP)
 	$(BIN)marm cluster-demo --out runs/cluster
 
-# A file's tests stay together: they share servers and trained runs.
+# A file's tests stay together: they share servers and trained runs. Long files come first (tests/conftest.py).
 test: $(SETUP)
-	$(PY) -m pytest -n $(JOBS) --dist loadfile
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 soak: $(SETUP)
 	MARM_SOAK=1 $(PY) -m pytest

@@ -1,4 +1,4 @@
-"""What all tests share: rounds of long tests, no silent skips where CI runs them, no loops compiled from older code."""
+"""What all tests share: rounds of long tests, long files first, no silent skips where CI runs them, no stale loops."""
 
 import os
 from collections.abc import Callable, Generator
@@ -10,6 +10,48 @@ from hypothesis import settings
 # No deadlines: a first call compiles, and a busy machine is slow.
 settings.register_profile("marm", deadline=None)
 settings.load_profile("marm")
+
+
+# The first two compile most loops, each others. What starts many processes comes after: each would compile them anew.
+LONG = (
+    "docs/test_snippets.py",
+    "study/tier/test_study.py",
+    "store/test_contract.py",
+    "engine/test_golden.py",
+    "nn/test_attention.py",
+    "engine/test_search.py",
+    "train/test_leak.py",
+    "stages/test_stream.py",
+    "train/test_run.py",
+    "cli/test_cluster_demo.py",
+    "train/test_kill.py",
+    "train/test_follow_kill.py",
+    "server/test_many.py",
+    "server/test_parity.py",
+    "cli/test_demo.py",
+    "server/test_redis.py",
+    "server/test_serving.py",
+    "ranks/test_kill.py",
+    "nn/test_cold.py",
+    "server/test_rollout.py",
+    "server/test_stages.py",
+    "server/test_inspector.py",
+    "server/test_tls.py",
+    "cli/test_app.py",
+    "deploy/test_runbooks.py",
+    "server/test_operated.py",
+    "server/test_load.py",
+    "study/test_ab.py",
+    "train/test_memory.py",
+)
+"""Files that take long: begun first, so that short ones are left to even out what two workers have to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    first = {here / name: number for number, name in enumerate(LONG)}
+    assert all(path.exists() for path in first), "LONG in tests/conftest.py names a file that is not there"
+    items.sort(key=lambda item: first.get(item.path, len(first)))
 
 
 @pytest.fixture(scope="session")

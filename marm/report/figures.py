@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from marm.report.style import SERIES
 from marm.report.text import count, size
 from marm.types import F64
+
+if TYPE_CHECKING:
+    # Loaded where a figure is drawn: it takes long, and most processes draw none.
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import Locator
 
 LARGE, WIDE, SMALL = (520, 230), (1100, 290), (330, 215)
 """Width and height in pixels on the page."""
@@ -31,7 +31,7 @@ DASHES = (0, (4, 3))
 
 COUNTED = ("n", "B")
 
-Draw = Callable[[Axes], None]
+Draw = Callable[["Axes"], None]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,12 @@ class Line:
 
 def render(title: str, draw: Draw, pixels: tuple[int, int]) -> str:
     """One SVG element, ready to stand in a page; ``title`` is read aloud in its place."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     sheet: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": f"{title}{pixels}", "font.size": 11}
-    with mpl.rc_context(sheet):
+    with rc_context(sheet):
         layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02)
         figure = Figure(figsize=(pixels[0] / 72, pixels[1] / 72), layout=layout)
         axes = figure.add_subplot()
@@ -59,6 +63,13 @@ def render(title: str, draw: Draw, pixels: tuple[int, int]) -> str:
     return _inline(out.getvalue(), title, f"{_slug(title)}{pixels[0]}-")
 
 
+def ticks(most: int) -> "Locator":
+    """At most so many labels on an axis."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(most)
+
+
 def lines(
     curves: Sequence[Line], within: tuple[float, float] = (-math.inf, math.inf), unit: str = "", mark: float = math.nan
 ) -> Draw:
@@ -67,7 +78,7 @@ def lines(
     Units: "" as it is, "%" shares of one; "n" counts in thousands and millions and "B" bytes, both from zero up.
     """
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         for i, curve in enumerate(curves):
             colour = COLOURS[i % SERIES]
             if curve.raw is not None:
@@ -77,8 +88,8 @@ def lines(
             axes.plot(curve.x, curve.y, style, color=colour, linewidth=1.8, marker=marker, markersize=4, clip_on=False)
         if math.isfinite(mark):
             axes.axhline(mark, color=MUTED, linewidth=1.2, linestyle=DASHES)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
-        axes.xaxis.set_major_locator(MaxNLocator(5 if axes.bbox.width < 400 else 8))
+        axes.xaxis.set_major_formatter(lambda value, _: count(value))
+        axes.xaxis.set_major_locator(ticks(5 if axes.bbox.width < 400 else 8))
         axes.margins(x=0.01)
         low, high = axes.get_ylim()
         axes.set_ylim(0 if unit in COUNTED else max(low, within[0]), min(high, within[1]))
@@ -90,11 +101,11 @@ def lines(
 def bars(heights: F64, first: int = 1) -> Draw:
     """Shares of 1 as bars, at ``first``, ``first + 1`` and so on."""
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         axes.bar(np.arange(len(heights)) + first, heights, width=0.72, color=COLOURS[0])
         axes.set_xlim(first - 0.6, first + len(heights) - 0.4)
         axes.set_xticks(np.arange(first, first + len(heights), -(-len(heights) // 8)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
 
     return draw
 
@@ -102,15 +113,15 @@ def bars(heights: F64, first: int = 1) -> Draw:
 def diagonal(curves: Sequence[Line]) -> Draw:
     """Observed over predicted; on the dashed diagonal a promise is kept."""
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         top = max((float(np.nanmax([curve.x, curve.y])) for curve in curves), default=1.0) * 1.04 or 1.0
         axes.plot([0, top], [0, top], color=MUTED, linewidth=1.2, linestyle=DASHES)
         for i, curve in enumerate(curves):
             axes.plot(curve.x, curve.y, "o-", color=COLOURS[i % SERIES], linewidth=1.4, markersize=3.5)
         axes.set(xlim=(0, top), ylim=(0, top), xlabel="predicted", ylabel="observed")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(5))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_major_locator(ticks(5))
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
             axis.label.set_color(MUTED)
 
     return draw
@@ -140,25 +151,27 @@ def smooth(y: F64, width: int) -> F64:
     return np.where(here > 0, (sums[high] - sums[low]) / np.maximum(here, 1), math.nan)
 
 
-def _bare(axes: Axes) -> None:
+def _bare(axes: "Axes") -> None:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(LINE)
     axes.grid(axis="y", color=GRID, linewidth=1)
     axes.set_axisbelow(True)
     axes.tick_params(colors=MUTED, length=0, pad=5, labelsize=11)
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(ticks(5))
 
 
-def _numbers(axes: Axes, unit: str) -> None:
+def _numbers(axes: "Axes", unit: str) -> None:
+    from matplotlib.ticker import MultipleLocator
+
     if unit == "B":
         high = max(axes.get_ylim()[1], 1.0)
         axes.yaxis.set_major_locator(MultipleLocator(2.0 ** max(0, math.floor(math.log2(high)) - 1)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+        axes.yaxis.set_major_formatter(lambda value, _: size(value))
     elif unit == "%":
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
     elif unit:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+        axes.yaxis.set_major_formatter(lambda value, _: count(value))
 
 
 def _slug(title: str) -> str:

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullLocator
 
 from marm.report import page
 from marm.report.figures import COLOURS, Draw, Line
 from marm.report.run import figure_card
 from marm.report.text import count
 from marm.study.complexity import WAYS, Cost, along, middle, slope
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 AXES = {"window": ("n", "layers"), "layers": ("L", "window")}
 Figure = tuple[str, Callable[[Cost], float]]
@@ -92,14 +94,14 @@ def _chart(costs: Sequence[Cost], axis: str, figure: Figure) -> str:
 def logarithmic(curves: Sequence[Line]) -> Draw:
     """Curves on logarithmic axes, where a power is a straight line."""
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         axes.set_xscale("log")
         axes.set_yscale("log")
         for colour, curve in zip(COLOURS, curves, strict=False):
             axes.plot(curve.x, curve.y, "o-", color=colour, linewidth=1.8, markersize=3.5)
         axes.set_xticks(curves[0].x, [f"{x:.0f}" for x in curves[0].x])
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value < 1000 else count(value)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}" if value < 1000 else count(value))
         for side in (axes.xaxis, axes.yaxis):
-            side.set_minor_locator(NullLocator())
+            side.minorticks_off()
 
     return draw

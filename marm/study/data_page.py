@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
 
 from marm.report import page
 from marm.report.figures import COLOURS, DASHES, MUTED, Draw, Line, lines
@@ -13,6 +12,9 @@ from marm.report.run import figure_card
 from marm.report.text import count, figure, whole
 from marm.study.data import WARM, Curve, Met
 from marm.study.tables import Cells, gap_text, markdown, origin
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def write_page(out: Path, found: Met) -> Path:
@@ -100,11 +102,11 @@ def _charts(found: Met, task: str, curves: Sequence[Curve]) -> list[str]:
 
 
 def _gaps(x: np.ndarray, one: Curve) -> Draw:
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         axes.axhline(0, color=MUTED, linewidth=1.2, linestyle=DASHES)
         low, high = ([getattr(gap, name) for gap in one.above_warm] for name in ("low", "high"))
         axes.fill_between(x, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
         axes.plot(x, [gap.value for gap in one.above_warm], color=COLOURS[0], linewidth=1.8)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+        axes.xaxis.set_major_formatter(lambda value, _: count(value))
 
     return draw

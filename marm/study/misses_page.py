@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from marm.report import page
 from marm.report.figures import COLOURS, DASHES, MUTED, Draw
@@ -13,6 +13,9 @@ from marm.report.text import figure, share
 from marm.study.misses import Missed
 from marm.study.source import Protocol
 from marm.study.tables import BARS, Cells, gap_text, markdown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def write_page(out: Path, found: Sequence[Missed], how: Protocol) -> Path:
@@ -70,7 +73,7 @@ def by_hit_rate(found: Sequence[Missed], task: str) -> Draw:
     x = np.array([100 * one.hit_rate for one in found])
     gaps = [one.below[task] for one in found]
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         axes.axhline(0, color=MUTED, linewidth=1.2, linestyle=DASHES)
         axes.vlines(x, [gap.low for gap in gaps], [gap.high for gap in gaps], color=COLOURS[0], linewidth=2.2)
         axes.plot(x, [gap.value for gap in gaps], "o-", color=COLOURS[0], linewidth=1.2, markersize=5)

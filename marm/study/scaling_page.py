@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from marm.report import page
 from marm.report.figures import COLOURS, Draw
@@ -13,6 +12,9 @@ from marm.report.run import figure_card
 from marm.report.text import count, figure, size
 from marm.study.law import LETTERS
 from marm.study.scaling import Place, Scaling
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 AGAINST: list[tuple[str, Callable[[Place], float]]] = [
     ("bytes of states a user", lambda place: place.bytes),
@@ -103,7 +105,7 @@ def _law_chart(found: Scaling) -> str:
 def law_curve(found: Scaling) -> Draw:
     """Points by layers, the law and its band, x logarithmic."""
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         x, y = found.x(), found.y()
         at, picked = np.geomspace(x.min(), x.max(), 60), float(found.picked().min())
         axes.fill_between(at, *found.fit.band(at, picked), color=COLOURS[5], alpha=0.25, linewidth=0)
@@ -113,7 +115,9 @@ def law_curve(found: Scaling) -> Draw:
     return draw
 
 
-def _points(axes: Axes, found: Scaling, x: np.ndarray, y: np.ndarray) -> None:
+def _points(axes: "Axes", found: Scaling, x: np.ndarray, y: np.ndarray) -> None:
+    from matplotlib.ticker import LogLocator
+
     depths = sorted({place.size.layers for place in found.places})
     for i, depth in enumerate(depths):
         own = np.array([place.size.layers == depth for place in found.places])
@@ -121,14 +125,14 @@ def _points(axes: Axes, found: Scaling, x: np.ndarray, y: np.ndarray) -> None:
     if (x > 0).all():
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+        axes.xaxis.minorticks_off()
+    axes.xaxis.set_major_formatter(lambda value, _: count(value))
 
 
 def _scatter(found: Scaling, name: str, value: Callable[[Place], float]) -> str:
     x = np.array([float(value(place)) for place in found.places])
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         _points(axes, found, x, found.y())
 
     return page.chart(figure_card(f"GAUC against {name}", "", draw, _legend(found)))

@@ -3,18 +3,19 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from marm.report import page
-from marm.report.figures import COLOURS, DASHES, MUTED, Draw
+from marm.report.figures import COLOURS, DASHES, MUTED, Draw, ticks
 from marm.report.run import figure_card
 from marm.report.text import QUALITY, count, figure, number, size, whole
 from marm.study.compare import Compared
 from marm.study.interval import Difference
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FIGURES = ("gauc", "auc", "ne")
 COSTS = ["events/s", "FLOPs an event", "ms for 500", "states"]
@@ -100,7 +101,7 @@ def intervals(names: list[str], gaps: list[Difference], unit: Literal["", "%"] =
     """A point and its interval for each name, the first on top, with a dashed line at zero."""
     scale = 100 if unit else 1
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         at = np.arange(len(names))[::-1]
         axes.axvline(0, color=MUTED, linewidth=1.2, linestyle=DASHES)
         for place, gap in zip(at, gaps, strict=True):
@@ -110,7 +111,7 @@ def intervals(names: list[str], gaps: list[Difference], unit: Literal["", "%"] =
         axes.set_yticks(at, names)
         axes.set_ylim(-0.7, len(names) - 0.3)
         if unit:
-            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.xaxis.set_major_locator(ticks(5))
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g} {unit}" if value else f"0 {unit}")
         axes.grid(axis="x", alpha=0.4)
 

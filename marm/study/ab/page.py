@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from marm.report import page
 from marm.report.figures import COLOURS, MUTED
@@ -17,6 +17,9 @@ from marm.study.ab.study import Test, Tested
 from marm.study.interval import Difference
 from marm.study.tables import intervals
 from marm.types import F64
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _HEAD = ("play_time", "returned", "interactions")
 """Measures that are drawn."""
@@ -99,7 +102,7 @@ _CURVES: list[tuple[str, str, Callable[[Tested], F64]]] = [
 
 
 def _curve(test: Test, title: str, note: str, value: Callable[[Tested], F64]) -> str:
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         for i, one in enumerate(test.arms):
             style = "-" if i < SERIES else "--"
             axes.plot(one.hours["hour"].to_numpy() + 1, value(one), style, color=COLOURS[i % SERIES], linewidth=1.8)

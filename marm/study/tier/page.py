@@ -1,10 +1,9 @@
 """The page of a simulated memory tier, and its tables for a terminal."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullLocator
 
 from marm.report import page
 from marm.report.figures import COLOURS, DASHES, MUTED, Draw, Line, lines
@@ -12,6 +11,9 @@ from marm.report.run import figure_card
 from marm.report.text import count, share, size, whole
 from marm.study.tables import Cells, markdown
 from marm.study.tier.study import Outcome, Study
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _HOUR = 3600.0
 ARENAS = ("server", "trainer")
@@ -143,14 +145,14 @@ def _by_memory(found: Study) -> str:
 
 
 def _curves(curves: list[Line]) -> Draw:
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         axes.set_xscale("log", base=2)
         for i, curve in enumerate(curves):
             axes.plot(curve.x, curve.y, "o-", color=COLOURS[i], linewidth=1.8, markersize=3.5)
         axes.set_ylim(0, 1)
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+        axes.xaxis.minorticks_off()
+        axes.xaxis.set_major_formatter(lambda value, _: size(value))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
 
     return draw
 
@@ -167,7 +169,7 @@ def _sway(found: Study) -> str:
     ends = [(one.name, one.half.needs.cost / base, one.twice.needs.cost / base) for one in found.swayed]
     ends.sort(key=lambda one: -abs(one[2] - one[1]))
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         at = np.arange(len(ends))[::-1]
         axes.axvline(1, color=MUTED, linewidth=1.2, linestyle=DASHES)
         for place, (_, half, twice) in zip(at, ends, strict=True):
@@ -175,7 +177,7 @@ def _sway(found: Study) -> str:
             axes.plot([half], [place], "o", color=COLOURS[1], markersize=5)
             axes.plot([twice], [place], "o", color=COLOURS[0], markersize=5)
         axes.set_yticks(at, [name for name, _, _ in ends])
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} x"))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} x")
         axes.grid(axis="x", alpha=0.4)
 
     note = "Cost of a day, in times of what it is, with a setting doubled (first colour) and halved (second)."

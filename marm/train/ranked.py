@@ -19,7 +19,6 @@ def check(run: RunConfig, ranks: int) -> None:
     if ranks == 1:
         return
     apart = {
-        "memory.search": run.memory.search is not None,
         "memory.refresh": run.memory.refresh > 0,
         "stages": run.stages.any,
     }

@@ -69,9 +69,10 @@ def test_two_ranks_train_as_one_process_does_and_share_a_redis(tmp_path: Path) -
 
 
 def test_four_ranks_train_as_one_process_does(tmp_path: Path) -> None:
-    """In the arena, outcomes known late, negatives."""
+    """In the arena, outcomes known late, negatives, a search before short windows."""
     shape: dict[str, Any] = {
-        "memory": {"codec": "float32"},
+        "memory": {"codec": "float32", "window": 4, "search": {"rule": "dot", "history": 20, "picked": 3}},
+        "train": {"live": 4},
         "data": {"feedback_delay": "delay"},
         "negatives": {"per_event": 1, "recent": 50},
     }
@@ -84,7 +85,6 @@ def test_four_ranks_train_as_one_process_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sections", "named"),
     [
-        ({"memory": {"search": {"rule": "dot", "history": 10, "picked": 2}}}, "memory.search"),
         ({"memory": {"refresh": 5}}, "memory.refresh"),
         ({"stages": STAGES}, "stages"),
         ({"train": {"device": "cuda"}}, "train.device"),

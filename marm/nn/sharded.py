@@ -27,6 +27,10 @@ class ShardedTable(HashTable):
         self._group = group
         super().__init__(rows, width, seed, torch.device("cpu"), scale, biases, together)
 
+    def beside(self, rows: int, width: int, seed: int, biases: int = 0) -> HashTable:
+        """Another one over the same ranks."""
+        return ShardedTable(rows, width, seed, self._group, biases=biases)
+
     def _drawn(self, rows: int, width: int, seed: int) -> Tensor:
         """This rank's share of what one table draws, drawn piece by piece so that nobody holds it all."""
         generator, pieces = torch.Generator().manual_seed(seed), []

@@ -20,7 +20,6 @@ def check(run: RunConfig, ranks: int) -> None:
         return
     apart = {
         "memory.refresh": run.memory.refresh > 0,
-        "stages": run.stages.any,
     }
     for name in (name for name, is_set in apart.items() if is_set):
         raise SettingError(f"{name}: is trained by one process, not by {ranks}: drop it, or --ranks")

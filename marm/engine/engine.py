@@ -1,5 +1,6 @@
 """The heart: score a batch with what is remembered of its users, and remember what was made of it."""
 
+import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, cast
@@ -188,6 +189,12 @@ class Engine:
         """
         with torch.no_grad():
             return self._embed(self._encode_items(ids, self.told.logged.over(ids, logged)))[1]
+
+    def at_hand(self, ids: U64, logged: U64) -> "Engine":
+        """The same over what the table holds of these items (N) by now, fetched at once: its passes ask no other rank."""
+        other = copy.copy(self)
+        other.table = self.table.at_hand(self._encode_items(ids, logged).bags)
+        return other
 
     @torch.no_grad()
     def made_of(self, batch: Batch, recalled: Recalled) -> Made:

@@ -28,7 +28,7 @@ from tests.train.test_memory import damage
 
 EVENTS = 160
 SHAPE: dict[str, Any] = {
-    "memory": {"url": "lmdb://memory", "codec": "float32"},
+    "memory": {"url": "lmdb://memory", "codec": "float32", "refresh": 11},
     "data": {"feedback_delay": "delay"},
     "train": {"cut_every": 40, "micro_batch": 8, "first_batch": 8},
     "stages": STAGES,

@@ -154,6 +154,11 @@ class RunConfig(Settings):
         return remembered_depths(self.model, self.memory.store_top)
 
     @property
+    def attending(self) -> int:
+        """How many layers attend: the last stands there once for each task where ``model.task_layers`` is set."""
+        return self.model.layers + (len(self.tasks) - 1) * (self.model.task_layers and self.model.layers > 0)
+
+    @property
     def search_keys(self) -> int:
         """Numbers of 64 bits by which a search knows a row: its category, or the signs of each depth that a layer reads."""
         search = self.memory.search

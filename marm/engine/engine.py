@@ -1,5 +1,6 @@
 """The heart: score a batch with what is remembered of its users, and remember what was made of it."""
 
+import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, cast
@@ -16,7 +17,7 @@ from marm.engine.batch import Batch, Layout, deal, lay_out, split
 from marm.engine.exposures import Exposures
 from marm.engine.keys import by_item
 from marm.engine.leaf import Leaf, look_up
-from marm.engine.search import Items, PassSearch
+from marm.engine.search import Items, PassSearch, looks
 from marm.memory.memory import Memory, Recalled
 from marm.model.features import Encoded, FeatureEncoder
 from marm.model.inputs import Pass
@@ -131,10 +132,17 @@ class Engine:
 
     def _attend_none(self) -> Attended:
         """What a rank does that has nobody of a step: the others look up in the part of the table that it holds."""
-        look_up(self.table, [], np.zeros(0, np.float32))
+        for _ in range(self.looks):
+            look_up(self.table, [], np.zeros(0, np.float32))
         return Attended(
             torch.zeros(0, len(self.run.tasks)), torch.zeros(0, self.memory.shape.depths, self.table.width), []
         )
+
+    @property
+    def looks(self) -> int:
+        """How often a pass looks up in the table, whatever is in it: what ranks do together they do as often."""
+        search = self.run.memory.search
+        return 1 + (looks(search, self.run.attending) if search else 0)
 
     def _dealt(self, batch: Batch) -> list[tuple[Batch, I64]]:
         """A request's candidates are split; where bits must not hang on what else is asked, whole users are dealt."""
@@ -181,6 +189,12 @@ class Engine:
         """
         with torch.no_grad():
             return self._embed(self._encode_items(ids, self.told.logged.over(ids, logged)))[1]
+
+    def at_hand(self, ids: U64, logged: U64) -> "Engine":
+        """The same over what the table holds of these items (N) by now, fetched at once: its passes ask no other rank."""
+        other = copy.copy(self)
+        other.table = self.table.at_hand(self._encode_items(ids, logged).bags)
+        return other
 
     @torch.no_grad()
     def made_of(self, batch: Batch, recalled: Recalled) -> Made:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marm.config import RunConfig
+from marm.config import RunConfig, SearchConfig
 from marm.engine.batch import Batch, item_keys
 from marm.engine.beside import Lists, Rows, beside, listed
 from marm.engine.leaf import Leaf
@@ -35,6 +35,11 @@ from marm.types import I64, U64, Bool
 
 _SHARED = 8
 """Queries a segment from which on one product scores them all, where bits may hang on what else is asked."""
+
+
+def looks(config: SearchConfig, layers: int) -> int:
+    """How often a search looks up items: what each layer picked, and what the first one compares by rule ``dot``."""
+    return layers + (config.rule == "dot")
 
 
 class Items(NamedTuple):

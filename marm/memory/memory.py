@@ -237,7 +237,8 @@ class Memory:
         mine = SlotMap(len(users))
         mine.insert(users)
         at = mine.find(owner)
-        late = (at >= 0) & (position >= saved[at])
+        theirs = np.flatnonzero(at >= 0)
+        late = theirs[position[theirs] >= saved[at[theirs]]]
         at, position, facts = at[late], position[late], facts[late]
         last = _newest(at, position)
         both = np.concatenate([np.repeat(np.arange(len(users)), found.counts), at[last]])

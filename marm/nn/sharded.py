@@ -27,6 +27,15 @@ class ShardedTable(HashTable):
         self._group = group
         super().__init__(rows, width, seed, torch.device("cpu"), scale, biases, together)
 
+    def beside(self, rows: int, width: int, seed: int, biases: int = 0) -> HashTable:
+        """Another one over the same ranks."""
+        return ShardedTable(rows, width, seed, self._group, biases=biases)
+
+    def at_hand(self, bags: list[Bag]) -> HashTable:
+        """Copies of these bags' rows."""
+        rows = self._numbered(bags)[1]
+        return _AtHand(self, rows, self._fetched(rows))
+
     def _drawn(self, rows: int, width: int, seed: int) -> Tensor:
         """This rank's share of what one table draws, drawn piece by piece so that nobody holds it all."""
         generator, pieces = torch.Generator().manual_seed(seed), []
@@ -104,6 +113,26 @@ class ShardedTable(HashTable):
         mine = state["rows"] % self._group.size == self._group.rank
         own = {name: tensor[mine] for name, tensor in state.items()}
         super().load({**own, "rows": own["rows"] // self._group.size})
+
+
+class _AtHand(HashTable):
+    """Some rows of a sharded table, only to look up in."""
+
+    def __init__(self, table: ShardedTable, rows: I64, values: F32) -> None:
+        order = np.argsort(rows)
+        self.width, self.together, self._size, self._rows = table.width, table.together, len(table), rows[order]
+        self.weight = torch.from_numpy(values[order])
+
+    def __len__(self) -> int:
+        return self._size
+
+    def lookup(self, bags: list[Bag], outputs: int) -> Tensor:
+        """The sum of the bags for each output: (N, D + biases), without gradient."""
+        out = torch.zeros(outputs, self.weight.shape[1])
+        for bag in bags:
+            at = np.searchsorted(self._rows, probes(bag.keys, len(self)))
+            sum_bags(self.weight.numpy(), at, bag.keys, bag.offsets, bag.weights, out.numpy())
+        return out
 
 
 @nb.njit(cache=True, nogil=True)

@@ -171,6 +171,15 @@ class HashTable:
     def __len__(self) -> int:
         return len(self._place)
 
+    def beside(self, rows: int, width: int, seed: int, biases: int = 0) -> "HashTable":
+        """Another one where this one lies."""
+        return HashTable(rows, width, seed, self.weight.device, biases=biases)
+
+    def at_hand(self, bags: list[Bag]) -> "HashTable":
+        """To look up these bags' keys in, without asking anybody, until the next step."""
+        del bags
+        return self
+
     def _drawn(self, rows: int, width: int, seed: int) -> Tensor:
         return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
 

@@ -113,3 +113,11 @@ def own(group: Group, users: U64) -> I64:
     if group.size == 1:
         return np.arange(len(users))
     return np.flatnonzero(owners(users, group.size) == group.rank)
+
+
+def on_all(group: Group, columns: Sequence[NDArray[Any]]) -> Columns:
+    """All ranks' rows on every rank, in order of ranks."""
+    if group.size == 1:
+        return list(columns)
+    to_each = [np.concatenate([column] * group.size) for column in columns]
+    return group.exchange(to_each, np.full(group.size, len(columns[0])))[0]

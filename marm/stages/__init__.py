@@ -2,6 +2,7 @@
 
 from marm.stages.measured import MeasuredStages
 from marm.stages.ready import Ready
-from marm.stages.stages import Stages
+from marm.stages.shown import Shown
+from marm.stages.stages import Saved, Stages
 
-__all__ = ["MeasuredStages", "Ready", "Stages"]
+__all__ = ["MeasuredStages", "Ready", "Saved", "Shown", "Stages"]

@@ -11,19 +11,19 @@ from marm.config import RunConfig, order_by
 from marm.data.negatives import draw
 from marm.data.stream import EventLog
 from marm.engine.batch import Batch
-from marm.engine.batches import Asked, Drawn, ask
+from marm.engine.batches import Drawn, ask
 from marm.engine.engine import Attended, Engine, Share
 from marm.engine.exposures import Exposures
 from marm.engine.leaf import Leaf
 from marm.model.outcomes import OutcomeCodes
 from marm.nn.saving import part
-from marm.nn.table import HashTable
 from marm.stages.cascader import Cascader, Sided
 from marm.stages.fused import fused
 from marm.stages.history import History, newest, places, repeated
 from marm.stages.hits import Hits, sampled
 from marm.stages.kept import Kept
-from marm.stages.retriever import look
+from marm.stages.retriever import look, look_for_others
+from marm.stages.shown import Received, Shown
 from marm.stages.weights import Weights, seeded
 from marm.types import F32, F64, I64, U64, Bool
 
@@ -61,9 +61,9 @@ class Cascading:
         codes = OutcomeCodes(run.tasks, run.model.outcomes)
         device, seed = engine.table.weight.device, run.train.seed
         self.model = seeded(seed + 2, lambda: Cascader(config, run.model, codes.parts(), len(run.tasks))).to(device)
-        table = HashTable(config.table_rows, run.model.width, seed + 2, device, biases=len(run.tasks))
+        table = engine.table.beside(config.table_rows, run.model.width, seed + 2, len(run.tasks))
         rates = config.learning_rate, config.table_rate
-        self.weights = Weights(self.model, table, rates, run.train.warmup, run.train.clip)
+        self.weights = Weights(self.model, table, rates, run.train.warmup, run.train.clip, engine.group)
         self.depth = min(1, run.depths) if config.depth is None else config.depth
         self._orders = ["cascading", *(["retrieval", "popularity"] if run.stages.retrieval else [])]
         self.begin_anew(4 * log.manifest.prepared // 5)
@@ -76,12 +76,12 @@ class Cascading:
         self.kept = Kept(self._orders, TOPS, last_from)
         self.hits = Hits(["stages", "popularity", "co_occurrence"], TOPS, last_from)
 
-    def learn(self, seen: Exposures, asked: Asked, attended: Attended, label_QT: F32) -> None:
+    def learn(self, shown: Shown, label_QT: F32) -> None:
         """One update from a pass whose outcomes are known, and from items drawn for some of its events."""
-        lessons = [Lesson(attended, np.arange(len(label_QT)), label_QT)]
-        which = np.flatnonzero(sampled(seen.number, self.config.sampled, _LEARN))
-        if len(which) and self.config.unexposed:
-            tried = self.try_out(seen, which, *self.drawn(seen, which, self.config.unexposed))
+        lessons = [Lesson(shown.attended, np.arange(len(label_QT)), label_QT)]
+        if self.config.unexposed and sampled(shown.whole.number, self.config.sampled, _LEARN).any():
+            which = np.flatnonzero(sampled(shown.seen.number, self.config.sampled, _LEARN))
+            tried = self.try_out(shown.seen, which, *self.drawn(shown, which, self.config.unexposed))
             query = tried.query[tried.query >= 0]
             lessons.append(Lesson(tried.attended, query, np.full((len(query), label_QT.shape[1]), np.nan, np.float32)))
         with torch.enable_grad():
@@ -90,22 +90,20 @@ class Cascading:
     def _update(self, lessons: list[Lesson]) -> None:
         total: Tensor | None = None
         leaves: list[Leaf] = []
-        queries = 0
+        (queries,) = self.engine.group.total(sum(len(lesson.query) for lesson in lessons))
         for lesson in lessons:
-            for share in lesson.attended.shares:
-                mine, local = places(share, lesson.query)
-                if not len(mine):
-                    continue
+            parts = _parts(lesson.attended, lesson.query)
+            if not parts:
+                look_for_others(self.weights)
+            for share, mine, local in parts:
                 logit, looked = self._logits(share, local)
                 ranked = share.output.logit_QT.detach()[torch.from_numpy(local)].float()
                 label = torch.from_numpy(lesson.label_QT[mine]).to(logit.device)
                 loss = self._loss(logit, label, ranked)
                 total = loss if total is None else total + loss
                 leaves += looked
-                queries += len(mine)
-        if total is None:
-            return
-        self.weights.learn(total, leaves, queries)
+        if queries:
+            self.weights.learn(total, leaves, queries)
 
     def _loss(self, logit_QT: Tensor, label_QT: Tensor, ranked_QT: Tensor) -> Tensor:
         """Ranking's loss from the labels, and from ranking's own predictions as if they were labels."""
@@ -142,13 +140,14 @@ class Cascading:
             users = self.model.users(history.user_QD, own).pick(np.repeat(np.arange(len(queries)), each))
             return self.final(self.attend(repeated(history, each), targets, users, rows))
 
-    def drawn(self, seen: Exposures, which: I64, count: int) -> tuple[U64, I64]:
+    def drawn(self, shown: Shown, which: I64, count: int) -> tuple[U64, I64]:
         """Items of events before the pass, drawn for exposures ``which``: (P, count) ids and events; -1: none."""
+        whole = shown.whole.number
         # An evaluation's events lie beyond the log, which is all that there is to draw from.
-        beyond = max(0, int(seen.number.max()) - len(self.log))
-        first = np.full(len(which), min(int(seen.number.min()), len(self.log)))
+        beyond = max(0, int(whole.max()) - len(self.log))
+        first = np.full(len(which), min(int(whole.min()), len(self.log)))
         recent, seed = self.run.negatives.recent + beyond, self.run.train.seed + 2
-        number = draw(seen.number[which], first, first, count, recent, seed, self.log.item_hashes)
+        number = draw(shown.seen.number[which], first, first, count, recent, seed, self.log.item_hashes)
         items = np.zeros(number.shape, np.uint64)
         items[number >= 0] = self.log.item_hashes(number[number >= 0])
         return items, number
@@ -170,11 +169,12 @@ class Cascading:
     def scores(self, attended: Attended, query: I64) -> tuple[F64, F64]:
         """This stage's and ranking's final scores of a pass's queries (n,)."""
         logit = np.zeros((len(query), len(self.run.tasks)), np.float32)
+        parts = _parts(attended, query)
         with torch.no_grad():
-            for share in attended.shares:
-                mine, local = places(share, query)
-                if len(mine):
-                    logit[mine] = self._logits(share, local)[0].cpu().numpy()
+            if not parts:
+                look_for_others(self.weights)
+            for share, mine, local in parts:
+                logit[mine] = self._logits(share, local)[0].cpu().numpy()
         return self.final(torch.from_numpy(logit)), self.final(attended.logit_QT[torch.from_numpy(query)].float().cpu())
 
     def final(self, logit_QT: Tensor) -> F64:
@@ -186,11 +186,11 @@ class Cascading:
         """Which events are measured through all stages."""
         return sampled(numbers, self.config.measured, _MEASURE)
 
-    def measure(self, numbers: I64, tried: Tried, orders: dict[str, F64]) -> I64:
-        """How much of ranking's top this stage keeps of candidates (P, C), beside other orders of them.
+    def measure(self, received: Received, tried: Tried, orders: dict[str, F64]) -> I64:
+        """How much of ranking's top this stage keeps of candidates (M, C) of this rank's events, beside other orders of them.
 
-        ``orders``: scores (P, C) by which one might have kept. Returns the rank that ranking gives to each candidate that was
-        given on (P, C), 1 first; 0 for all others.
+        ``orders``: scores (M, C) by which one might have kept. Returns the rank that ranking gives to each candidate that was
+        given on (M, C), 1 first; 0 for all others.
         """
         there = tried.query >= 0
         mine, ranked = (np.full(there.shape, -np.inf) for _ in range(2))
@@ -201,7 +201,8 @@ class Cascading:
         given = min(self.config.given, max(there.shape[1] // 2, 1))
         rank = _ranks(ranked)
         kept = {name: _ranks(score) <= given for name, score in ({"cascading": mine} | orders).items()}
-        self.kept.add(numbers, rank, there, kept)
+        all_rank, all_there, *all_kept = received.on_all(self.engine.group, rank, there, *kept.values())
+        self.kept.add(received.number, all_rank, all_there, dict(zip(kept, all_kept, strict=True)))
         through = np.where(kept["cascading"] & there, ranked, -np.inf)
         return np.where(np.isfinite(through), _ranks(through), 0)
 
@@ -240,6 +241,12 @@ def _live(seen: Exposures, drawn: Drawn) -> tuple[Batch, I64]:
     """Exposures as live rows; the batch, and the queries that the drawn items are."""
     asked = ask(seen, drawn)
     return asked.batch, asked.query_of_drawn
+
+
+def _parts(attended: Attended, queries: I64) -> list[tuple[Share, I64, I64]]:
+    """The shares that scored any of these queries, as ``places`` has them."""
+    found = [(share, *places(share, queries)) for share in attended.shares]
+    return [part for part in found if len(part[1])]
 
 
 def _ranks(score_PC: F64) -> I64:

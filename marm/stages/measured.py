@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-from marm.engine.batches import Asked
-from marm.engine.engine import Attended
 from marm.engine.exposures import Exposures
+from marm.stages.shown import Shown
 from marm.stages.stages import Stages
-from marm.types import F32, Bool
+from marm.types import F32
 
 
 class MeasuredStages(Stages):
@@ -20,10 +19,13 @@ class MeasuredStages(Stages):
         if self.cascading:
             self.cascading.begin_anew(late)
 
-    def scored(self, seen: Exposures, asked: Asked, attended: Attended, new: Bool, step: int, measured: bool) -> None:
+    def scored(self, shown: Shown, step: int, measured: bool) -> None:
         """A pass that scored exposures."""
         del measured
-        self.measure(replace(seen, number=seen.number + len(self.log)), asked, attended, new, step)
+        self.measure(replace(shown, seen=self._late(shown.seen), whole=self._late(shown.whole)), step)
 
-    def learn(self, seen: Exposures, asked: Asked, attended: Attended, label_QT: F32) -> None:
+    def _late(self, seen: Exposures) -> Exposures:
+        return replace(seen, number=seen.number + len(self.log))
+
+    def learn(self, shown: Shown, label_QT: F32) -> None:
         """Nothing."""

@@ -1,7 +1,6 @@
 """The retrieval stage on the stream: measure what is new, learn from what is due, keep count of all items."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,14 +12,15 @@ from marm.engine.engine import Attended, Engine, Share
 from marm.engine.leaf import Leaf
 from marm.model.outcomes import OutcomeCodes
 from marm.nn.saving import part, signed
-from marm.nn.table import HashTable
+from marm.ranks import on_all
 from marm.stages.history import History, places, positive
 from marm.stages.hits import Hits, sampled
 from marm.stages.items import Items, Ring
 from marm.stages.orders import ORDERS, Asked, Known, ranks
-from marm.stages.retriever import Retriever, look, own_history, own_items, softmax_loss
+from marm.stages.retriever import Retriever, look, look_for_others, own_history, own_items, softmax_loss
 from marm.stages.rivals import CoOccurrence, Popularity, load_rivals, rivals_state
 from marm.stages.room import room
+from marm.stages.shown import Received
 from marm.stages.weights import Weights, seeded
 from marm.store.rings import places_from
 from marm.types import F32, I64, U64, Bool
@@ -32,22 +32,15 @@ _NEVER = 2**62
 """Step at which vectors were made that are not made again."""
 
 
-@dataclass(frozen=True)
-class Received:
-    """Positive events (P) of a pass: what retrieval is about."""
+class Part(NamedTuple):
+    """What one share attended to of some events (P)."""
 
-    number: I64
-    """Places in the stream."""
-    user: U64
-    item: U64
-    exposure: I64
-    """Places among the pass's exposures."""
-    query: I64
-    """The pass's queries that they are."""
-
-    def pick(self, at: I64 | Bool) -> "Received":
-        """Those at these places."""
-        return Received(self.number[at], self.user[at], self.item[at], self.exposure[at], self.query[at])
+    mine: I64
+    """Their places (p,) ..."""
+    local: I64
+    """... and their queries in the share."""
+    share: Share
+    history: History
 
 
 class Retrieval:
@@ -56,16 +49,16 @@ class Retrieval:
     def __init__(self, run: RunConfig, log: EventLog, engine: Engine) -> None:
         config = run.stages.retrieval
         assert config is not None
-        self.run, self.config, self.log, self.engine = run, config, log, engine
+        self.run, self.config, self.log, self.engine, self.group = run, config, log, engine, engine.group
         codes = OutcomeCodes(run.tasks, run.model.outcomes)
         self.codes = positive_codes(run, codes)
         device, seed = engine.table.weight.device, run.train.seed
         self.model = seeded(
             seed + 1, lambda: Retriever(config, run.model, codes.parts(), config.layers or 1 + run.depths)
         ).to(device)
-        table = HashTable(config.table_rows, run.model.width, seed + 1, device)
+        table = engine.table.beside(config.table_rows, run.model.width, seed + 1)
         rates = config.learning_rate, config.table_rate
-        self.weights = Weights(self.model, table, rates, run.train.warmup, run.train.clip)
+        self.weights = Weights(self.model, table, rates, run.train.warmup, run.train.clip, engine.group)
         self.items = Items(config.frequency_rate)
         self.popularity, self.beside = Popularity(config.popular), CoOccurrence(config.partners)
         self.hits = Hits(ORDERS, DEPTHS, 4 * log.manifest.prepared // 5)
@@ -82,31 +75,35 @@ class Retrieval:
     def measure(self, attended: Attended, received: Received, step: int) -> None:
         """Where the received items stand among all items so far, for a sample; before anything of the step is known."""
         received = received.pick(sampled(received.number, self.config.measured, _KEY))
-        if not len(received.number):
+        if not len(received):
             return
-        target = self.items.find(received.item)
-        new = target < 0
-        ranked = np.zeros((len(ORDERS), len(target)), np.int64)
+        new = self.items.find(received.item) < 0
+        ranked = np.zeros((len(ORDERS), len(new)), np.int64)
         if not new.all():
-            old = np.flatnonzero(~new)
-            asked = self.asked(attended, received.query[old])
-            ranked[:, old] = ranks(asked, self.known(step), target[old])
+            old = received.pick(~new)
+            asked, target = self.asked(attended, old.query), self.items.find(old.item[old.mine])
+            ranked[:, ~new] = old.on_all(self.group, ranks(asked, self.known(step), target).T)[0].T
         self.hits.add(received.number, new, ranked)
 
     def asked(self, attended: Attended, queries: I64) -> Asked:
         """What the orders of all items are asked with, at the time of each of a pass's ``queries`` (P,)."""
         vectors = np.zeros((len(queries), self.config.interests, self.config.width + 1), np.float32)
         seen, last = Ragged(len(vectors)), Ragged(len(vectors))
-        for share in attended.shares:
-            mine, local = places(share, queries)
-            if len(mine):
-                history = self.history(share, local)
-                vectors[mine] = self.vectors_of(history)
-                shown = self.items.find(share.items)
-                if not self.config.again:
-                    seen.put(mine, shown[share.passed.item_of_row], *_all_before(share, local))
-                last.put(mine, shown[history.item_of_row], *self._last(history))
+        parts = self._parts(attended, queries)
+        for mine, local, share, history in parts:
+            vectors[mine] = self.vectors_of(history)
+            shown = self.items.find(share.items)
+            if not self.config.again:
+                seen.put(mine, shown[share.passed.item_of_row], *_all_before(share, local))
+            last.put(mine, shown[history.item_of_row], *self._last(history))
+        if not parts:
+            look_for_others(self.weights)
         return Asked(vectors, *seen.flat(), *last.flat())
+
+    def _parts(self, attended: Attended, queries: I64) -> list[Part]:
+        """The shares that scored any of a pass's ``queries``."""
+        found = [(share, *places(share, queries)) for share in attended.shares]
+        return [Part(mine, local, share, self.history(share, local)) for share, mine, local in found if len(mine)]
 
     def _last(self, history: History) -> tuple[I64, I64]:
         """The newest few positive rows of each query: first, and one past the last."""
@@ -143,16 +140,18 @@ class Retrieval:
         self._vectors, self._held, self._made = self.item_vectors(np.arange(len(self.items))), len(self.items), step
 
     def item_vectors(self, at: I64) -> F32:
-        """Vectors of known items (n, E + 1), by place."""
-        out = np.zeros((len(at), self.config.width + 1), np.float32)
-        popular = self._log_share(at)
+        """Vectors of known items (n, E + 1), by place; each is made by one rank."""
+        ranks, most = self.group.size, -(-len(at) // self.group.size)
+        mine = np.array_split(at, ranks)[self.group.rank]
+        out = np.zeros((len(mine), self.config.width + 1), np.float32)
+        popular = self._log_share(mine)
         with torch.no_grad():
-            for low in range(0, len(at), _AT_ONCE):
-                some = at[low : low + _AT_ONCE]
+            for low in range(0, most, _AT_ONCE):
+                some = mine[low : low + _AT_ONCE]
                 ranked, own = self._item_parts(some)
                 log_share = torch.from_numpy(popular[low : low + _AT_ONCE]).to(ranked.device)
                 out[low : low + _AT_ONCE] = self.model.item_vectors(ranked, own.embedded, log_share).cpu().numpy()
-        return out
+        return on_all(self.group, [out])[0]
 
     def _log_share(self, at: I64) -> F32:
         return self.popularity.log_share(at, self.items.event[at], self.items.newest)
@@ -179,53 +178,52 @@ class Retrieval:
 
     def learn(self, attended: Attended, received: Received) -> None:
         """One update from positive events whose outcome is known, and their place in all counts."""
-        if not len(received.number):
+        if not len(received):
             return
         at = self.items.find(received.item)
-        self._pair(attended, received, at)
+        parts = self._parts(attended, received.query)
+        self._pair(parts, received, at)
         # Drawn anew for each step: items that stood there for many steps would be pushed down for being of late.
         chance = np.random.default_rng([self.run.train.seed, int(received.number[0])])
         users, drawn = self.received.draw(chance, self.config.negatives)
         place, which = np.unique(np.concatenate([drawn, at]), return_inverse=True)
         with torch.enable_grad():
-            self._update(attended, received, place, which, np.concatenate([users, received.user]))
+            self._update(parts, received, place, which, np.concatenate([users, received.user]))
         self.received.add(received.user, at)
         self.items.receive(at)
         self.popularity.add(at)
 
-    def _update(self, attended: Attended, received: Received, place: I64, which: I64, users: U64) -> None:
-        """``place`` (K,): distinct items of the softmax; ``which``: that of each drawn event and then of the step's."""
+    def _update(self, parts: list[Part], received: Received, place: I64, which: I64, users: U64) -> None:
+        """``place`` (K,): distinct items of the softmax; ``which``: that of each drawn event and then of the step's.
+
+        On many ranks each tells the items of its own events from the same K, and all divide by the events of all.
+        """
         ranked, own = self._item_parts(place)
         frequency = torch.from_numpy(self.items.log_frequency(place)).to(ranked.device)
         popular = torch.from_numpy(self._log_share(place)).to(ranked.device)
         items_KE = self.model.item_vectors(ranked, own.embedded, popular)
-        made, whose, had, leaves = [], [], [], [own]
-        for share in attended.shares:
-            mine, local = places(share, received.query)
-            if len(mine):
-                history = self.history(share, local)
-                vectors, looked = self._user_vectors(history)
-                made.append(vectors)
-                leaves += looked
-                whose.append(mine)
-                had.append(own_history(history, self.items.find(history.items), place))
-        order = np.concatenate(whose)
-        users_PIE = torch.cat(made)
+        if not parts:
+            look_for_others(self.weights)
+            self.weights.learn(None, [], len(received))
+            return
+        looked = [self._user_vectors(part.history) for part in parts]
+        had = [own_history(part.history, self.items.find(part.history.items), place) for part in parts]
+        order = received.mine[np.concatenate([part.mine for part in parts])]
+        users_PIE = torch.cat([vectors for vectors, _ in looked])
         score_PK = (users_PIE @ items_KE.T).amax(1)
-        target = torch.from_numpy(which[len(which) - len(order) :][order])
+        target = torch.from_numpy(which[len(which) - len(received) :][order])
         counts = torch.from_numpy(np.bincount(which, minlength=len(place))).to(score_PK)
         mine_PK = own_items(users, which, received.user[order], len(place)) | torch.cat(had)
         loss = softmax_loss(score_PK, frequency, counts, mine_PK.to(score_PK.device), target.to(score_PK.device))
-        self.weights.learn(loss, leaves, len(order))
+        self.weights.learn(loss, [own, *(leaf for _, leaves in looked for leaf in leaves)], len(received))
 
-    def _pair(self, attended: Attended, received: Received, at: I64) -> None:
+    def _pair(self, parts: list[Part], received: Received, at: I64) -> None:
         """Count which items were received beside which."""
-        for share in attended.shares:
-            mine, local = places(share, received.query)
-            if len(mine):
-                history = self.history(share, local)
-                shown = self.items.find(history.items)[history.item_of_row]
-                self.beside.add(at[mine], shown, *self._last(history))
+        last = Ragged(len(received.mine))
+        for mine, _, _, history in parts:
+            last.put(mine, self.items.find(history.items)[history.item_of_row], *self._last(history))
+        before, bounds = received.ragged(self.group, *last.flat())
+        self.beside.add(at, before, bounds[:-1], bounds[1:])
 
     def result(self) -> dict[str, Any]:
         """For result.json: recall of the last fifth, and of the whole stream."""

@@ -74,6 +74,12 @@ def look(weights: Weights, history: History, targets: I64) -> tuple[Leaf, Leaf]:
     return weights.look_up(weights.users(history.users)), weights.look_up(weights.items(history.items), about)
 
 
+def look_for_others(weights: Weights) -> None:
+    """What a rank does in the place of ``look`` that has no query: others look up in the part of the table that it holds."""
+    for _ in range(2):
+        weights.look_up(weights.users(np.zeros(0, np.uint64)))
+
+
 def softmax_loss(
     score_PK: Tensor, log_frequency_K: Tensor, counts_K: Tensor, own_PK: Tensor, target_P: Tensor
 ) -> Tensor:

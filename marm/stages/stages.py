@@ -9,14 +9,13 @@ from torch import Tensor
 from marm.config import RunConfig
 from marm.data.stream import EventLog
 from marm.data.told import Told
-from marm.engine.batches import Asked
-from marm.engine.engine import Attended, Engine
-from marm.engine.exposures import Exposures
+from marm.engine.engine import Engine
 from marm.stages.cascading import Cascading
 from marm.stages.index import FILE, build_index, digest_of, index_bytes
 from marm.stages.orders import firsts, ranks
-from marm.stages.retrieval import Received, Retrieval
-from marm.types import F32, F64, U64, Bool
+from marm.stages.retrieval import Retrieval
+from marm.stages.shown import Received, Shown
+from marm.types import F32, F64, U64
 
 
 @dataclass(frozen=True)
@@ -47,55 +46,43 @@ class Stages:
         if self.retrieval:
             self.retrieval.tell(told.offered)
 
-    def scored(self, seen: Exposures, asked: Asked, attended: Attended, new: Bool, step: int, measured: bool) -> None:
-        """A pass that scored exposures, those that are ``new`` (E,) for the first time."""
+    def scored(self, shown: Shown, step: int, measured: bool) -> None:
+        """A pass that scored exposures, those that it is about for the first time."""
         if measured:
-            self.measure(seen, asked, attended, new, step)
+            self.measure(shown, step)
         if self.retrieval:
-            self.retrieval.see(seen.item[new], seen.number[new])
+            self.retrieval.see(shown.whole.item, shown.whole.number)
 
-    def measure(self, seen: Exposures, asked: Asked, attended: Attended, new: Bool, step: int) -> None:
-        """Where the stages put the positive ones among ``new`` exposures (E,)."""
-        received = self._received(seen, asked, new)
+    def measure(self, shown: Shown, step: int) -> None:
+        """Where the stages put the positive ones among those that a pass is about."""
+        received = shown.received(self._task)
         if self.retrieval:
-            self.retrieval.measure(attended, received, step)
+            self.retrieval.measure(shown.attended, received, step)
         if self.cascading:
-            self._measure_through(self.cascading, seen, attended, received, step)
+            self._measure_through(self.cascading, shown, received, step)
 
-    def learn(self, seen: Exposures, asked: Asked, attended: Attended, label_QT: F32) -> None:
-        """A pass whose outcomes are known, before ranking learns from it."""
+    def learn(self, shown: Shown, label_QT: F32) -> None:
+        """A pass whose outcomes are known, before ranking learns from it; ``label_QT``: of its queries on this rank."""
         if self.retrieval:
-            self.retrieval.learn(attended, self._received(seen, asked, np.ones(len(seen), bool)))
+            self.retrieval.learn(shown.attended, shown.received(self._task))
         if self.cascading:
-            self.cascading.learn(seen, asked, attended, label_QT)
+            self.cascading.learn(shown, label_QT)
 
-    def _received(self, seen: Exposures, asked: Asked, which: Bool) -> Received:
-        at = np.flatnonzero(which & (seen.labels[:, self._task] > 0.5))
-        return Received(seen.number[at], seen.user[at], seen.item[at], at, asked.query_of_exposure[at])
-
-    def _measure_through(
-        self, cascading: Cascading, seen: Exposures, attended: Attended, received: Received, step: int
-    ) -> None:
+    def _measure_through(self, cascading: Cascading, shown: Shown, received: Received, step: int) -> None:
         """All stages on end for a few positive events, from retrieval's candidates; from drawn ones where there is none."""
         received = received.pick(cascading.is_measured(received.number))
-        if not len(received.number):
+        if not len(received):
             return
         if self.retrieval is None:
-            items, number = cascading.drawn(seen, received.exposure, 2 * cascading.config.given)
-            cascading.measure(received.number, cascading.try_out(seen, received.exposure, items, number), {})
+            items, number = cascading.drawn(shown, received.exposure, 2 * cascading.config.given)
+            cascading.measure(received, cascading.try_out(shown.seen, received.exposure, items, number), {})
         elif len(self.retrieval.items):
-            self._measure_found(self.retrieval, cascading, seen, attended, received, step)
+            self._measure_found(self.retrieval, cascading, shown, received, step)
 
     def _measure_found(
-        self,
-        retrieval: Retrieval,
-        cascading: Cascading,
-        seen: Exposures,
-        attended: Attended,
-        received: Received,
-        step: int,
+        self, retrieval: Retrieval, cascading: Cascading, shown: Shown, received: Received, step: int
     ) -> None:
-        asked, known = retrieval.asked(attended, received.query), retrieval.known(step)
+        asked, known = retrieval.asked(shown.attended, received.query), retrieval.known(step)
         place = firsts(asked, known, retrieval.config.found)
         there = place >= 0
         number = np.where(there, retrieval.items.event[place], -1)
@@ -105,11 +92,13 @@ class Stages:
             "retrieval": -np.arange(place.shape[1], dtype=float) + np.zeros((len(place), 1)),
             "popularity": popular,
         }
-        through = cascading.measure(received.number, cascading.try_out(seen, received.exposure, items, number), orders)
+        tried = cascading.try_out(shown.seen, received.exposure, items, number)
+        through = cascading.measure(received, tried, orders)
         target = retrieval.items.find(received.item)
-        own = np.where((place == target[:, None]) & there, through, 0).max(1, initial=0)
-        alone = ranks(asked, known, target)[1:]
-        cascading.hits.add(received.number, target < 0, np.concatenate([own[None], alone]))
+        mine = target[received.mine]
+        own = np.where((place == mine[:, None]) & there, through, 0).max(1, initial=0)
+        found = np.concatenate([own[None], ranks(asked, known, mine)[1:]])
+        cascading.hits.add(received.number, target < 0, received.on_all(self.engine.group, found.T)[0].T)
 
     def result(self) -> dict[str, Any]:
         """For result.json."""
@@ -120,13 +109,14 @@ class Stages:
         return {name: getattr(self, name).window() for name in self.names}
 
     def save(self) -> Saved:
-        """What a cut keeps."""
+        """What a cut keeps: all ranks call this, and rank 0 has all of it."""
         states = {name: getattr(self, name).state() for name in self.names}
         tensors = {name: state[0] for name, state in states.items()}
         numbers = {name: state[1] for name, state in states.items()}
         files: dict[str, bytes] = {}
         if self.retrieval:
             vectors = self.retrieval.item_vectors(np.arange(len(self.retrieval.items)))
+        if self.retrieval and self.engine.group.rank == 0:
             files[FILE] = index_bytes(build_index(self.retrieval.config, vectors))
             numbers["retrieval"]["index"] = digest_of(files[FILE])
         return Saved(tensors, numbers, files)

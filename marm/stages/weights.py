@@ -13,6 +13,7 @@ from marm.model.features import salt
 from marm.nn.adam import Adam
 from marm.nn.saving import part
 from marm.nn.table import Bag, HashTable, single
+from marm.ranks import ALONE, Group, over_ranks
 from marm.types import F32, U64
 
 M = TypeVar("M", bound=nn.Module)
@@ -30,10 +31,16 @@ class Weights:
     """A module and a table with their optimizers."""
 
     def __init__(
-        self, module: nn.Module, table: HashTable, rates: tuple[float, float], warmup: int, clip: float
+        self,
+        module: nn.Module,
+        table: HashTable,
+        rates: tuple[float, float],
+        warmup: int,
+        clip: float,
+        group: Group = ALONE,
     ) -> None:
-        """``rates``: of Adam and of the table."""
-        self.module, self.table, self._table_rate = module, table, rates[1]
+        """``rates``: of Adam and of the table; ``group``: who learns together."""
+        self.module, self.table, self._table_rate, self._group = module, table, rates[1], group
         self._adam = Adam(module.parameters(), rates[0], warmup, clip)
 
     def users(self, ids: U64) -> Bag:
@@ -48,11 +55,17 @@ class Weights:
         """The table's rows; ``asked`` (N,): how many queries use each, one if not given."""
         return look_up(self.table, [bag], np.ones(len(bag.offsets) - 1, np.float32) if asked is None else asked)
 
-    def learn(self, loss: Tensor, leaves: Sequence[Leaf], count: int) -> None:
-        """One update from a loss summed over ``count`` things, and the leaves that it hangs on."""
+    def learn(self, loss: Tensor | None, leaves: Sequence[Leaf], count: int) -> None:
+        """One update from a loss summed over ``count`` things of all ranks, and the leaves that it hangs on.
+
+        ``loss``: the part of this rank's own, None where it has none.
+        """
         parameters = self._adam.parameters
-        grads = torch.autograd.grad(loss, [*parameters, *(leaf.embedded for leaf in leaves)], allow_unused=True)
-        dense, sparse = grads[: len(parameters)], grads[len(parameters) :]
+        sources = [*parameters, *(leaf.embedded for leaf in leaves)]
+        grads: Sequence[Tensor | None] = [None] * len(sources)
+        if loss is not None:
+            grads = torch.autograd.grad(loss, sources, allow_unused=True)
+        dense, sparse = over_ranks(self._group, grads[: len(parameters)], parameters), grads[len(parameters) :]
         rise = self._adam.step([None if grad is None else grad / count for grad in dense])
         parts = [part for leaf, grad in zip(leaves, sparse, strict=True) for part in leaf.parts(grad)]
         self.table.learn(parts, self._table_rate * rise)

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from marm.config import TrainConfig
 from marm.engine.engine import Attended, Engine, Share
 from marm.nn.adam import Adam
 from marm.nn.shares import side_by_side
 from marm.nn.table import Part
-from marm.ranks import Group
+from marm.ranks import over_ranks
 
 
 class Learner:
@@ -48,18 +48,3 @@ class Learner:
         return list(dense), [
             part for leaf, slope in zip(share.leaves, slopes, strict=True) for part in leaf.parts(slope)
         ]
-
-
-def over_ranks(group: Group, grads: list[Tensor | None], parameters: list[nn.Parameter]) -> list[Tensor | None]:
-    """Sums of gradients over all ranks, in one flat exchange; None where no rank has any."""
-    if group.size == 1:
-        return grads
-    pairs = list(zip(grads, parameters, strict=True))
-    there = torch.tensor([float(grad is not None) for grad in grads])
-    flat = torch.cat([there, *(torch.zeros(p.numel()) if grad is None else grad.flatten() for grad, p in pairs)])
-    group.add_up(flat)
-    sums = torch.split(flat[len(grads) :], [parameter.numel() for parameter in parameters])
-    return [
-        summed.view_as(parameter) if has else None
-        for has, summed, parameter in zip(flat[: len(grads)].tolist(), sums, parameters, strict=True)
-    ]

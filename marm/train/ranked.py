@@ -18,13 +18,6 @@ def check(run: RunConfig, ranks: int) -> None:
     """Whether so many ranks can train this run. Errors: ``SettingError``."""
     if ranks == 1:
         return
-    apart = {
-        "memory.search": run.memory.search is not None,
-        "memory.refresh": run.memory.refresh > 0,
-        "stages": run.stages.any,
-    }
-    for name in (name for name, is_set in apart.items() if is_set):
-        raise SettingError(f"{name}: is trained by one process, not by {ranks}: drop it, or --ranks")
     if run.train.device not in ("auto", "cpu"):
         raise SettingError(f'train.device = {run.train.device!r}: ranks train on CPUs: set train.device = "cpu"')
 

@@ -261,8 +261,7 @@ def _measured_stages(out: Path, run: RunConfig, parts: Parts, events: int) -> Me
 
 
 def _tally(run: RunConfig) -> Tally:
-    aside = len(run.tasks) - 1 if run.model.task_layers else 0
-    return SearchTally(run.model.layers + aside) if run.memory.search else Tally()
+    return SearchTally(run.attending) if run.memory.search else Tally()
 
 
 def _make_room(parts: Parts) -> None:

@@ -22,7 +22,7 @@ from marm.metrics.spool import Spool
 from marm.model.outcomes import OutcomeCodes
 from marm.nn.dense import steady_rows
 from marm.ranks import own
-from marm.stages import Stages
+from marm.stages import Shown, Stages
 from marm.store.slots import SlotMap
 from marm.train.frozen import SinceCut
 from marm.train.learner import Learner
@@ -90,7 +90,7 @@ class Stepper:
             if self.since:
                 self._score_frozen(seen, spool, self.since)
             elif self._at_once:
-                self._score_and_learn(seen, spool)
+                self._score_and_learn(new, seen, spool)
             else:
                 self._score_and_wait(new, spool)
         if self.learner:
@@ -132,7 +132,8 @@ class Stepper:
         if full:
             self.engine.memory.admit(distinct, self._admissions)
 
-    def _score_and_learn(self, seen: Exposures, spool: Spool | None) -> None:
+    def _score_and_learn(self, new: Exposures, seen: Exposures, spool: Spool | None) -> None:
+        """``new``: of all ranks; ``seen``: of this one."""
         asked = ask(seen, self._drawn(seen))
         with torch.set_grad_enabled(self.learner is not None):
             attended = self.engine.attend(asked.batch)
@@ -140,8 +141,9 @@ class Stepper:
         labels = self._labels(seen, asked)
         self._record(spool, seen, asked, attended, labels, np.ones(len(asked.exposure), bool))
         if self.stages:
-            self.stages.scored(seen, asked, attended, np.ones(len(seen), bool), self.steps, spool is not None)
-            self.stages.learn(seen, asked, attended, labels)
+            shown = Shown(seen, asked, attended, new)
+            self.stages.scored(shown, self.steps, spool is not None)
+            self.stages.learn(shown, labels)
         if self.learner:
             self._update(seen, asked, attended, labels)
         self._remember(seen, asked, attended, np.arange(len(seen)))
@@ -153,7 +155,7 @@ class Stepper:
         self.tally.add(asked, attended, self.steps, False)
         if self.stages:
             mapped = replace(asked, query_of_exposure=places[asked.query_of_exposure])
-            self.stages.scored(seen, mapped, attended, np.ones(len(seen), bool), self.steps, spool is not None)
+            self.stages.scored(Shown(seen, mapped, attended, seen), self.steps, spool is not None)
         attended = replace(attended, logit_QT=attended.logit_QT[places])
         self._record(spool, seen, asked, attended, self._labels(seen, asked), np.ones(len(places), bool))
         since.add(seen)
@@ -171,18 +173,18 @@ class Stepper:
         early = may_enter(both, now)
         early[early] = beyond_whole(both.user[early], both.time[early], self.run.train.live - self._new_live)
         mine = own(self.group, both.user)
-        self._score_waiting(both.pick(mine), is_new[mine], early[mine], spool)
+        self._score_waiting(new, both.pick(mine), is_new[mine], early[mine], spool)
         self.waiting.remembered[places[order[early & ~is_new]]] = True
         self.waiting.add(new, early[np.flatnonzero(is_new)])
 
-    def _score_waiting(self, seen: Exposures, is_new: Bool, early: Bool, spool: Spool | None) -> None:
+    def _score_waiting(self, new: Exposures, seen: Exposures, is_new: Bool, early: Bool, spool: Spool | None) -> None:
         asked = ask(seen, self._drawn(seen, is_new))
         with torch.no_grad():
             attended = self.engine.attend(asked.batch)
         self.tally.add(asked, attended, self.steps, False)
         self._record(spool, seen, asked, attended, self._labels(seen, asked), is_new[asked.exposure])
         if self.stages:
-            self.stages.scored(seen, asked, attended, is_new, self.steps, spool is not None)
+            self.stages.scored(Shown(seen, asked, attended, new), self.steps, spool is not None)
         self._remember(seen, asked, attended, np.flatnonzero(early))
 
     def _learn_due(self, now: int | None, make_room: Callable[[], None]) -> None:
@@ -197,15 +199,15 @@ class Stepper:
 
     def _learn(self, places: I64, make_room: Callable[[], None]) -> None:
         assert self.waiting.held is not None and self.learner is not None
-        mine = places[own(self.group, self.waiting.held.user[places])]
-        seen = self.waiting.held.pick(mine)
+        due = self.waiting.held.pick(places)
+        seen, mine = self._own(due), places[own(self.group, due.user)]
         self.admit(seen.user, make_room)
         asked = ask(seen, self._drawn(seen))
         attended = self.engine.attend(asked.batch)
         self.tally.add(asked, attended, self.steps, True)
         labels = self._labels(seen, asked)
         if self.stages:
-            self.stages.learn(seen, asked, attended, labels)
+            self.stages.learn(Shown(seen, asked, attended, due), labels)
         self._update(seen, asked, attended, labels)
         self._remember(seen, asked, attended, np.flatnonzero(~self.waiting.remembered[mine]))
         self.waiting.release(places)

@@ -16,7 +16,7 @@ from marm.metrics.progressive import summarise
 from marm.metrics.spool import Spool
 from marm.model.ranker import Ranker
 from marm.model.reader import Size
-from marm.stages import Stages
+from marm.stages import Saved, Stages
 from marm.store import ArenaStore, Rows
 from marm.train.applied import apply, catch_up
 from marm.train.cut import Cut, drop_old_cuts, load_stages, load_weights, rows_tensors, write_cut
@@ -105,8 +105,9 @@ class Trainer:
         """Make everything up to here durable: files, then the rename that makes it visible, then the store."""
         rows, number, store = self.memory.delta(), self.cut_number + 1, self.parts.store
         whole, table, state = gathered(self.group, rows), self.engine.table.state(), self._state()
+        stages = self.stages.save() if self.stages else None
         if self.group.rank == 0:
-            self._write(number, whole, table, state | {"cleared": cleared})
+            self._write(number, whole, table, state | {"cleared": cleared}, stages)
             drop_old_cuts(self.folder)
         elif not store.durable:
             apply(store, number, rows, cleared)
@@ -115,7 +116,9 @@ class Trainer:
         self.cut_number, self._since_cut = number, 0
         self.memory.saved()
 
-    def _write(self, number: int, rows: Rows, table: dict[str, Tensor], state: dict[str, Any]) -> None:
+    def _write(
+        self, number: int, rows: Rows, table: dict[str, Tensor], state: dict[str, Any], stages: Saved | None
+    ) -> None:
         store, cleared = self.parts.store, state["cleared"]
         parts = {
             "model": {k: v.detach().cpu() for k, v in self.engine.model.state_dict().items()},
@@ -124,10 +127,9 @@ class Trainer:
             "memory": rows_tensors(rows),
         }
         files: dict[str, bytes] = {}
-        if self.stages:
-            saved = self.stages.save()
-            parts |= saved.tensors
-            state["stages"], files = saved.numbers, saved.files
+        if stages:
+            parts |= stages.tensors
+            state["stages"], files = stages.numbers, stages.files
         if isinstance(store, ArenaStore):
             # It dies with the process, so the cut carries all of it, this delta included.
             apply(store, number, rows, cleared)

@@ -10,6 +10,7 @@ from marm.engine.heed import heed
 from marm.memory.ages import Ages
 from marm.nn import attention
 from marm.nn.dense import steady_rows
+from marm.nn.table import HashTable
 from tests.engine.causal import CausalPass
 from tests.engine.worlds import SECOND, build, exposures, run_config, segment_through, shelves, tie_groups, with_column
 
@@ -149,6 +150,21 @@ def test_what_is_explained_names_what_each_layer_picked_and_how_it_weighs_it():
     for weight_HN in told.weight:
         np.testing.assert_allclose(weight_HN.sum(1), 1, rtol=1e-5)
         assert ((weight_HN[:, :-5] > 0).sum(1) == 3).all()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_pass_looks_up_as_often_whatever_is_in_it(rule, monkeypatch):
+    search, model = RULES[rule]
+    engine, seen = build(searching(search, model)), shelved(1)
+    engine.threads, counts, real = 1, [], HashTable.lookup
+    monkeypatch.setattr(HashTable, "lookup", lambda self, *about: counts.append(1) or real(self, *about))
+    passes = len(segment_through(engine, seen, np.arange(4, len(tie_groups(seen)) - 1, 4), drawer(1))[0])
+    assert passes and len(counts) % engine.looks == 0
+    engine.memory.admit(seen.user[:1], 1000)
+    for part in (seen.pick(np.zeros(0, np.int64)), seen.pick(np.array([len(seen) - 1]))):
+        counts.clear()
+        engine.attend(ask(part, Drawn.none(1)).batch)
+        assert len(counts) == engine.looks
 
 
 def test_a_pick_too_old_to_be_read_is_read_as_one_without_a_state():

@@ -23,14 +23,15 @@ from tests.ranks.processes import together
 from tests.ranks.test_table import BIASES, ROWS, WIDTH, steps
 from tests.ranks.test_train import check_like, train
 from tests.train.folders import assert_same_run, remembered, result
-from tests.train.logs import log_frame, run_over, write_world
+from tests.train.logs import STAGES, log_frame, run_over, write_world
 from tests.train.test_memory import damage
 
 EVENTS = 160
 SHAPE: dict[str, Any] = {
-    "memory": {"url": "lmdb://memory", "codec": "float32"},
+    "memory": {"url": "lmdb://memory", "codec": "float32", "refresh": 11},
     "data": {"feedback_delay": "delay"},
     "train": {"cut_every": 40, "micro_batch": 8, "first_batch": 8},
+    "stages": STAGES,
 }
 LONGEST = 120
 """Seconds for processes that a person would start."""

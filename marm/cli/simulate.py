@@ -22,6 +22,7 @@ def simulate(
     ] = 100.0,
     long_period: Annotated[int, typer.Option(help="long: events of a user until an author comes back")] = 2_000,
     content: Annotated[int, typer.Option(help="width of a content embedding of items; 0 for none")] = 0,
+    days: Annotated[int, typer.Option(help="days that all of it takes: fewer, and more users are there at once")] = 31,
 ) -> None:
     """Simulate a short-video app: exposures and what came of them, the true chances, and a run file to train on."""
     # Imported here: compiled parts load slowly, and other commands do not need them.
@@ -29,7 +30,7 @@ def simulate(
 
     config = world.WorldConfig(
         users, items, events, seed, world.parse_effects(effects),
-        interest_length=interest_length, long_period=long_period, content=content,
+        interest_length=interest_length, long_period=long_period, content=content, days=days,
     )  # fmt: skip
     world.check_free(out)
     columns = (TextColumn("simulate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

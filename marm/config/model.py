@@ -30,6 +30,9 @@ class ModelConfig(Settings):
     tower: PositiveInt = 64
     """Width of an expert."""
 
+    contrast: bool = True
+    """Heads of the first layer begin by adding rows that went well and taking away those that went badly."""
+
     token_shift: bool = False
     """Each row of history also brings the event before it, with its outcome."""
 

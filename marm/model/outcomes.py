@@ -61,6 +61,13 @@ class OutcomeCodes:
             rest = rest // self.values[i]
         return out
 
+    def worth(self) -> Tensor:
+        """How good each row of ``parts`` is by the first carried task: -1 its lowest outcome, 1 its highest; (F,)."""
+        worth = torch.zeros(1 + sum(self.values))
+        for values, missing in list(zip(self.values, self.missing, strict=True))[:1]:
+            worth[1 + missing : 1 + values] = torch.linspace(-1, 1, values - missing)
+        return worth
+
     def parts(self) -> Tensor:
         """Which learned rows each code is the sum of: (codes, 1 + all values), the first for unknown."""
         parts = torch.zeros(len(self), 1 + sum(self.values))

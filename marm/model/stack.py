@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from marm.config import ModelConfig
 from marm.model.inputs import Pass
+from marm.model.outcomes import OutcomeCodes
 from marm.model.reader import Made, Reader, Size
 from marm.nn.attention import TargetAttention
 from marm.nn.blocks import Linear, feed_forward, row_norm
@@ -57,12 +58,13 @@ def _silence(attention: TargetAttention, config: ModelConfig) -> None:
 class TargetAttentionStack(Reader):
     """All layers, and the learned fall-backs for rows whose state is not there."""
 
-    def __init__(self, config: ModelConfig, outcomes: Tensor, codec: str, top: int = 0, ids: int = 0) -> None:
+    def __init__(self, config: ModelConfig, codes: OutcomeCodes, codec: str, top: int = 0, ids: int = 0) -> None:
         """``top``: how many last layers stand side by side (one for each task), beside ``config.layers`` in a row.
 
         ``ids``: kinds of id that rows and targets may share.
         """
         super().__init__(codec)
+        outcomes = codes.parts()
         self.reads_memory = config.memory_reads
         self.live_gradient = config.live_gradient
         self.shift, self.raw = config.token_shift, config.raw_rows
@@ -71,6 +73,9 @@ class TargetAttentionStack(Reader):
         self.made, self.heard, self.aside = row, row * config.heads * (outcomes.shape[1] + 1), top
         self.layers = nn.ModuleList(Layer(config, outcomes, depth, ids) for depth in range(row))
         self.top = nn.ModuleList(Layer(config, outcomes, row, ids) for _ in range(top))
+        for layer in [*self.layers, *self.top][:1]:
+            if config.contrast:
+                layer.attention.contrast(codes.worth())
         self.fallbacks = nn.ModuleList(Linear(config.width, config.width) for _ in range(config.layers - 1))
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:

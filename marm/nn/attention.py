@@ -3,11 +3,14 @@
     x_kj  = u_j + A[outcome] + G[gap] + R[rank]; beside it e_{j-1} + A[outcome of j-1], and e_j
     logit = q_k . (Wk x_kj + Sk beside_kj + ...) / sqrt(dk) + c . (A[outcome] + G[gap] + R[rank])
           = (Wk^T q_k) . u_j + (A (Wk^T q_k + c))[outcome] + ...
-    value = sum_j w_kj (Wv x_kj + Sv beside_kj + ...)        =  Wv (sum w u + A^T bins) + ...
+    value = sum_j w_kj (Wv (g[outcome] u_j + A[outcome] + ...) + Sv beside_kj + ...)
+          = Wv (sum w g u + A^T bins) + ...
 
 What travels beside a row has keys and values of its own in each head, so that a head may ask for "after something like
 this, and not like this itself". Folded, that costs what one shared matrix would.
 Everything about a pair is a code with a learned row; nothing nonlinear follows, so all of it moves to the query's side.
+g is a head's own number for an outcome: what went well it may add, and take away what went badly, so that its sum says where
+a user's taste lies, where the sum of plain rows says what was shown.
 c is a head's own: what outcome, age or rank weighs whatever the target is, which by the target alone is learned slowly.
 """
 
@@ -58,7 +61,8 @@ class TargetAttention(nn.Module):
         self.outcome_parts: Tensor
         self.register_buffer("outcome_parts", outcomes, persistent=False)
         self.query, self.key, self.value, self.out = (nn.Parameter(part) for part in similar_heads(width, heads))
-        self.outcome_rows = nn.Parameter(torch.randn(outcomes.shape[1], width) * 0.3)
+        # As loud together as one, however many tasks there are.
+        self.outcome_rows = nn.Parameter(torch.randn(outcomes.shape[1], width) * 0.3 / outcomes.sum(1).max().sqrt())
         self.other_rows = nn.Parameter(torch.randn(GAPS + RANKS + 1, width) * 0.1)
         self.beside_key, self.beside_value = nn.ParameterList(), nn.ParameterList()
         # Every other head begins by asking for what came after something like the target, not for something like it.
@@ -78,6 +82,16 @@ class TargetAttention(nn.Module):
         self.register_buffer("soft", 1 - newest[:, None], persistent=False)
         self.own = nn.Parameter(torch.randn(heads, width) / math.sqrt(width))
         self.shift = shift
+        # One in all: of the row for "unknown", or of one for each task.
+        self.worth = nn.Parameter((1 / outcomes.sum(1)) @ outcomes / outcomes.sum(0) * torch.ones(heads, 1))
+
+    def contrast(self, worth_F: Tensor) -> None:
+        """Let heads begin by adding rows that went well and taking away those that went badly.
+
+        ``worth_F``: how good each of the rows that outcomes are the sum of is; all zeros change nothing.
+        """
+        if worth_F.any():
+            self.worth.data = worth_F.repeat(self.heads, 1)
 
     def _beside(self, key: Tensor, value: Tensor) -> None:
         self.beside_key.append(nn.Parameter(key.detach().clone()))
@@ -108,7 +122,7 @@ class TargetAttention(nn.Module):
             value_QD, bins = self._projected(target_QD, live, extra, ops, tab, codes)
         else:
             attend = FusedAttention.apply if way == "fused" else folded
-            context, bins = attend(q_QSHD, tab, live, extra, ops)
+            context, bins = attend(q_QSHD, tab, self._worths(), live, extra, ops)
             value_QD = self._unfolded(context.unbind(1), self._coded(bins, codes))
         return value_QD, self._heard(bins)
 
@@ -159,7 +173,9 @@ class TargetAttention(nn.Module):
     def _projected_view(self, rows_RSD: Tensor, one: Operands, null: int, codes: Tensor) -> Projected:
         """What the ``one`` sees, the null row put in at a place: codes are added to the rows themselves."""
         outcome, added_NSD, lean_HN = self._pair_rows(one, codes)
-        x_NX = (rows_RSD[int(one.views.begin[0]) : int(one.views.end[0])] + added_NSD).flatten(1)
+        rows_NSD = rows_RSD[int(one.views.begin[0]) : int(one.views.end[0])]
+        more_HKN = torch.einsum("hkd,nd->hkn", self.value, rows_NSD[:, 0]) * (self._worth()[:, None, outcome] - 1)
+        x_NX = (rows_NSD + added_NSD).flatten(1)
         # What a head heard of outcomes comes with the values, as columns that say which outcome each row has.
         said_NF = functional.pad(self.outcome_parts[outcome], (0, 1))
         null_X = functional.pad(codes[-1], (0, x_NX.shape[1] - self.width))
@@ -172,6 +188,8 @@ class TargetAttention(nn.Module):
         # Rows lie along the last axis: that is how the loops read them.
         wide = [torch.cat(weights, 2) for weights in (self._keys(), self._values())]
         key_HKN, value_HKN = (torch.einsum("hkx,nx->hkn", weight, x_NX) for weight in wide)
+        value_HKN[:, :, :null] += more_HKN[:, :, :null]
+        value_HKN[:, :, null + 1 :] += more_HKN[:, :, null:]
         return Projected(key_HKN, torch.cat([value_HKN, said_NF.T.expand(self.heads, -1, -1)], 1), lean_HN)
 
     def _pair_rows(self, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -188,6 +206,13 @@ class TargetAttention(nn.Module):
         added = torch.stack(streams, 1)
         added_NSD = functional.pad(added, (0, 0, 0, len(self._keys()) - added.shape[1]))
         return outcome, added_NSD, self._leans(torch.stack([outcome, gap, rank]), codes)
+
+    def _worths(self) -> Tensor:
+        """What each outcome, with each answer to which ids are equal, makes of a row's value: (H, answers x O)."""
+        return self._worth().repeat(1, 2 ** self.equal.shape[2])
+
+    def _worth(self) -> Tensor:
+        return self.worth @ self.outcome_parts.T
 
     def _in_common(self) -> Tensor:
         """What an id in common adds to a logit, by kind: of a row, then of the row before it (0 where that does not count)."""
@@ -259,15 +284,21 @@ class TargetAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         rows_RX = rows_of(ops, live, extra).flatten(1)
         q_QHK = torch.einsum("qd,hkd->qhk", target, self.query) / self._root()
-        keys, values = (torch.einsum("rx,hkx->rhk", rows_RX, torch.cat(w, 2)) for w in (self._keys(), self._values()))
-        value_QHK, bins = projected(q_QHK, keys, values, tab, ops)
+        keys = torch.einsum("rx,hkx->rhk", rows_RX, torch.cat(self._keys(), 2))
+        own, beside = rows_RX[:, : self.width], rows_RX[:, self.width :]
+        empty = self.value.new_zeros(*self.value.shape[:2], 0)
+        values = (
+            torch.einsum("rd,hkd->rhk", own, self.value),
+            torch.einsum("rx,hkx->rhk", beside, torch.cat([empty, *self.beside_value], 2)),
+        )
+        value_QHK, bins = projected(q_QHK, keys, values, tab, self._worths(), ops)
         return torch.einsum("qhk,hkd->qd", value_QHK, self.out) + self._unfolded(self._coded(bins, codes)), bins
 
     def flops(self, queries: int, window: int) -> int:
         """Multiply-adds x 2 of the folded way, each query seeing ``window`` rows."""
         d, h, streams = self.width, self.heads, len(self._keys())
         codes, (outcomes, values) = len(self.other_rows) + self.outcomes, self.outcome_parts.shape
-        once = 2 * streams * d**3 + outcomes * values * d + h * codes * d
+        once = 2 * streams * d**3 + outcomes * values * (d + h) + h * codes * d
         # For each query and head: folded query, table and bins of codes, what was heard, the rows, the value.
         beside = self.shift * 2 * outcomes * d
         each = (2 * streams * d + 2 * codes + 2 * window * streams) * d + beside + outcomes * values
@@ -281,10 +312,12 @@ class TargetAttention(nn.Module):
         out = []
         for k in range(len(target)):
             x, added = [null_SD], [self._leans(torch.tensor([len(codes) - 1]), codes)]
+            more = [torch.zeros(self.heads, self.width)]
             for j in range(int(views.begin[k]), int(views.end[k])):
                 gap = int((ops.work.edges <= views.asked[k] - views.time[j]).sum())
                 rank = int(ops.work.ranks[views.place[views.end[k] - 1] - views.place[j] + 1])
                 x_SD = rows_RSD[j].clone()
+                more.append((self._worth()[:, _outcome(ops, k, j)] - 1)[:, None] * rows_RSD[j, 0])
                 x_SD[0] += codes[_outcome(ops, k, j)] + codes[gap0 + gap] + codes[rank0 + rank]
                 before = int(views.previous[j])
                 added.append(
@@ -298,6 +331,7 @@ class TargetAttention(nn.Module):
             x_NSD = torch.stack(x)
             q = self.query @ target[k]
             key, value = (torch.einsum("nsd,shkd->hnk", x_NSD, torch.stack(w)) for w in (self._keys(), self._values()))
+            value = value + torch.einsum("nhd,hkd->hnk", torch.stack(more), self.value)
             weight = (torch.einsum("hk,hnk->hn", q, key) / self._root() + torch.stack(added, 1)).softmax(1)
             out.append(torch.einsum("hn,hnk,hkd->d", weight, value, self.out))
         return torch.stack(out)

@@ -107,6 +107,23 @@ def _scale(x, by, n):  # type: ignore[no-untyped-def]
         x[c] *= by
 
 
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _times_worth(w, worth, outcome, first, n, out):  # type: ignore[no-untyped-def]
+    """out[:n] = w[:n] times what the rows' outcomes make of their values."""
+    apart()
+    for c in range(n):
+        out[c] = w[c] * worth[outcome[first + c]]
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _worth_back(w, worth, outcome, first, n, taken, ds):  # type: ignore[no-untyped-def]
+    """taken[:n], gradients of what was taken of rows, add to those of weights, and become those of worths."""
+    apart()
+    for c in range(n):
+        ds[c] += taken[c] * worth[outcome[first + c]]
+        taken[c] *= w[c]
+
+
 @nb.njit(cache=True, nogil=True)
 def _extent(seg_rows, seg_queries, order, begin, end):  # type: ignore[no-untyped-def]
     """First and one past the last row that any query of each segment sees, and the most rows of a segment."""
@@ -127,7 +144,7 @@ def _extent(seg_rows, seg_queries, order, begin, end):  # type: ignore[no-untype
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _forward(  # type: ignore[no-untyped-def]
     seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, spans, block, column, live, at,
-    extra_rows, extra_at, q, tab, weights, context, bins,
+    extra_rows, extra_at, q, tab, worth, weights, context, bins,
 ):  # fmt: skip
     """Logits, softmax and sums of each query of the segments; ``weights`` (H, P) keeps the softmax for the way back."""
     streams, heads, width, null = q.shape[1], q.shape[2], q.shape[3], spans[2]
@@ -149,8 +166,11 @@ def _forward(  # type: ignore[no-untyped-def]
                 w[h, n:whole] = 0
                 weights[h, first : first + n] = w[h, :n]
                 _put_codes(w[h], codes, runs, first, runs_at[k], runs_at[k + 1], spans, bins[k, h])
-            for m in range(streams):
+            for m in range(1, streams):
                 gather(w, x[m], off, whole, context[k, m])
+            for h in range(heads):
+                _times_worth(w[h], worth[h], codes[0], first, n, w[h])
+            gather(w, x[0], off, whole, context[k, 0])
 
 
 @nb.njit(cache=True, nogil=True, inline="always")
@@ -162,7 +182,7 @@ def _whole(n):  # type: ignore[no-untyped-def]
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _backward(  # type: ignore[no-untyped-def]
     seg_rows, seg_queries, order, begin, end, pair, runs_at, codes, runs, spans, block, column, live, at,
-    extra_rows, extra_at, q, weights, null_weight, d_context, d_bins, dq, d_tab, d_live, d_extra,
+    extra_rows, extra_at, q, worth, weights, null_weight, d_context, d_bins, dq, d_tab, d_worth, d_live, d_extra,
 ):  # fmt: skip
     """Gradients of queries and tables, and of those rows that have one (live ones and what travels beside)."""
     streams, heads, width, null = q.shape[1], q.shape[2], q.shape[3], spans[2]
@@ -170,6 +190,7 @@ def _backward(  # type: ignore[no-untyped-def]
     rows = np.zeros((LANES, width), np.float32)
     x, dx = np.zeros((streams, width, most), np.float32), np.zeros((streams, width, most), np.float32)
     ds, w = np.zeros((heads, most), np.float32), np.zeros((heads, most), np.float32)
+    taken = np.zeros((heads, most), np.float32)
     for b in range(len(seg_rows) - 1):
         _load(block, column, live, at, extra_rows, extra_at, low[b], high[b], rows, x)
         first_live = high[b]
@@ -186,9 +207,15 @@ def _backward(  # type: ignore[no-untyped-def]
                 w[h, :n] = weights[h, first : first + n]
                 w[h, n:whole] = 0
                 _add_codes(d_bins[k, h], codes, runs, first, runs_at[k], runs_at[k + 1], ds[h])
-            for m in range(streams):
+            for m in range(1, streams):
                 project(d_context[k, m], x[m], off, whole, ds)
+            taken[:, :whole] = 0
+            project(d_context[k, 0], x[0], off, whole, taken)
             for h in range(heads):
+                _worth_back(w[h], worth[h], codes[0], first, n, taken[h], ds[h])
+                _put_outcomes(taken[h], codes[0], first, first + n, 0, spans[0], d_worth[k, h])
+                _times_worth(w[h], worth[h], codes[0], first, n, taken[h])
+                taken[h, n:whole] = 0
                 d_tab[k, h, null] = _softmax_back(w[h], ds[h], null_weight[k, h], d_bins[k, h, null], n)
                 ds[h, n:whole] = 0
                 _put_codes(ds[h], codes, runs, first, runs_at[k], runs_at[k + 1], spans, d_tab[k, h])
@@ -196,7 +223,7 @@ def _backward(  # type: ignore[no-untyped-def]
                 gather(ds, x[m], off, whole, dq[k, m])
                 # Remembered states are constants: of them nothing needs to be carried back.
                 since = np.uint64(max(0, first_live - begin[k]) if m == 0 else 0)
-                spread(q[k, m], d_context[k, m], ds, w, since, off, whole, dx[m])
+                spread(q[k, m], d_context[k, m], ds, w if m else taken, since, off, whole, dx[m])
         _deliver(at, extra_at, low[b], first_live, high[b], rows, dx, d_live, d_extra)
 
 
@@ -236,32 +263,35 @@ def _numpy(tensor: Tensor) -> F32:
 
 
 class FusedAttention(torch.autograd.Function):
-    """(q, tab, live, extra) -> (context, bins); see ``operands.py`` for the shapes."""
+    """(q, tab, worth, live, extra) -> (context, bins); see ``operands.py`` for the shapes."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, tab: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, q: Tensor, tab: Tensor, worth: Tensor, live: Tensor, extra: Tensor, ops: Operands
+    ) -> tuple[Tensor, Tensor]:
         """Sum the rows of every view, weighted by softmax."""
-        q, tab = q.contiguous(), tab.contiguous()
+        q, tab, worth = q.contiguous(), tab.contiguous(), worth.contiguous()
         context, bins = torch.zeros_like(q), torch.zeros_like(tab)
         weights = torch.empty(q.shape[2], int(ops.work.pairs_at[-1]))
-        _forward(*_arrays(ops, live, extra), *(_numpy(t) for t in (q, tab, weights, context, bins)))
-        ctx.save_for_backward(q, live, extra, weights, bins[:, :, int(ops.spans[2])].clone())
+        _forward(*_arrays(ops, live, extra), *(_numpy(t) for t in (q, tab, worth, weights, context, bins)))
+        ctx.save_for_backward(q, worth, live, extra, weights, bins[:, :, int(ops.spans[2])].clone())
         ctx.operands = ops
         return context, bins
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of q, tab, live and extra."""
-        q, live, extra, weights, null = ctx.saved_tensors
+        """Gradients of q, tab, worth, live and extra."""
+        q, worth, live, extra, weights, null = ctx.saved_tensors
         ops: Operands = ctx.operands
         d_context, d_bins = (_numpy(grad.contiguous()) for grad in grads)
         dq, d_tab, d_live = torch.zeros_like(q), torch.zeros(*d_bins.shape), torch.zeros_like(live)
+        d_worth = torch.zeros(len(q), *worth.shape)
         d_extra = torch.zeros_like(extra) if len(ops.beside) else None
         _backward(  # type: ignore[call-arg]
-            *_arrays(ops, live, extra), *(_numpy(t) for t in (q, weights, null)), d_context, d_bins,
-            *(_numpy(t) for t in (dq, d_tab, d_live)), _numpy(live[:0] if d_extra is None else d_extra),
+            *_arrays(ops, live, extra), *(_numpy(t) for t in (q, worth, weights, null)), d_context, d_bins,
+            *(_numpy(t) for t in (dq, d_tab, d_worth, d_live)), _numpy(live[:0] if d_extra is None else d_extra),
         )  # fmt: skip
-        return dq, d_tab, d_live, d_extra, None
+        return dq, d_tab, d_worth.sum(0), d_live, d_extra, None
 
 
 def _arrays(ops: Operands, live: Tensor, extra: Tensor) -> tuple[Any, ...]:

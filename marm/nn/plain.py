@@ -73,13 +73,20 @@ def _bins(weight_QHN: Tensor, null_QH: Tensor, pairs: Pairs, spans: I64, codes: 
     return bins + null
 
 
-def folded(q: Tensor, tab: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
+def folded(q: Tensor, tab: Tensor, worth: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
     """Folded attention without a fused loop: never projects the history; O(Q N H D)."""
     pairs = pairs_of(ops, q.device)
     rows_QNSD = _rows_seen(q, live, extra, ops, pairs)
     weight, null = _weigh(q, tab, rows_QNSD, pairs, ops.spans)
-    context = torch.einsum("qhn,qnsd->qshd", weight, rows_QNSD)
+    taken, *beside = rows_QNSD.unbind(2)
+    parts = [(_worthy(weight, worth, pairs), taken), *((weight, row) for row in beside)]
+    context = torch.stack([torch.einsum("qhn,qnd->qhd", *part) for part in parts], 1)
     return context, _bins(weight, null, pairs, ops.spans, tab.shape[2])
+
+
+def _worthy(weight_QHN: Tensor, worth_HO: Tensor, pairs: Pairs) -> Tensor:
+    """Weights times what the rows' outcomes make of their values: (Q, H, N)."""
+    return weight_QHN * worth_HO[:, pairs.codes[0]].transpose(0, 1)
 
 
 def weights(q: Tensor, tab: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> Tensor:
@@ -101,8 +108,13 @@ def _weigh(q: Tensor, tab: Tensor, rows_QNSD: Tensor, pairs: Pairs, spans: I64) 
     return _softmax(logit, tab, pairs, spans)
 
 
-def projected(q_QHK: Tensor, keys_RHK: Tensor, values_RHK: Tensor, tab: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
-    """Attention over keys and values projected once for each segment: (Q, H, dk) and bins; for many queries a segment."""
+def projected(
+    q_QHK: Tensor, keys_RHK: Tensor, values: tuple[Tensor, Tensor], tab: Tensor, worth: Tensor, ops: Operands
+) -> tuple[Tensor, Tensor]:
+    """Attention over keys and values projected once for each segment: (Q, H, dk) and bins; for many queries a segment.
+
+    ``values``: of the rows, which their outcomes make more or less of, and of what travels beside them; (R, H, dk) each.
+    """
     pairs = pairs_of(ops, q_QHK.device)
     work, device = ops.work, q_QHK.device
     logit = q_QHK.new_zeros(len(q_QHK), q_QHK.shape[1], pairs.row.shape[1])
@@ -119,10 +131,11 @@ def projected(q_QHK: Tensor, keys_RHK: Tensor, values_RHK: Tensor, tab: Tensor, 
     for queries, low, high in spans:
         if high > low and len(queries):
             at = torch.from_numpy(queries).to(device)
-            spread = weight.new_zeros(len(queries), weight.shape[1], high - low)
             local = (pairs.row[at] - low).clamp(min=0)[:, None].expand(-1, weight.shape[1], -1)
-            spread = spread.scatter_add(2, local, weight[at])
-            value = value.index_copy(0, at, torch.einsum("qhr,rhk->qhk", spread, values_RHK[low:high]))
+            none = weight.new_zeros(len(queries), weight.shape[1], high - low)
+            spread = [none.scatter_add(2, local, one[at]) for one in (_worthy(weight, worth, pairs), weight)]
+            made = [torch.einsum("qhr,rhk->qhk", w, v[low:high]) for w, v in zip(spread, values, strict=True)]
+            value = value.index_copy(0, at, made[0] + made[1])
     return value, _bins(weight, null, pairs, ops.spans, tab.shape[2])
 
 

@@ -33,7 +33,7 @@ def make_reader(run: RunConfig) -> Reader:
     """What reads histories in a run (``model.kind``)."""
     if run.model.kind == "marm":
         return marm_layers(run.model, run.tasks, run.memory.codec, run.compared_ids)
-    outcomes = OutcomeCodes(run.tasks, run.model.outcomes).parts()
+    codes = OutcomeCodes(run.tasks, run.model.outcomes)
     if run.model.kind == "recompute":
-        return Recompute(run, outcomes, len(run.tasks) if run.model.task_layers else 0)
-    return READERS[run.model.kind](run, outcomes)
+        return Recompute(run, codes, len(run.tasks) if run.model.task_layers else 0)
+    return READERS[run.model.kind](run, codes.parts())

@@ -12,6 +12,7 @@ from torch import Tensor
 from marm.config import RunConfig
 from marm.engine.batch import find_views
 from marm.model.inputs import Pass
+from marm.model.outcomes import OutcomeCodes
 from marm.model.reader import Made, Reader, Size
 from marm.model.stack import TargetAttentionStack
 from marm.nn.dense import padded
@@ -24,10 +25,10 @@ Number = TypeVar("Number", np.int64, np.uint64)
 class Recompute(Reader):
     """MARM's own layers over the newest L x n rows, each asked as it once was; the target reads what they make now."""
 
-    def __init__(self, run: RunConfig, outcomes: Tensor, top: int) -> None:
+    def __init__(self, run: RunConfig, codes: OutcomeCodes, top: int) -> None:
         super().__init__(run.memory.codec)
         self.window, self.hidden = run.memory.window, run.data.history is not None
-        self.layers = TargetAttentionStack(run.model, outcomes, run.memory.codec, top, run.compared_ids)
+        self.layers = TargetAttentionStack(run.model, codes, run.memory.codec, top, run.compared_ids)
         self.made, self.heard, self.aside = self.layers.made, self.layers.heard, top
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:

@@ -50,6 +50,7 @@ def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw
     with torch.no_grad():
         attention.lean.normal_()
         attention.own.normal_()
+        attention.worth.normal_()
     sides = np.stack(beside) if beside else np.zeros((0, total), np.int64)
     work = plan_work(views, segment, rows_at)
     ops = Operands(work, block, CODECS[codec].columns(width), at, sides, attention.spans)
@@ -122,9 +123,13 @@ def test_what_a_layer_makes_is_the_sum_of_rows_by_the_weights_that_it_tells(shif
         for k in range(len(target)):
             begin, end = int(ops.views.begin[k]), int(ops.views.end[k])
             seen_NSD = rows_RSD[begin:end] + attention._pair_rows(ops.of(np.array([k])), codes)[1]
-            x_NSD = torch.cat([seen_NSD, null_SD[None]])
             weight = torch.cat([weight_QHN[k, :, : end - begin], weight_QHN[k, :, -1:]], 1)
-            value = torch.einsum("hn,nsd,shkd,hke->e", weight, x_NSD, torch.stack(attention._values()), attention.out)
+            outcome = attention._pair_rows(ops.of(np.array([k])), codes)[0]
+            # What a row's outcome makes of its value, beyond the row itself.
+            more_HND = (attention._worth()[:, outcome, None] - 1) * rows_RSD[begin:end, 0]
+            x_HNSD = torch.cat([seen_NSD, null_SD[None]]).repeat(2, 1, 1, 1)
+            x_HNSD[:, :-1, 0] += more_HND
+            value = torch.einsum("hn,hnsd,shkd,hke->e", weight, x_HNSD, torch.stack(attention._values()), attention.out)
             torch.testing.assert_close(value, made[k], rtol=1e-5, atol=2e-6)
             assert not weight_QHN[k, :, end - begin : -1].any()
         torch.testing.assert_close(weight_QHN.sum(2), torch.ones(12, 2))
@@ -160,6 +165,23 @@ def test_ranks_are_exact_near_and_coarse_far():
     buckets = rank_buckets(1000)
     assert list(buckets[1:9]) == list(range(8))
     assert buckets[9] >= 8 and (np.diff(buckets[1:]) >= 0).all() and buckets[1000] <= 31
+
+
+def test_a_contrast_is_the_rows_that_went_well_less_those_that_went_badly():
+    attention, target, live, extra, ops = random_pass(2, 3, 20, queries=12, width=8, codec="float32")
+    attention.contrast(torch.tensor([0.0, -1.0, 0.0, 1.0]))
+    with torch.no_grad():
+        for codes in (attention.outcome_rows, attention.other_rows):
+            codes.zero_()
+        attention.query.zero_()
+        made, rows_RSD = attention(target, live, extra, ops, "fused"), rows_of(ops, live, extra)
+        for k in range(len(target)):
+            seen = range(int(ops.views.begin[k]), int(ops.views.end[k]))
+            there = [int(ops.views.outcome[j]) if ops.views.known[j] <= ops.views.asked[k] else 0 for j in seen]
+            sum_D = sum(((c == 3) - (c == 1)) * rows_RSD[j, 0] for j, c in zip(seen, there, strict=True))
+            value = torch.einsum("hkd,d->hk", attention.value, torch.zeros(8) + sum_D / (len(there) + 1))
+            wanted = torch.einsum("hk,hkd->d", value, attention.out)
+            torch.testing.assert_close(made[k], wanted, rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("shift", [False, True])

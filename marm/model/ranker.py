@@ -153,4 +153,5 @@ def has_pace(config: ModelConfig) -> bool:
 def marm_layers(config: ModelConfig, tasks: dict[str, TaskConfig], codec: str, ids: int = 0) -> TargetAttentionStack:
     """MARM's own reader; ``ids``: kinds of id that rows and targets may share."""
     aside = len(tasks) if config.task_layers and config.layers else 0
-    return TargetAttentionStack(config, OutcomeCodes(tasks, config.outcomes), codec, aside, ids)
+    codes = OutcomeCodes(tasks, config.outcomes)
+    return TargetAttentionStack(config, codes.parts(), codec, aside, ids, codes.worth())

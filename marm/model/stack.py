@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from marm.config import ModelConfig
 from marm.model.inputs import Pass
-from marm.model.outcomes import OutcomeCodes
 from marm.model.reader import Made, Reader, Size
 from marm.nn.attention import TargetAttention
 from marm.nn.blocks import Linear, feed_forward, row_norm
@@ -58,13 +57,20 @@ def _silence(attention: TargetAttention, config: ModelConfig) -> None:
 class TargetAttentionStack(Reader):
     """All layers, and the learned fall-backs for rows whose state is not there."""
 
-    def __init__(self, config: ModelConfig, codes: OutcomeCodes, codec: str, top: int = 0, ids: int = 0) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        outcomes: Tensor,
+        codec: str,
+        top: int = 0,
+        ids: int = 0,
+        worth: Tensor | None = None,
+    ) -> None:
         """``top``: how many last layers stand side by side (one for each task), beside ``config.layers`` in a row.
 
-        ``ids``: kinds of id that rows and targets may share.
+        ``ids``: kinds of id that rows and targets may share; ``worth``: how good each row of outcomes is (F,), for a contrast.
         """
         super().__init__(codec)
-        outcomes = codes.parts()
         self.reads_memory = config.memory_reads
         self.live_gradient = config.live_gradient
         self.shift, self.raw = config.token_shift, config.raw_rows
@@ -74,8 +80,8 @@ class TargetAttentionStack(Reader):
         self.layers = nn.ModuleList(Layer(config, outcomes, depth, ids) for depth in range(row))
         self.top = nn.ModuleList(Layer(config, outcomes, row, ids) for _ in range(top))
         for layer in [*self.layers, *self.top][:1]:
-            if config.contrast:
-                layer.attention.contrast(codes.worth())
+            if config.contrast and worth is not None:
+                layer.attention.contrast(worth)
         self.fallbacks = nn.ModuleList(Linear(config.width, config.width) for _ in range(config.layers - 1))
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:

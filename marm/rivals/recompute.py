@@ -28,7 +28,9 @@ class Recompute(Reader):
     def __init__(self, run: RunConfig, codes: OutcomeCodes, top: int) -> None:
         super().__init__(run.memory.codec)
         self.window, self.hidden = run.memory.window, run.data.history is not None
-        self.layers = TargetAttentionStack(run.model, codes, run.memory.codec, top, run.compared_ids)
+        self.layers = TargetAttentionStack(
+            run.model, codes.parts(), run.memory.codec, top, run.compared_ids, codes.worth()
+        )
         self.made, self.heard, self.aside = self.layers.made, self.layers.heard, top
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:

@@ -50,7 +50,7 @@ def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw
     with torch.no_grad():
         attention.lean.normal_()
         attention.own.normal_()
-        attention.worth.normal_()
+        attention.worth.uniform_(-1, 1)
     sides = np.stack(beside) if beside else np.zeros((0, total), np.int64)
     work = plan_work(views, segment, rows_at)
     ops = Operands(work, block, CODECS[codec].columns(width), at, sides, attention.spans)

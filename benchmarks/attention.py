@@ -113,7 +113,7 @@ class Batched:
         q = (self.layer.target @ query.T / math.sqrt(d // HEADS)).view(b, m, HEADS, -1)
         keys, values = ((rows @ w.T).view(b, n, HEADS, -1) for w in (key, value))
         code_keys, code_values = ((codes @ w.T).view(len(codes), HEADS, -1) for w in (key, value))
-        tab = torch.einsum("bmhk,chk->bmhc", q, code_keys)
+        tab = torch.einsum("bmhk,chk->bmhc", q, code_keys) + attention._lean(codes)
         logit = torch.einsum("bmhk,bnhk->bmhn", q, keys)
         for code in self.codes:
             logit = logit + tab.gather(3, code)
@@ -123,7 +123,8 @@ class Batched:
         for code in self.codes:
             bins = bins.scatter_add(3, code, weight[..., :n])
         bins = bins.index_add(3, torch.tensor([null]), weight[..., n:])
-        summed = torch.einsum("bmhn,bnhk->bmhk", weight[..., :n], values)
+        taken = weight[..., :n] * attention._worth()[torch.arange(HEADS)[:, None], self.codes[0]]
+        summed = torch.einsum("bmhn,bnhk->bmhk", taken, values)
         summed = summed + torch.einsum("bmhc,chk->bmhk", bins, code_values)
         return torch.einsum("bmhk,hkd->bmd", summed, attention.out).view(b * m, d)
 

@@ -123,7 +123,7 @@ class Batched:
         for code in self.codes:
             bins = bins.scatter_add(3, code, weight[..., :n])
         bins = bins.index_add(3, torch.tensor([null]), weight[..., n:])
-        taken = weight[..., :n] * attention._worth()[torch.arange(HEADS)[:, None], self.codes[0]]
+        taken = weight[..., :n] * attention._worths()[torch.arange(HEADS)[:, None], self.codes[0]]
         summed = torch.einsum("bmhn,bnhk->bmhk", taken, values)
         summed = summed + torch.einsum("bmhc,chk->bmhk", bins, code_values)
         return torch.einsum("bmhk,hkd->bmd", summed, attention.out).view(b * m, d)

@@ -62,10 +62,14 @@ class OutcomeCodes:
         return out
 
     def worth(self) -> Tensor:
-        """How good each row of ``parts`` is by the first carried task: -1 its lowest outcome, 1 its highest; (F,)."""
+        """What makes of 1 the sign of an outcome, by row of ``parts``: (F,).
+
+        The first carried task's lowest is -1 then, its highest 1, and what is not known or not observed 0.
+        """
         worth = torch.zeros(1 + sum(self.values))
         for values, missing in list(zip(self.values, self.missing, strict=True))[:1]:
-            worth[1 + missing : 1 + values] = torch.linspace(-1, 1, values - missing)
+            worth[: 1 + missing] = -1
+            worth[1 + missing : 1 + values] = torch.linspace(-2, 0, values - missing)
         return worth
 
     def parts(self) -> Tensor:

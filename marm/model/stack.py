@@ -68,7 +68,7 @@ class TargetAttentionStack(Reader):
     ) -> None:
         """``top``: how many last layers stand side by side (one for each task), beside ``config.layers`` in a row.
 
-        ``ids``: kinds of id that rows and targets may share; ``worth``: how good each row of outcomes is (F,), for a contrast.
+        ``ids``: kinds of id that rows and targets may share; ``worth``: what a contrast begins with (F,).
         """
         super().__init__(codec)
         self.reads_memory = config.memory_reads
@@ -79,8 +79,9 @@ class TargetAttentionStack(Reader):
         self.made, self.heard, self.aside = row, row * config.heads * (outcomes.shape[1] + 1), top
         self.layers = nn.ModuleList(Layer(config, outcomes, depth, ids) for depth in range(row))
         self.top = nn.ModuleList(Layer(config, outcomes, row, ids) for _ in range(top))
-        for layer in [*self.layers, *self.top][:1]:
-            if config.contrast and worth is not None:
+        if config.contrast and worth is not None:
+            for layer in self.layers[:1] or self.top:
+                assert isinstance(layer, Layer)
                 layer.attention.contrast(worth)
         self.fallbacks = nn.ModuleList(Linear(config.width, config.width) for _ in range(config.layers - 1))
 

@@ -3,8 +3,8 @@
     x_kj  = u_j + A[outcome] + G[gap] + R[rank]; beside it e_{j-1} + A[outcome of j-1], and e_j
     logit = q_k . (Wk x_kj + Sk beside_kj + ...) / sqrt(dk) + c . (A[outcome] + G[gap] + R[rank])
           = (Wk^T q_k) . u_j + (A (Wk^T q_k + c))[outcome] + ...
-    value = sum_j w_kj (Wv (g[outcome] u_j + A[outcome] + ...) + Sv beside_kj + ...)
-          = Wv (sum w g u + A^T bins) + ...
+    value = sum_j w_kj (Wv ((1 + g[outcome]) u_j + A[outcome] + ...) + Sv beside_kj + ...)
+          = Wv (sum w (1 + g) u + A^T bins) + ...
 
 What travels beside a row has keys and values of its own in each head, so that a head may ask for "after something like
 this, and not like this itself". Folded, that costs what one shared matrix would.
@@ -82,16 +82,14 @@ class TargetAttention(nn.Module):
         self.register_buffer("soft", 1 - newest[:, None], persistent=False)
         self.own = nn.Parameter(torch.randn(heads, width) / math.sqrt(width))
         self.shift = shift
-        # One in all: of the row for "unknown", or of one for each task.
-        self.worth = nn.Parameter((1 / outcomes.sum(1)) @ outcomes / outcomes.sum(0) * torch.ones(heads, 1))
+        self.worth = nn.Parameter(torch.zeros(heads, outcomes.shape[1]))
 
     def contrast(self, worth_F: Tensor) -> None:
         """Let heads begin by adding rows that went well and taking away those that went badly.
 
-        ``worth_F``: how good each of the rows that outcomes are the sum of is; all zeros change nothing.
+        ``worth_F``: of each of the rows that outcomes are the sum of, as ``marm/model/outcomes.py`` has it.
         """
-        if worth_F.any():
-            self.worth.data = worth_F.repeat(self.heads, 1)
+        self.worth.data = worth_F.repeat(self.heads, 1)
 
     def _beside(self, key: Tensor, value: Tensor) -> None:
         self.beside_key.append(nn.Parameter(key.detach().clone()))
@@ -174,7 +172,7 @@ class TargetAttention(nn.Module):
         """What the ``one`` sees, the null row put in at a place: codes are added to the rows themselves."""
         outcome, added_NSD, lean_HN = self._pair_rows(one, codes)
         rows_NSD = rows_RSD[int(one.views.begin[0]) : int(one.views.end[0])]
-        more_HKN = torch.einsum("hkd,nd->hkn", self.value, rows_NSD[:, 0]) * (self._worth()[:, None, outcome] - 1)
+        more_HKN = torch.einsum("hkd,nd->hkn", self.value, rows_NSD[:, 0]) * self._more()[:, None, outcome]
         x_NX = (rows_NSD + added_NSD).flatten(1)
         # What a head heard of outcomes comes with the values, as columns that say which outcome each row has.
         said_NF = functional.pad(self.outcome_parts[outcome], (0, 1))
@@ -208,10 +206,11 @@ class TargetAttention(nn.Module):
         return outcome, added_NSD, self._leans(torch.stack([outcome, gap, rank]), codes)
 
     def _worths(self) -> Tensor:
-        """What each outcome, with each answer to which ids are equal, makes of a row's value: (H, answers x O)."""
-        return self._worth().repeat(1, 2 ** self.equal.shape[2])
+        """What each outcome, with each answer to which ids are equal, multiplies a row's value by: (H, answers x O)."""
+        return 1 + self._more().repeat(1, 2 ** self.equal.shape[2])
 
-    def _worth(self) -> Tensor:
+    def _more(self) -> Tensor:
+        """How much more than once a row with each outcome is taken, or less: (H, O)."""
         return self.worth @ self.outcome_parts.T
 
     def _in_common(self) -> Tensor:
@@ -285,12 +284,10 @@ class TargetAttention(nn.Module):
         rows_RX = rows_of(ops, live, extra).flatten(1)
         q_QHK = torch.einsum("qd,hkd->qhk", target, self.query) / self._root()
         keys = torch.einsum("rx,hkx->rhk", rows_RX, torch.cat(self._keys(), 2))
-        own, beside = rows_RX[:, : self.width], rows_RX[:, self.width :]
-        empty = self.value.new_zeros(*self.value.shape[:2], 0)
-        values = (
-            torch.einsum("rd,hkd->rhk", own, self.value),
-            torch.einsum("rx,hkx->rhk", beside, torch.cat([empty, *self.beside_value], 2)),
-        )
+        values = [torch.einsum("rd,hkd->rhk", rows_RX[:, : self.width], self.value)]
+        if self.beside_value:
+            wide = torch.cat(list(self.beside_value), 2)
+            values.append(torch.einsum("rx,hkx->rhk", rows_RX[:, self.width :], wide))
         value_QHK, bins = projected(q_QHK, keys, values, tab, self._worths(), ops)
         return torch.einsum("qhk,hkd->qd", value_QHK, self.out) + self._unfolded(self._coded(bins, codes)), bins
 
@@ -317,7 +314,7 @@ class TargetAttention(nn.Module):
                 gap = int((ops.work.edges <= views.asked[k] - views.time[j]).sum())
                 rank = int(ops.work.ranks[views.place[views.end[k] - 1] - views.place[j] + 1])
                 x_SD = rows_RSD[j].clone()
-                more.append((self._worth()[:, _outcome(ops, k, j)] - 1)[:, None] * rows_RSD[j, 0])
+                more.append(self._more()[:, _outcome(ops, k, j), None] * rows_RSD[j, 0])
                 x_SD[0] += codes[_outcome(ops, k, j)] + codes[gap0 + gap] + codes[rank0 + rank]
                 before = int(views.previous[j])
                 added.append(

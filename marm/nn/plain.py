@@ -109,11 +109,12 @@ def _weigh(q: Tensor, tab: Tensor, rows_QNSD: Tensor, pairs: Pairs, spans: I64) 
 
 
 def projected(
-    q_QHK: Tensor, keys_RHK: Tensor, values: tuple[Tensor, Tensor], tab: Tensor, worth: Tensor, ops: Operands
+    q_QHK: Tensor, keys_RHK: Tensor, values: list[Tensor], tab: Tensor, worth: Tensor, ops: Operands
 ) -> tuple[Tensor, Tensor]:
     """Attention over keys and values projected once for each segment: (Q, H, dk) and bins; for many queries a segment.
 
-    ``values``: of the rows, which their outcomes make more or less of, and of what travels beside them; (R, H, dk) each.
+    ``values``: of the rows, which their outcomes make more or less of, and of what travels beside them, if anything
+    does; (R, H, dk) each.
     """
     pairs = pairs_of(ops, q_QHK.device)
     work, device = ops.work, q_QHK.device
@@ -128,14 +129,15 @@ def projected(
             logit = logit.index_copy(0, at, full.gather(2, local[:, None].expand(-1, full.shape[1], -1)))
     weight, null = _softmax(logit + _codes(tab, pairs), tab, pairs, ops.spans)
     value = torch.zeros_like(q_QHK)
+    taken = [_worthy(weight, worth, pairs), weight][: len(values)]
     for queries, low, high in spans:
         if high > low and len(queries):
             at = torch.from_numpy(queries).to(device)
             local = (pairs.row[at] - low).clamp(min=0)[:, None].expand(-1, weight.shape[1], -1)
             none = weight.new_zeros(len(queries), weight.shape[1], high - low)
-            spread = [none.scatter_add(2, local, one[at]) for one in (_worthy(weight, worth, pairs), weight)]
+            spread = [none.scatter_add(2, local, one[at]) for one in taken]
             made = [torch.einsum("qhr,rhk->qhk", w, v[low:high]) for w, v in zip(spread, values, strict=True)]
-            value = value.index_copy(0, at, made[0] + made[1])
+            value = value.index_copy(0, at, torch.stack(made).sum(0))
     return value, _bins(weight, null, pairs, ops.spans, tab.shape[2])
 
 

@@ -19,7 +19,7 @@ from marm.model.outcomes import OutcomeCodes
 from marm.nn.saving import part
 from marm.stages.cascader import Cascader, Sided
 from marm.stages.fused import fused
-from marm.stages.history import History, newest, places, repeated
+from marm.stages.history import History, newest, repeated, scored_by
 from marm.stages.hits import Hits, sampled
 from marm.stages.kept import Kept
 from marm.stages.retriever import look, look_for_others
@@ -92,7 +92,7 @@ class Cascading:
         leaves: list[Leaf] = []
         (queries,) = self.engine.group.total(sum(len(lesson.query) for lesson in lessons))
         for lesson in lessons:
-            parts = _parts(lesson.attended, lesson.query)
+            parts = scored_by(lesson.attended, lesson.query)
             if not parts:
                 look_for_others(self.weights)
             for share, mine, local in parts:
@@ -169,7 +169,7 @@ class Cascading:
     def scores(self, attended: Attended, query: I64) -> tuple[F64, F64]:
         """This stage's and ranking's final scores of a pass's queries (n,)."""
         logit = np.zeros((len(query), len(self.run.tasks)), np.float32)
-        parts = _parts(attended, query)
+        parts = scored_by(attended, query)
         with torch.no_grad():
             if not parts:
                 look_for_others(self.weights)
@@ -241,12 +241,6 @@ def _live(seen: Exposures, drawn: Drawn) -> tuple[Batch, I64]:
     """Exposures as live rows; the batch, and the queries that the drawn items are."""
     asked = ask(seen, drawn)
     return asked.batch, asked.query_of_drawn
-
-
-def _parts(attended: Attended, queries: I64) -> list[tuple[Share, I64, I64]]:
-    """The shares that scored any of these queries, as ``places`` has them."""
-    found = [(share, *places(share, queries)) for share in attended.shares]
-    return [part for part in found if len(part[1])]
 
 
 def _ranks(score_PC: F64) -> I64:

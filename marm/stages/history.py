@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from marm.engine.batch import find_views, running_max
-from marm.engine.engine import Share
+from marm.engine.engine import Attended, Share
 from marm.model.inputs import Pass
 from marm.model.stack import TargetAttentionStack
 from marm.nn.blocks import row_norm
@@ -139,3 +139,9 @@ def places(share: Share, queries: I64) -> tuple[I64, I64]:
     here = (at < len(share.queries)) & (share.queries[np.minimum(at, len(share.queries) - 1)] == queries)
     mine = np.flatnonzero(here)
     return mine, at[mine]
+
+
+def scored_by(attended: Attended, queries: I64) -> list[tuple[Share, I64, I64]]:
+    """The shares of a pass that scored any of its ``queries``, each with ``places``."""
+    found = [(share, *places(share, queries)) for share in attended.shares]
+    return [part for part in found if len(part[1])]

@@ -13,7 +13,7 @@ from marm.engine.leaf import Leaf
 from marm.model.outcomes import OutcomeCodes
 from marm.nn.saving import part, signed
 from marm.ranks import on_all
-from marm.stages.history import History, places, positive
+from marm.stages.history import History, positive, scored_by
 from marm.stages.hits import Hits, sampled
 from marm.stages.items import Items, Ring
 from marm.stages.orders import ORDERS, Asked, Known, ranks
@@ -101,9 +101,9 @@ class Retrieval:
         return Asked(vectors, *seen.flat(), *last.flat())
 
     def _parts(self, attended: Attended, queries: I64) -> list[Part]:
-        """The shares that scored any of a pass's ``queries``."""
-        found = [(share, *places(share, queries)) for share in attended.shares]
-        return [Part(mine, local, share, self.history(share, local)) for share, mine, local in found if len(mine)]
+        """The shares that scored any of a pass's ``queries``, and what these may attend to."""
+        scored = scored_by(attended, queries)
+        return [Part(mine, local, share, self.history(share, local)) for share, mine, local in scored]
 
     def _last(self, history: History) -> tuple[I64, I64]:
         """The newest few positive rows of each query: first, and one past the last."""

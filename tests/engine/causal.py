@@ -205,9 +205,9 @@ class CausalPass:
         key = torch.einsum("shkd,snd->hnk", torch.stack(keys), x_SND)
         value = torch.einsum("shkd,snd->hnk", torch.stack(values), x_SND)
         for place, j in enumerate(view, 1):
-            worth = attention.worth @ self.parts(attention, k, j)
+            more = attention.worth @ self.parts(attention, k, j)
             row = self.row(self.written(j, view), depth)
-            value[:, place] += (worth - 1)[:, None] * torch.einsum("hkd,d->hk", attention.value, row)
+            value[:, place] += more[:, None] * torch.einsum("hkd,d->hk", attention.value, row)
         logit = torch.einsum("hk,hnk->hn", query, key) / math.sqrt(key.shape[2])
         weight = (logit + torch.stack(added, 1)).softmax(1)
         state = state + torch.einsum("hn,hnk,hkd->d", weight, value, attention.out)

@@ -36,12 +36,12 @@ def test_a_code_is_read_back_as_what_each_task_was() -> None:
     assert full.decode(full.encode(rows([-1.0], [300.0]))).tolist() == [[0], [255]]
 
 
-def test_how_good_an_outcome_is_goes_by_the_first_task_that_rows_carry() -> None:
+def test_the_sign_of_an_outcome_is_that_of_the_first_task_that_rows_carry() -> None:
     seen = TaskConfig(every_row=True)
-    assert OutcomeCodes({"seen": seen, "watch": WATCH, "click": CLICK}).worth().tolist() == [0, 0, -1, 0, 1, 0, 0, 0]
+    assert OutcomeCodes({"seen": seen, "watch": WATCH, "click": CLICK}).worth().tolist() == [-1, -1, -2, -1, 0, 0, 0, 0]
     assert OutcomeCodes({"seen": seen}).worth().tolist() == [0]
     full = OutcomeCodes({"watch": TaskConfig(column="watch", kind="regression", edges=[float(i) for i in range(255)])})
-    assert full.worth()[[1, -1]].tolist() == [-1, 1]
+    assert full.worth()[[0, 1, -1]].tolist() == [-1, -2, 0]
 
 
 def test_a_codes_parts_are_one_row_for_each_task_and_unknown_has_its_own() -> None:

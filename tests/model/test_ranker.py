@@ -6,6 +6,7 @@ import torch
 
 from marm.config import ModelConfig, TaskConfig, remembered_depths
 from marm.engine.batches import Drawn, ask
+from marm.model.outcomes import OutcomeCodes
 from marm.model.ranker import Ranker
 from tests.engine.worlds import build, exposures, run_config
 
@@ -41,6 +42,43 @@ def test_predictions_are_probabilities_and_numbers_on_their_own_scale() -> None:
     logit = torch.tensor([[0.0, math.log(4.0), 0.0], [math.log(3.0), -math.log(4.0), 0.0]])
     wanted = torch.tensor([[0.5, 3.0, 0.5], [0.75, -3.0, 0.5]])
     torch.testing.assert_close(ranker().predict(logit), wanted)
+
+
+@pytest.mark.parametrize(
+    ("settings", "contrasted", "plain"),
+    [
+        ({"layers": 3}, 1, 2),
+        ({"layers": 1}, 1, 0),
+        ({"layers": 3, "task_layers": True}, 1, 4),
+        ({"layers": 1, "task_layers": True}, 3, 0),
+        ({"layers": 3, "contrast": False}, 0, 3),
+        ({"layers": 3, "outcomes": False}, 0, 3),
+    ],
+)
+def test_layers_that_read_embeddings_begin_with_a_contrast_and_others_take_each_row_as_it_is(
+    settings: dict[str, object], contrasted: int, plain: int
+) -> None:
+    stack = Ranker(ModelConfig(width=8, heads=2, tower=8, experts=2, **settings), TASKS).layers  # type: ignore[arg-type]
+    made = [layer.attention._worths() for layer in [*stack.layers, *stack.top]]
+    assert len(made) == contrasted + plain
+    codes = OutcomeCodes(TASKS)
+    click = codes.decode(np.arange(len(codes), dtype=np.int16))[:, 0]
+    for worth in made[:contrasted]:
+        assert worth[:, click == 1].eq(1).all() and worth[:, click == 0].eq(-1).all() and not worth[:, click < 0].any()
+    for worth in made[contrasted:]:
+        torch.testing.assert_close(worth, torch.ones_like(worth))
+
+
+def test_outcomes_begin_as_loud_however_many_tasks_there_are() -> None:
+    def loudness(tasks: int) -> float:
+        torch.manual_seed(0)
+        named = {f"task{i}": TaskConfig(column="click") for i in range(tasks)}
+        attention = (
+            Ranker(ModelConfig(layers=1, width=512, heads=2, tower=8, experts=2), named).layers.layers[0].attention
+        )
+        return (attention.outcome_parts[1:] @ attention.outcome_rows).detach().square().mean().item()
+
+    assert loudness(4) == pytest.approx(loudness(1), rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from benchmarks import attention as benchmark
 from marm.nn.attention import TargetAttention
 from marm.nn.codec import CODECS
 from marm.nn.dense import steady_rows
@@ -50,7 +51,7 @@ def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw
     with torch.no_grad():
         attention.lean.normal_()
         attention.own.normal_()
-        attention.worth.uniform_(-1, 1)
+        attention.worth.uniform_(-2, 0)
     sides = np.stack(beside) if beside else np.zeros((0, total), np.int64)
     work = plan_work(views, segment, rows_at)
     ops = Operands(work, block, CODECS[codec].columns(width), at, sides, attention.spans)
@@ -126,7 +127,7 @@ def test_what_a_layer_makes_is_the_sum_of_rows_by_the_weights_that_it_tells(shif
             weight = torch.cat([weight_QHN[k, :, : end - begin], weight_QHN[k, :, -1:]], 1)
             outcome = attention._pair_rows(ops.of(np.array([k])), codes)[0]
             # What a row's outcome makes of its value, beyond the row itself.
-            more_HND = (attention._worth()[:, outcome, None] - 1) * rows_RSD[begin:end, 0]
+            more_HND = attention._more()[:, outcome, None] * rows_RSD[begin:end, 0]
             x_HNSD = torch.cat([seen_NSD, null_SD[None]]).repeat(2, 1, 1, 1)
             x_HNSD[:, :-1, 0] += more_HND
             value = torch.einsum("hn,hnsd,shkd,hke->e", weight, x_HNSD, torch.stack(attention._values()), attention.out)
@@ -167,9 +168,19 @@ def test_ranks_are_exact_near_and_coarse_far():
     assert buckets[9] >= 8 and (np.diff(buckets[1:]) >= 0).all() and buckets[1000] <= 31
 
 
+def test_the_batched_way_that_a_benchmark_holds_beside_gives_the_same_numbers():
+    layer = benchmark.make(benchmark.Shape(6, 3, 20, 32))
+    with torch.no_grad():
+        layer.attention.worth.uniform_(-2, 0)
+        ways = {name: way() for name, way in benchmark.ways_of(layer).items()}
+    assert ways.keys() == {"fused", "folded", benchmark.BATCHED, "projected"}
+    for made in ways.values():
+        torch.testing.assert_close(made, ways["fused"], rtol=1e-4, atol=1e-5)
+
+
 def test_a_contrast_is_the_rows_that_went_well_less_those_that_went_badly():
     attention, target, live, extra, ops = random_pass(2, 3, 20, queries=12, width=8, codec="float32")
-    attention.contrast(torch.tensor([0.0, -1.0, 0.0, 1.0]))
+    attention.contrast(torch.tensor([-1.0, -2.0, -1.0, 0.0]))
     with torch.no_grad():
         for codes in (attention.outcome_rows, attention.other_rows):
             codes.zero_()

@@ -137,6 +137,12 @@ MODES = {
     "negatives": {"negatives": {"per_event": 2, "recent": 50}},
     "budget": {"memory": {"budget": 2000}},
     "two passes": {"train": {"passes": 2}},
+    "outcomes that rows do not carry": {
+        "tasks": {
+            "click": {"column": "click", "history": False},
+            "watch": {"column": "watch", "kind": "regression", "history": False},
+        }
+    },
     "a layer for each task": {"model": {"task_layers": True, "token_shift": True}},
     "no history": {"model": {"layers": 0}},
     "nothing remembered": {"model": {"memory_reads": False, "raw_rows": True}},
@@ -154,8 +160,9 @@ def test_a_run_is_the_same_wherever_its_memory_lies(world: Path, tmp_path: Path,
     assert remembered(tmp_path / "arena") == remembered(tmp_path / "lmdb")
     first, second = weights(tmp_path / "arena"), weights(tmp_path / "lmdb")
     assert all(torch.equal(first[name], second[name]) for name in first)
-    real = predictions(tmp_path / "lmdb").filter(~pl.col("drawn"))
-    assert sorted(real["row"]) == list(range(200))
+    scored = predictions(tmp_path / "lmdb")
+    assert scored.select(pl.col("^score_.*$").is_finite().all()).row(0) == (True, True)
+    assert sorted(scored.filter(~pl.col("drawn"))["row"]) == list(range(200))
 
 
 @pytest.mark.usefixtures("no_report")

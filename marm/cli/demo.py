@@ -22,10 +22,11 @@ from marm.report import write_comparison_report
 from marm.train import run as commands
 from marm.world import WorldConfig, simulate, write
 
-EFFECTS = ("drift", "satiation")
-USERS, ITEMS, EVENTS = 200, 500, 100_000
+EFFECTS = ("drift",)
+USERS, ITEMS, EVENTS, DAYS = 200, 300, 100_000, 2
 ARMS = {"1 layer": ["model.layers=1"], "3 layers": ["model.layers=3"]}
-SETTINGS = ["memory.window=50", "train.live=50", "train.micro_batch=128", "data.feedback_delay=0"]
+SETTINGS = ["memory.window=16", "train.live=16", "train.micro_batch=128", "data.feedback_delay=0", "model.user_id=false"]
+"""An interest outlasts what one layer sees, and no embedding of the user holds it: what remembered states are for."""
 SERVED = ["follow.wait=1", "follow.gather=1", "follow.cut_every=2"]
 """So that nobody waits long for what a reaction changes."""
 
@@ -41,7 +42,8 @@ def demo(
     folder = fresh(out)
     console = Console(stderr=True)
     console.print(f"A simulated app: {USERS:,} users, {ITEMS:,} items, {EVENTS:,} exposures ...")
-    write(simulate(WorldConfig(users=USERS, items=ITEMS, events=EVENTS, seed=0, effects=EFFECTS)), folder / "log")
+    world = WorldConfig(users=USERS, items=ITEMS, events=EVENTS, seed=0, effects=EFFECTS, days=DAYS)
+    write(simulate(world), folder / "log")
     results: dict[str, Path] = {}
     for name, sets in ARMS.items():
         results[name] = folder / name.replace(" ", "_")

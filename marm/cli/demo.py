@@ -25,7 +25,13 @@ from marm.world import WorldConfig, simulate, write
 EFFECTS = ("drift",)
 USERS, ITEMS, EVENTS, DAYS = 200, 300, 100_000, 2
 ARMS = {"1 layer": ["model.layers=1"], "3 layers": ["model.layers=3"]}
-SETTINGS = ["memory.window=16", "train.live=16", "train.micro_batch=128", "data.feedback_delay=0", "model.user_id=false"]
+SETTINGS = [
+    "memory.window=16",
+    "train.live=16",
+    "train.micro_batch=128",
+    "data.feedback_delay=0",
+    "model.user_id=false",
+]
 """An interest outlasts what one layer sees, and no embedding of the user holds it: what remembered states are for."""
 SERVED = ["follow.wait=1", "follow.gather=1", "follow.cut_every=2"]
 """So that nobody waits long for what a reaction changes."""

@@ -31,7 +31,10 @@ class ModelConfig(Settings):
     """Width of an expert."""
 
     contrast: bool = True
-    """Heads of the first layer begin by adding rows that went well and taking away those that went badly."""
+    """Heads of the first layer begin by adding rows that went well and taking away those that went badly.
+
+    Not those that begin at the newest row of an id (``equal_ids``): they ask what it was.
+    """
 
     token_shift: bool = False
     """Each row of history also brings the event before it, with its outcome."""

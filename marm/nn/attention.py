@@ -87,9 +87,10 @@ class TargetAttention(nn.Module):
     def contrast(self, worth_F: Tensor) -> None:
         """Let heads begin by adding rows that went well and taking away those that went badly.
 
+        Those that look for the newest row of an id take it as it is: they ask what it was, however it went.
         ``worth_F``: of each of the rows that outcomes are the sum of, as ``marm/model/outcomes.py`` has it.
         """
-        self.worth.data = worth_F.repeat(self.heads, 1)
+        self.worth.data = worth_F * self.soft
 
     def _beside(self, key: Tensor, value: Tensor) -> None:
         self.beside_key.append(nn.Parameter(key.detach().clone()))

@@ -178,6 +178,13 @@ def test_the_batched_way_that_a_benchmark_holds_beside_gives_the_same_numbers():
         torch.testing.assert_close(made, ways["fused"], rtol=1e-4, atol=1e-5)
 
 
+def test_a_head_that_looks_for_the_newest_row_of_an_id_takes_it_however_it_went():
+    worth_F = torch.tensor([-1.0, -2.0, 0.0])
+    attention = TargetAttention(8, 4, torch.eye(3), ids=1)
+    attention.contrast(worth_F)
+    torch.testing.assert_close(attention.worth.data, torch.stack([worth_F, torch.zeros(3)]).repeat(2, 1))
+
+
 def test_a_contrast_is_the_rows_that_went_well_less_those_that_went_badly():
     attention, target, live, extra, ops = random_pass(2, 3, 20, queries=12, width=8, codec="float32")
     attention.contrast(torch.tensor([-1.0, -2.0, -1.0, 0.0]))

@@ -272,6 +272,19 @@ def redis_benchmark(repeats: int) -> dict[str, float]:
     return figures
 
 
+def beside_limit(figures: dict[str, Any]) -> None:
+    """Give readings and appendings of Redis, and print, what share they are of what its own benchmark reads and sets."""
+    limit = figures["redis_benchmark"]
+    rows: list[list[object]] = []
+    for kind, of in (("read", "get"), ("append", "set")):
+        for way, figure in figures[kind].items():
+            # Rows kept in this process are not the server's speed, and one key for each state is another layout's.
+            if way.startswith(("redis, 1", "redis, 64", "redis cluster,")):
+                figure[f"share_of_{of}"] = figure["gb_s"] / limit[f"{of}_gb_s"]
+                rows.append([f"{kind}, {way}", f"{figure[f'share_of_{of}']:.1%}", of.upper()])
+    print_table("beside redis-benchmark", ["way", "share", "of"], rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=2000)
@@ -309,6 +322,7 @@ def main() -> None:
             figures["changed"] = measure_changed(ways, users, args.repeats)
             figures["redis_bytes"] = redis_bytes(stores["redis"], len(users))
             figures["redis_benchmark"] = redis_benchmark(args.repeats)
+            beside_limit(figures)
         for opened in (*naive.values(), *stores.values()):
             opened.close()
     config = {"users": args.users, "window": WINDOW, "depths": DEPTHS, "width": WIDTH, "repeats": args.repeats}

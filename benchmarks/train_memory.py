@@ -31,6 +31,8 @@ from tests.store import servers
 WINDOW = 100
 RANKS = (1, 2)
 WAYS = ("arena", "lmdb", "redis", "redis cluster")
+SLOWER = 0.2
+"""How much slower than with the arena a store may make training."""
 ROW = 2 * MODEL["width"] * 2 + 32
 """Bytes of a row of the hot arena: two depths of float16, and facts."""
 
@@ -117,8 +119,14 @@ def measure_all(case: Case, repeats: int, folder: Path) -> dict[str, Any]:
         middle = {name: median(one[name] for one in found) for name in found[0]}
         arena = figures.get(f"{ranks}, arena", middle)
         middle |= {f"{name}_of_arena": middle[name] / arena[name] for name in found[0]}
+        middle["within_a_fifth"] = is_near(middle)
         figures[f"{ranks}, {way}"] = middle | {"all": [one["second_half"] for one in found]}
     return figures
+
+
+def is_near(middle: dict[str, float]) -> bool:
+    """Events/s are within a fifth of the arena's, of the whole training and of its second half."""
+    return min(middle["end_to_end_of_arena"], middle["second_half_of_arena"]) >= 1 - SLOWER
 
 
 def main() -> None:
@@ -139,8 +147,10 @@ def main() -> None:
             "of the arena's",
             "second half",
             "processor",
+            "within a fifth",
         ]
         names = [f"{name}{of}" for of in ("", "_of_arena") for name in ("end_to_end", "second_half", "cpu_s")]
+        names.append("within_a_fifth")
         rows = [[way, *(figure[name] for name in names)] for way, figure in found.items()]
         print_table(f"{case.events:,} events of {case.users} users, n = {WINDOW}, {case.name}", head, rows)
         config = {"repeats": args.repeats, "window": WINDOW, **MODEL, **vars(case)}

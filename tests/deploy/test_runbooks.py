@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -134,6 +135,37 @@ def test_a_full_disk_refuses_feedback_ends_the_trainer_and_once_there_is_space_a
     server.stop()
     learn(folder)
     assert sorted(event_ids(folder)) == sorted(one["event_id"] for one in [*waiting, *told["events"]])
+
+
+def refused(server: Running) -> float:
+    """What the alarm `MarmBusy` looks at."""
+    told = server.client.get("/metrics").text
+    return float(re.search(r"^marm_busy_total (\S+)", told, re.M)[1])  # type: ignore[index]
+
+
+def test_a_server_with_too_many_requests_refuses_some_and_none_once_a_second_one_takes_half(
+    folder: Path, start: Start
+) -> None:
+    waits, asked = 3, {"user": "u1", "candidates": list(range(400))}
+    limits = ("serve.together=1", f"serve.queue={waits}", "serve.time_budget=60")
+    first, second = start(folder, *limits), start(folder, *limits)
+    for one in (first, second):
+        one.post("/v1/rank", asked)
+    with Balancer([first.address]) as balancer, ThreadPoolExecutor(2 * waits) as many, httpx.Client(timeout=60) as http:
+
+        def answers() -> list[httpx.Response]:
+            """Of as many requests at once as two servers let wait."""
+            return list(many.map(lambda _: http.post(f"{balancer.address}/v1/rank", json=asked), range(2 * waits)))
+
+        overloaded: list[httpx.Response] = []
+        wait_until(lambda: overloaded.extend(answers()) or any(one.status_code == 503 for one in overloaded))
+        busy = [one for one in overloaded if one.status_code != 200]
+        assert all(one.status_code == 503 and "too many requests wait" in one.text for one in busy)
+        assert refused(first) == len(busy) < len(overloaded)
+        balancer.addresses.append(second.address)
+        for _ in range(5):
+            assert {one.status_code for one in answers()} == {200}
+        assert (refused(first), refused(second)) == (len(busy), 0)
 
 
 def test_messages_that_wait_are_seen_as_lag_and_are_none_once_they_are_read(

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +128,8 @@ def test_a_damaged_user_begins_anew_once(run: RunConfig, tmp_path: Path) -> None
     assert user in remembered(out) and inspect.verify(out, False, commands.quiet)["damaged"] == []
 
 
-def start(*words: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "marm", *map(str, words)]
+def start(*words: object, by: Sequence[object] = (sys.executable, "-m", "marm")) -> subprocess.Popen[str]:
+    command = list(map(str, (*by, *words)))
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -159,3 +159,36 @@ def test_the_command_ends_when_a_rank_is_killed(run: RunConfig, whole: Path, tmp
     assert "rank 1 ended (-9)" in said and "Traceback" not in said
     commands.resume(out, page=False)
     check_like(whole, out)
+
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "marm")
+
+
+def test_torchrun_starts_the_same_run_and_ends_when_a_rank_is_killed(
+    run: RunConfig, whole: Path, tmp_path: Path, soak: Callable[[int, int], int]
+) -> None:
+    (tmp_path / "run.toml").write_text(to_toml(run), encoding="utf-8")
+    out = tmp_path / "run"
+    assert finish(start("train", tmp_path / "run.toml", "--out", out, "--quiet", by=TORCHRUN))[0] == 0
+    assert_same_run(whole, out)
+    for rank in range(soak(0, 2)):
+        out = tmp_path / f"broken{rank}"
+        job = start("train", tmp_path / "run.toml", "--out", out, "--quiet", by=TORCHRUN)
+        spool = out / "predictions.spool"
+        until(lambda spool=spool: spool.exists() and spool.stat().st_size > 0, job)
+        os.kill(child_of(job.pid, rank), signal.SIGKILL)
+        code, said = finish(job)
+        assert code > 0 and "Signal 9 (SIGKILL)" in said
+        assert not (out / "result.json").exists()
+        code, said = finish(start("resume", out, "--quiet", by=TORCHRUN))
+        assert code == 0, said
+        assert_same_run(whole, out)
+
+
+def finish(job: subprocess.Popen[str]) -> tuple[int, str]:
+    """The exit code, and what was said; none that torchrun started outlives it."""
+    try:
+        _, said = job.communicate(timeout=LONGEST)
+    finally:
+        job.terminate()
+    return job.returncode, said

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from tests.store import servers
 from tests.train.logs import run_over, write_world
 
 LONGEST = 500
+MOST = 180 * 20_000 / 8_000
+"""Seconds for the events of the long test: `make cluster-demo` has 3 minutes for 8,000."""
 EVEN = [
     r"even: (?P<events>[\d,]+) events of the log: (?P=events) scored and learned from, each once",
     r"even: (?P<asked>[\d,]+) requests: (?P=asked) answered, 0 wrongly; [\d,]+ asked again, [\d,]+ said to be degraded",
@@ -56,9 +59,9 @@ def number(text: str) -> int:
 def test_one_of_each_is_killed_under_load_and_the_accounts_are_even(
     tmp_path: Path, soak: Callable[[int, int], int]
 ) -> None:
-    events, out = soak(2000, 20_000), tmp_path / "out"
+    events, out, began = soak(2000, 20_000), tmp_path / "out", time.monotonic()
     told, said = begin(out, "--events", events, "--users", soak(30, 300), "--items", 200).communicate(timeout=LONGEST)
-    lines = told.splitlines()
+    took, lines = time.monotonic() - began, told.splitlines()
     assert len(lines) == len(EVEN), said + told
     found = dict[str, int]()
     for pattern, line in zip(EVEN, lines, strict=True):
@@ -69,6 +72,8 @@ def test_one_of_each_is_killed_under_load_and_the_accounts_are_even(
     for what in ("a rank killed", "a Redis primary killed", "a server killed"):
         assert re.search(rf"{what}.* \d+\.\d s later", said), said
     assert not (out / "redis").exists()
+    since = [float(seconds) for seconds in re.findall(r"^ *(\d+\.\d) s  \S", said, re.M)]
+    assert len(since) > 6 and since == sorted(since) and 0 < since[-1] < took < soak(LONGEST, round(MOST))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -88,22 +89,33 @@ def test_a_process_killed_while_messages_come_loses_nothing_and_learns_nothing_t
     out, name = copy_of(trained, tmp_path / "run"), cluster.name()
     cluster.partitions(name)
     rows = as_messages(after_training(0, 300))
+    sent = with_wrong_ones(rows)
     kills, chance = soak(PROCESS_KILLS, SOAK_PROCESS_KILLS), random.Random(1)
     for number in range(kills):
         child = start(out, cluster.url(name))
-        begin, end = (len(rows) * n // (kills + 1) for n in (number, number + 1))
+        begin, end = (len(sent) * n // (kills + 1) for n in (number, number + 1))
         for at in range(begin, end, 5):
-            by_user(cluster, name, rows[at : min(at + 5, end)])
+            by_user(cluster, name, sent[at : min(at + 5, end)])
             time.sleep(0.01)
         wait_for_change(out / "predictions.spool", child)
         time.sleep(chance.random())
         child.send_signal(signal.SIGKILL)
         child.communicate()
-    by_user(cluster, name, rows[len(rows) * kills // (kills + 1) :])
+    by_user(cluster, name, sent[len(sent) * kills // (kills + 1) :])
     child = start(out, cluster.url(name))
     said, errors = child.communicate()
     assert child.returncode == 0, errors.decode()
     assert b'"lag": 0' in said
     assert sorted(event_ids(out)) == sorted(row["event_id"] for row in rows)
-    assert counts(out) == {"events": len(rows)}
-    assert sum(Cut(out).state["inbox"].values()) == len(rows)
+    wrong = (len(sent) - len(rows)) // 2
+    assert wrong > 20 and counts(out) == {"events": len(rows), "duplicate": wrong, "late": wrong}
+    assert Counter(one["why"] for one in aside(out, "late.ndjson")) == {"duplicate": wrong, "late": wrong}
+    assert sum(Cut(out).state["inbox"].values()) == len(sent)
+
+
+def with_wrong_ones(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows, and after every ninth the same once more, and one of its user that comes too late."""
+    sent = []
+    for number, row in enumerate(rows):
+        sent += [row, row, {**row, "event_id": f"late{number}", "time": 5}] if number % 9 == 4 else [row]
+    return sent

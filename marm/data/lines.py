@@ -66,7 +66,11 @@ def _all_arrow(values: Sequence[bytes | None], refuse: Refuse) -> pl.DataFrame:
             refuse(number, found)
         else:
             frames.append(_numbered(found, [number] * found.height))
-    return _together(frames)
+    try:
+        return _together(frames)
+    except PolarsError:
+        # Columns of types that no other holds: row by row it is seen which message has the odd one.
+        return _mixed(values, refuse)
 
 
 def _mixed(values: Sequence[bytes | None], refuse: Refuse) -> pl.DataFrame:

@@ -5,19 +5,19 @@
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 import polars as pl
-import polars.selectors as cs
 from polars.exceptions import PolarsError
 
 from marm.config import RunConfig
+from marm.data.framing import MOST_BYTES, MOST_ROWS, check_stream
 from marm.data.record import Records
 from marm.data.trouble import show
 
@@ -26,6 +26,7 @@ _ARROW = b"\xff\xff\xff\xff"
 _IDS, _TIMES = {str, int}, {str, int, float}
 _LONGEST = 2000
 Row = dict[str, Any]
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,7 @@ def _one(value: bytes | None) -> list[Row] | str:
     if value is None:
         return "no value: send a JSON object, or an Arrow IPC stream"
     if value[:4] == _ARROW:
-        frame = arrow_frame(value)
-        return frame if isinstance(frame, str) else frame.to_dicts()
+        return _tried(lambda: _frame(value).to_dicts())
     try:
         row = orjson.loads(value)
     except orjson.JSONDecodeError:
@@ -125,10 +125,26 @@ def is_arrow(value: bytes | None) -> bool:
 
 def arrow_frame(value: bytes) -> pl.DataFrame | str:
     """An IPC stream as a frame, times as ISO text; or why not."""
+    return _tried(partial(_frame, value))
+
+
+def _frame(value: bytes) -> pl.DataFrame:
+    check_stream(value)
+    frame = pl.read_ipc_stream(BytesIO(value))
+    # Rows may share text, and columns of nothing need no bytes: how much it is as objects is only known now.
+    if frame.height > MOST_ROWS or frame.estimated_size() > MOST_BYTES:
+        raise ValueError("too much for one message: send several")
+    for at, dtype in enumerate(frame.dtypes):
+        if dtype.is_temporal():
+            # Not by an expression: for few rows, to wake the threads that compute it takes longer than all else.
+            frame.replace_column(at, frame.to_series(at).cast(pl.String))
+    return frame
+
+
+def _tried(read: Callable[[], _Read]) -> _Read | str:
     try:
-        frame = pl.read_ipc_stream(BytesIO(value))
-        return frame.with_columns(cs.temporal().cast(pl.String))
-    except (PolarsError, OSError, ValueError) as error:
+        return read()
+    except (PolarsError, OSError, ValueError, ArithmeticError, MemoryError) as error:
         return f"an Arrow IPC stream that cannot be read ({(str(error).splitlines() or ['damaged'])[0]})"
     except BaseException as error:
         # A damaged buffer makes the reader panic, which is no Exception.

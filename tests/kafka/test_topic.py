@@ -19,6 +19,7 @@ from marm.data.place import Offsets
 from marm.data.prepare import prepare
 from marm.data.stream import EventLog
 from marm.errors import BrokerError, FolderError, SettingError
+from tests.data.damage import events, stream_of
 from tests.kafka.topics import MORE, TRAINED, after_training, as_messages, by_user, sets_of
 from tests.train.feeding import aside, columns, copy_of, counts, event_ids, put
 from tests.train.feeding import events_of as records_of
@@ -163,6 +164,26 @@ def test_arrow_messages_hold_many_rows_each(cluster, run, rows):
     go_on(run, cluster.url(name))
     assert event_ids(run) == [*(f"e{n}" for n in range(12)), f"{name}/1:1", *(f"e{n}" for n in range(13, 30))]
     assert counts(run) == {"events": 30, "rejected": 1}
+
+
+def test_an_arrow_message_with_a_wrong_length_is_put_aside_with_its_place(cluster, run, rows):
+    name = cluster.name()
+    good = [stream_of(pl.DataFrame(part)) for part in (rows[:10], rows[10:20])]
+    # The length of the longest text, of which one bit in a high place is another.
+    damaged = bytearray(stream_of(events()))
+    damaged[382] ^= 1
+    cluster.put(name, [good[0], bytes(damaged), good[1]], partition=1)
+    read = go_on(run, cluster.url(name)).growth.read
+    assert event_ids(run) == [f"e{n}" for n in range(20)]
+    assert counts(run) == {"events": 20, "rejected": 1}
+    assert read[f"{name}/1"] == 3
+    (rejected,) = aside(run, "rejected.ndjson")
+    assert rejected["place"] == [f"{name}/1", 1]
+    assert "a buffer ends beyond its message" in rejected["reason"]
+    # Whoever follows next begins behind it.
+    cluster.put(name, [rows[20]], partition=1)
+    go_on(run, cluster.url(name))
+    assert counts(run) == {"events": 21, "rejected": 1}
 
 
 def test_new_partitions_are_read_from_their_beginning(cluster, run, rows, monkeypatch):

@@ -81,6 +81,7 @@ def test_it_is_shown_and_written_and_read_again(plain: tuple[Outcome, Path], wor
     test, out = plain
     page = write_page(out, test).read_text()
     assert page.count("<svg") == 2 * 6 and "http" not in page.replace("http://www.w3.org", "")
+    assert "160 simulated users, 0.7 days" in page
     assert len(table(test).splitlines()) == 2 + 3
     lines = [json.loads(line) for line in (out / "effects.jsonl").read_text().splitlines()]
     assert {line["arm"] for line in lines} == {"random 2", "oracle"}
@@ -94,6 +95,7 @@ def test_in_pairs_the_same_policy_gives_the_same_bits(world: Path, tmp_path: Pat
     test = study_ab(world, "popularity,popularity", tmp_path, show, BRIEF, users=40, paired=True)
     assert test.arms[0].users.equals(test.arms[1].users) and test.arms[0].users["slates"].sum() > 20
     assert test.effects["popularity 2"]["play_time"].value == 0.0
+    assert "40 simulated users in every arm, " in write_page(tmp_path, test).read_text()
 
 
 def live_rows(patch: pytest.MonkeyPatch) -> list[int]:

@@ -28,8 +28,10 @@ _HEAD = ("play_time", "returned", "interactions")
 def write_page(out: Path, test: Test) -> Path:
     """Write ``report.html``."""
     first = test.arms[0]
+    users = sum(len(one.users) for one in test.arms)
+    people = f"{len(first.users):,} simulated users in every arm" if test.paired else f"{users:,} simulated users"
     subtitle = (
-        f"{sum(len(one.users) for one in test.arms):,} simulated users, {test.span.days:g} {_days(test.span.days)}, "
+        f"{people}, {test.span.days:g} {_days(test.span.days)}, "
         f"{sum(one.figures['slates_in_all'] for one in test.arms):,} slates; every arm against {first.name}"
     )
     parts = [

@@ -18,7 +18,8 @@ def ab(
     days: Annotated[float, typer.Option(help="days of the test")] = 2.0,
     before: Annotated[float, typer.Option(help="days of the app's own feed before it")] = 1.0,
     tick: Annotated[float, typer.Option(help="seconds in which all who come are served together")] = 120.0,
-    seed: Annotated[int, typer.Option(help="of models, dealing and intervals")] = 0,
+    seeds: Annotated[int, typer.Option(help="of every arm that has models", min=1)] = 3,
+    seed: Annotated[int, typer.Option(help="the first of them; also of dealing and intervals")] = 0,
     paired: Annotated[bool, typer.Option("--paired", help="every arm has all users, in a world of its own")] = False,
     quiet: Annotated[bool, typer.Option(help="no progress")] = False,
 ) -> None:
@@ -29,6 +30,6 @@ def ab(
     from marm.study.ab.study import study_ab
 
     span = Span(before, days, tick)
-    test = study_ab(world, arms, out, lambda name: StreamProgress(name, quiet), span, users, seed, paired)
+    test = study_ab(world, arms, out, lambda name: StreamProgress(name, quiet), span, users, seed, paired, seeds)
     write_page(out, test)
     typer.echo(table(test))

@@ -73,7 +73,7 @@ def test_the_true_chances_beat_chance_and_chance_does_not_beat_itself(plain: tup
     same, better = test.effects["random 2"], test.effects["oracle"]
     assert same["play_time"].low < 0 < same["play_time"].high
     assert better["play_time"].low > 0.5 and better["slates"].low > 0 and better["long_views"].clear
-    users = [set(one.users["user"].to_list()) for one in test.arms]
+    users = [set(one.tables[0]["user"].to_list()) for one in test.arms]
     assert set.union(*users) == set(range(160)) and sum(map(len, users)) == 160
 
 
@@ -93,7 +93,8 @@ def test_it_is_shown_and_written_and_read_again(plain: tuple[Outcome, Path], wor
 
 def test_in_pairs_the_same_policy_gives_the_same_bits(world: Path, tmp_path: Path) -> None:
     test = study_ab(world, "popularity,popularity", tmp_path, show, BRIEF, users=40, paired=True)
-    assert test.arms[0].users.equals(test.arms[1].users) and test.arms[0].users["slates"].sum() > 20
+    first, again = (one.tables[0] for one in test.arms)
+    assert first.equals(again) and first["slates"].sum() > 20
     assert test.effects["popularity 2"]["play_time"].value == 0.0
     assert "40 simulated users in every arm, " in write_page(tmp_path, test).read_text()
 
@@ -132,34 +133,68 @@ def test_an_arm_learns_from_its_own_users_alone_whatever_the_other_does(
     live = live_rows(monkeypatch)
     monkeypatch.setattr(Learning, "learn", spy)
     one = study_ab(world, f"random,{arm}", tmp_path / "one", show, BRIEF, users=60)
-    mine = set(one.arms[1].users["user"].to_list())
+    learned = one.arms[1].seeds[0]
+    mine = set(learned.users["user"].to_list())
     assert set(users) == {"ranking", "retrieval"} and all(who <= mine for who in users.values())
-    assert (
-        sum(frame.height for folder, frame in seen if folder.name == "ranking") == 6 * one.arms[1].users["slates"].sum()
-    )
+    assert sum(frame.height for folder, frame in seen if folder.name == "ranking") == 6 * learned.users["slates"].sum()
     assert max(waiting) > 0 and max(live) > 0
     other = study_ab(world, f"oracle,{arm}", tmp_path / "other", show, BRIEF, users=60)
-    assert other.arms[1].users.equals(one.arms[1].users) and other.arms[1].hours.equals(one.arms[1].hours)
-    assert not other.arms[0].users.equals(one.arms[0].users)
+    assert other.arms[1].tables[0].equals(learned.users) and other.arms[1].seeds[0].hours.equals(learned.hours)
+    assert not other.arms[0].tables[0].equals(one.arms[0].tables[0])
+
+
+def test_each_model_runs_with_its_seeds_and_the_same_arm_again_with_those_after_them(
+    world: Path, arm: Path, tmp_path: Path
+) -> None:
+    test = study_ab(world, f"random,{arm},{arm}", tmp_path, show, BRIEF, users=40, seed=5, paired=True, seeds=2)
+    assert [[one.seed for one in tested.seeds] for tested in test.arms] == [[None], [5, 6], [7, 8]]
+    tables = [table for tested in test.arms[1:] for table in tested.tables]
+    assert all(table["user"].equals(tables[0]["user"]) for table in tables)
+    assert not any(table.equals(tables[0]) for table in tables[1:])
+    lines = [json.loads(line) for line in (tmp_path / "arms.jsonl").read_text().splitlines()]
+    assert [line["seed"] for line in lines] == [None, 5, 6, 7, 8]
+    assert lines[1]["config"]["models"][0]["train"]["seed"] == 5
+    assert test.arms[1].mean("play_time") == pytest.approx(np.mean([line["play_time"] for line in lines[1:3]]))
+    page = write_page(tmp_path, test).read_text()
+    assert "2 seeds of every model" in page and "another seed" not in page
 
 
 def test_an_effect_of_known_size_is_found_and_what_was_before_is_taken_out() -> None:
     rng = np.random.default_rng(0)
     before = rng.gamma(2.0, 50.0, 3000)
 
-    def users(at: slice, lift: float) -> pl.DataFrame:
+    def users(at: slice, lift: float) -> list[pl.DataFrame]:
         play = 3 * before[at] * lift + rng.normal(0, 5, len(before[at]))
-        return pl.DataFrame({"play_time": play, "play_time_before": before[at]})
+        return [pl.DataFrame({"play_time": play, "play_time_before": before[at]})]
 
     one, other = users(slice(0, 1500), 1.05), users(slice(1500, 3000), 1.0)
     found = effect(one, other, "play_time", paired=False)
     assert found.low < 0.05 < found.high and found.high - found.low < 0.01
     blind = effect(
-        *(table.with_columns(play_time_before=pl.lit(0.0)) for table in (one, other)), "play_time", paired=False
+        *([table.with_columns(play_time_before=pl.lit(0.0)) for table in tables] for tables in (one, other)),
+        "play_time",
+        paired=False,
     )
     assert blind.high - blind.low > 5 * (found.high - found.low)
-    nothing = other.with_columns(play_time=pl.lit(0.0))
+    nothing = [other[0].with_columns(play_time=pl.lit(0.0))]
     assert np.isnan(effect(one, nothing, "play_time", paired=False).low)
+
+
+@pytest.mark.parametrize(("seeds", "least", "most"), [(3, 0.9, 1.0), (1, 0.0, 0.5)])
+def test_an_interval_holds_the_seeds_of_the_models_if_there_are_several(seeds: int, least: float, most: float) -> None:
+    rng, users, tries = np.random.default_rng(1), 60, 80
+
+    def arm(play: np.ndarray) -> list[pl.DataFrame]:
+        # A seed moves all users of an arm alike, and each a little by themselves.
+        moved = [play + rng.normal(0, 3) + rng.normal(0, 1, users) for _ in range(seeds)]
+        return [pl.DataFrame({"play_time": one, "play_time_before": np.zeros(users)}) for one in moved]
+
+    held = 0
+    for number in range(tries):
+        play = rng.normal(100, 20, users)
+        found = effect(arm(play), arm(play), "play_time", paired=True, seed=number)
+        held += found.low < 0 < found.high
+    assert least <= held / tries <= most
 
 
 def test_every_named_arm_can_be_made(world: Path) -> None:

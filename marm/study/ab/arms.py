@@ -1,14 +1,14 @@
 """Arms of an A/B test: what each shows. A name, or a file that says which models find items and put them in order."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from marm.config import RunConfig
 from marm.config.load import check_run
 from marm.errors import SettingError
-from marm.study.models import Sections
+from marm.study.models import Sections, laid_over
 from marm.world import run_file
 
 POLICIES = ("feed", "random", "popularity", "oracle")
@@ -48,17 +48,38 @@ class Arm:
     models: tuple[RunConfig, ...] = ()
     """Ranking, and then what finds the candidates, if that is another model."""
 
+    @property
+    def seed(self) -> int | None:
+        """Of its models; None where it has none."""
+        return self.models[0].train.seed if self.models else None
 
-def read_arms(text: str, world: Path, seed: int) -> list[Arm]:
-    """Arms from names and files with commas between; the same twice is an A/A test. Errors: ``SettingError``."""
+    def seeds(self, count: int) -> list["Arm"]:
+        """The same arm with ``count`` seeds of its models, one after the other; once if it has none."""
+        if not self.models:
+            return [self]
+        return [replace(self, models=tuple(_later(run, number) for run in self.models)) for number in range(count)]
+
+
+def _later(run: RunConfig, number: int) -> RunConfig:
+    return laid_over(run, {"train": {"seed": run.train.seed + number}})
+
+
+def read_arms(text: str, world: Path, seed: int, seeds: int = 1) -> list[Arm]:
+    """Arms from names and files with commas between, each with the first of its ``seeds``. Errors: ``SettingError``.
+
+    The same twice is an A/A test: the second one's seeds come after the first one's.
+    """
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     if len(wanted) < 2:
         raise SettingError(f"--arms {text}: give two arms or more with commas between; the first is compared with")
     labels = [Path(name).stem if name.endswith(".toml") else name for name in wanted]
-    names = [
-        f"{label} {labels[:i].count(label) + 1}" if label in labels[:i] else label for i, label in enumerate(labels)
+    before = [labels[:i].count(label) for i, label in enumerate(labels)]
+    names = [f"{label} {times + 1}" if times else label for label, times in zip(labels, before, strict=True)]
+    arms = [_arm(name, given, world, seed) for name, given in zip(names, wanted, strict=True)]
+    return [
+        replace(arm, models=tuple(_later(run, times * seeds) for run in arm.models))
+        for arm, times in zip(arms, before, strict=True)
     ]
-    return [_arm(name, given, world, seed) for name, given in zip(names, wanted, strict=True)]
 
 
 def _arm(name: str, given: str, world: Path, seed: int) -> Arm:

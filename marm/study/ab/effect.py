@@ -1,4 +1,6 @@
-"""How much better an arm does than the first one, and how sure that is: users drawn with replacement."""
+"""How much better an arm does than the first one, and how sure that is: over users, and over seeds of the models."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -18,34 +20,51 @@ MEASURES = {
 """Of each user, as the users' table has them; retention: whether the user came in the last quarter of the test."""
 
 
-def effect(arm: pl.DataFrame, first: pl.DataFrame, measure: str, paired: bool, seed: int = 0) -> Difference:
-    """An arm's mean over users above the first arm's, as a share of that; NaN where the first arm has none of it.
+def effect(
+    arm: Sequence[pl.DataFrame], first: Sequence[pl.DataFrame], measure: str, paired: bool, seed: int = 0
+) -> Difference:
+    """An arm's mean over users and seeds above the first arm's, as a share of that; NaN where the first arm has none of it.
 
-    ``paired``: both tables hold the same users, row for row.
+    ``arm``, ``first``: a table of the same users, row for row, for each seed of the arm; ``paired``: both arms have the
+    same users. All users of a seed share one model, so users drawn with replacement say nothing of how much another seed
+    would change: what the seeds' means spread by is laid over each draw (``_spread``); with one seed nothing is known of it.
 
     What users had played before the test is taken out by regression (CUPED, Deng et al. 2013): it says much about how
     much they play, and nothing about the arm.
     """
-    sides = [
-        (table[measure].to_numpy().astype(np.float64), table["play_time_before"].to_numpy()) for table in (arm, first)
-    ]
-    slope = _slope(*(np.concatenate(pair) for pair in zip(*sides, strict=True)))
-    one, other = (value - slope * before for value, before in sides)
-    raw, draw = sides[1][0], np.random.default_rng(seed)
+    values = [np.stack([table[measure].to_numpy().astype(np.float64) for table in tables]) for tables in (arm, first)]
+    before = [tables[0]["play_time_before"].to_numpy() for tables in (arm, first)]
+    raw, draw = values[1].mean(0), np.random.default_rng(seed)
+    slope = _slope(np.concatenate([values[0].mean(0), raw]), np.concatenate(before))
+    one, other = (value.mean(0) - slope * b for value, b in zip(values, before, strict=True))
+    apart = _spread([value.mean(1) for value in values], draw)
     drawn = np.empty(DRAWS)
     for i in range(DRAWS):
         at = draw.integers(len(one), size=len(one))
         beside: I64 = at if paired else draw.integers(len(other), size=len(other))
-        drawn[i] = _share(one[at], other[beside], raw[beside])
+        drawn[i] = _share(one[at], other[beside], raw[beside], apart[i])
     # A draw may hold nobody who did a rare thing: then there is no share of it.
     drawn = drawn[np.isfinite(drawn)] if raw.any() else np.full(1, np.nan)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Difference(_share(one, other, raw), float(low), float(high))
 
 
-def _share(one: F64, other: F64, raw: F64) -> float:
+def _spread(sides: Sequence[F64], draw: np.random.Generator) -> F64:
+    """How far the difference of two means over seeds (S,) may lie from the truth, drawn (DRAWS,): Welch 1947.
+
+    An arm of one seed adds nothing: it has no model, or nothing is known of its seed.
+    """
+    shares = [(side.var(ddof=1) / len(side), len(side) - 1) for side in sides if len(side) > 1]
+    of_mean = sum(share for share, _ in shares)
+    if not of_mean:
+        return np.zeros(DRAWS)
+    free = of_mean**2 / sum(share**2 / free for share, free in shares)
+    return np.asarray(np.sqrt(of_mean) * draw.standard_t(free, DRAWS))
+
+
+def _share(one: F64, other: F64, raw: F64, apart: float = 0.0) -> float:
     below = raw.mean()
-    return float((one.mean() - other.mean()) / below) if below else float("nan")
+    return float((one.mean() - other.mean() + apart) / below) if below else float("nan")
 
 
 def _slope(value: F64, before: F64) -> float:

@@ -15,7 +15,7 @@ from marm.report.text import ABSENT, figure, whole
 from marm.study.ab.effect import MEASURES
 from marm.study.ab.study import Test, Tested
 from marm.study.interval import Difference
-from marm.study.tables import intervals
+from marm.study.tables import intervals, spread
 from marm.types import F64
 
 if TYPE_CHECKING:
@@ -28,12 +28,11 @@ _HEAD = ("play_time", "returned", "interactions")
 def write_page(out: Path, test: Test) -> Path:
     """Write ``report.html``."""
     first = test.arms[0]
-    users = sum(len(one.users) for one in test.arms)
-    people = f"{len(first.users):,} simulated users in every arm" if test.paired else f"{users:,} simulated users"
-    subtitle = (
-        f"{people}, {test.span.days:g} {_days(test.span.days)}, "
-        f"{sum(one.figures['slates_in_all'] for one in test.arms):,} slates; every arm against {first.name}"
-    )
+    users = sum(one.users for one in test.arms)
+    people = f"{first.users:,} simulated users in every arm" if test.paired else f"{users:,} simulated users"
+    slates = sum(one.figures["slates_in_all"] for arm in test.arms for one in arm.seeds)
+    seeds = f"{test.seeds} seeds of every model, " if test.seeds > 1 else ""
+    subtitle = f"{people}, {test.span.days:g} {_days(test.span.days)}, {seeds}{slates:,} slates; every arm against {first.name}"
     parts = [
         page.tiles(_tiles(test)),
         page.section("Difference", [_forest(test, name) for name in _HEAD]),
@@ -50,7 +49,7 @@ def table(test: Test) -> str:
     rows = []
     for one in test.arms:
         told = [_told(test.effects[one.name][name]) if one.name in test.effects else "" for name in _HEAD]
-        rows.append([one.name, whole(len(one.users)), whole(one.mean("play_time")), *told])
+        rows.append([one.name, whole(one.users), whole(one.mean("play_time")), *told])
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
@@ -78,22 +77,22 @@ def _tiles(test: Test) -> list[tuple[str, str]]:
 
 def _forest(test: Test, measure: str) -> str:
     names = list(test.effects)
-    note = f"Mean over users above {test.arms[0].name}, in per cent; bars hold 95 % of what users drawn with replacement give."
+    note = f"Mean over users above {test.arms[0].name}, in per cent; bars hold 95 % of {_sure(test)}."
     draw = intervals(names, [test.effects[name][measure] for name in names], "%")
     return page.chart(figure_card(MEASURES[measure].capitalize(), note, draw, [], wide=measure == "play_time"))
 
 
 def _so_far(one: Tested) -> F64:
-    return np.asarray(one.hours["play_time"].to_numpy().cumsum() / 60.0 / len(one.users))
+    return np.asarray(one.hourly("play_time").cumsum() / 60.0 / one.users)
 
 
 def _each(one: Tested) -> F64:
-    slates = one.hours["slates"].to_numpy()
-    return np.where(slates > 0, one.hours["play_time"].to_numpy() / np.maximum(slates, 1), np.nan)
+    slates = one.hourly("slates")
+    return np.asarray(np.divide(one.hourly("play_time"), slates, out=np.full(len(slates), np.nan), where=slates > 0))
 
 
 def _here(one: Tested) -> F64:
-    return np.asarray(100.0 * one.hours["active"].to_numpy() / len(one.users))
+    return np.asarray(100.0 * one.hourly("active") / one.users)
 
 
 _CURVES: list[tuple[str, str, Callable[[Tested], F64]]] = [
@@ -107,7 +106,7 @@ def _curve(test: Test, title: str, note: str, value: Callable[[Tested], F64]) ->
     def draw(axes: "Axes") -> None:
         for i, one in enumerate(test.arms):
             style = "-" if i < SERIES else "--"
-            axes.plot(one.hours["hour"].to_numpy() + 1, value(one), style, color=COLOURS[i % SERIES], linewidth=1.8)
+            axes.plot(one.hourly("hour") + 1, value(one), style, color=COLOURS[i % SERIES], linewidth=1.8)
         axes.set_xlabel("hours", color=MUTED)
         axes.set_ylim(bottom=0)
         axes.margins(x=0.01)
@@ -118,14 +117,14 @@ def _curve(test: Test, title: str, note: str, value: Callable[[Tested], F64]) ->
 
 def _effects(test: Test) -> str:
     rows = [[name, *(_told(one[measure]) for measure in MEASURES)] for name, one in test.effects.items()]
-    note = f"Mean over users above {test.arms[0].name}, and what holds 95 % of what users drawn with replacement give."
+    note = f"Mean over users above {test.arms[0].name}, and what holds 95 % of {_sure(test)}."
     return page.table("Differences", note, ["arm", *MEASURES.values()], rows)
 
 
 def _means(test: Test) -> str:
     head = ["arm", "users", *MEASURES.values(), "play time before"]
     rows = [
-        [one.name, whole(len(one.users)), *(figure(one.mean(name)) for name in (*MEASURES, "play_time_before"))]
+        [one.name, whole(one.users), *(figure(one.mean(name)) for name in (*MEASURES, "play_time_before"))]
         for one in test.arms
     ]
     note = "Of one user in the whole test, as they were: play time in seconds; retention: who came in the last quarter."
@@ -137,12 +136,11 @@ def _costs(test: Test) -> str:
     head += ["click GAUC", "long view GAUC"]
     rows = []
     for one in test.arms:
-        told, gauc = one.figures, one.figures["gauc"] or {}
         counts = [
-            whole(told[name])
+            whole(one.figure(name))
             for name in ("events_before", "slates_in_all", "slates_per_s", "seconds_training", "seconds_test")
         ]
-        rows.append([one.name, *counts, figure(gauc.get("click")), figure(gauc.get("long_view"))])
+        rows.append([one.name, *counts, *(spread(_gaucs(one, task)) for task in ("click", "long_view"))])
     note = (
         "Slates/s: answered, watched and learned from, end to end. GAUC: of ranking on the slates that its own arm showed, "
         "so that of two arms it is of different items."
@@ -150,8 +148,19 @@ def _costs(test: Test) -> str:
     return page.table("Work", note, head, rows)
 
 
+def _gaucs(one: Tested, task: str) -> list[float]:
+    found = [(seed.figures["gauc"] or {}).get(task) for seed in one.seeds]
+    return [gauc for gauc in found if gauc is not None]
+
+
+def _sure(test: Test) -> str:
+    if test.seeds > 1:
+        return f"what users drawn with replacement give, and what {test.seeds} seeds of a model spread by"
+    return "what users drawn with replacement give; how much another seed of a model would change is not in it"
+
+
 def _protocol(test: Test) -> list[tuple[str, str]]:
-    span, first = test.span, test.arms[0].figures
+    span, first = test.span, test.arms[0].seeds[0].figures
     users = "every arm has all users, each arm in a world of its own" if test.paired else "dealt to the arms by a hash"
     luck = "drawn for each user and slate from their numbers alone, so that a user is as lucky in every arm; " + (
         "differences are of the same user in two arms"
@@ -172,7 +181,7 @@ def _protocol(test: Test) -> list[tuple[str, str]]:
         ),
         ("Luck", luck),
         ("Taken out", "what each user had played before the test, by regression (CUPED)"),
-        ("Seed", str(test.seed)),
+        ("Seeds", f"{test.seeds} of every model, from {test.seed} on; the same arm again has those after them"),
         ("Commit", str(first["commit"])[:10]),
         ("Machine", f"{first['machine']['cpu']}, {first['machine']['cores']} cores"),
     ]

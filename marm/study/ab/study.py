@@ -22,28 +22,54 @@ from marm.study.interval import Difference
 from marm.study.runs import Show, write_lines
 from marm.train.results import commit, machine
 from marm.train.trainer import Progress
-from marm.types import I64
+from marm.types import F64, I64
 from marm.world import World, read_world
 from marm.world.outcomes import Intercepts
 
 
 @dataclass(frozen=True)
-class Tested:
-    """A finished arm."""
+class Ran:
+    """What one seed of an arm came to."""
 
-    arm: Arm
+    seed: int | None
+    """None where the arm has no model."""
     users: pl.DataFrame
     hours: pl.DataFrame
     figures: dict[str, Any]
 
-    @property
-    def name(self) -> str:
-        """Of the arm."""
-        return self.arm.name
-
     def mean(self, measure: str) -> float:
         """Over users."""
         return float(np.mean(self.users[measure].to_numpy()))
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A finished arm: each of its seeds with the same users."""
+
+    name: str
+    seeds: list[Ran]
+
+    @property
+    def users(self) -> int:
+        """How many the arm has."""
+        return len(self.seeds[0].users)
+
+    @property
+    def tables(self) -> list[pl.DataFrame]:
+        """Of users, by seed."""
+        return [one.users for one in self.seeds]
+
+    def mean(self, measure: str) -> float:
+        """Over users and seeds."""
+        return float(np.mean([one.mean(measure) for one in self.seeds]))
+
+    def figure(self, name: str) -> float:
+        """The mean over seeds of one of the figures."""
+        return float(np.mean([one.figures[name] for one in self.seeds]))
+
+    def hourly(self, name: str) -> F64:
+        """The mean over seeds, of every hour of the test."""
+        return np.asarray(np.mean([one.hours[name].to_numpy() for one in self.seeds], axis=0))
 
 
 @dataclass(frozen=True)
@@ -57,27 +83,51 @@ class Test:
     seed: int
     paired: bool
 
+    @property
+    def seeds(self) -> int:
+        """How many the arms with models have."""
+        return max(len(one.seeds) for one in self.arms)
+
 
 def study_ab(
-    world: Path, arms: str, out: Path, show: Show, span: Span, users: int = 0, seed: int = 0, paired: bool = False
+    world: Path,
+    arms: str,
+    out: Path,
+    show: Show,
+    span: Span,
+    users: int = 0,
+    seed: int = 0,
+    paired: bool = False,
+    seeds: int = 1,
 ) -> Test:
     """Test arms on the first ``users`` of a world (0: all), dealt out by a hash; ``paired``: each arm has all of them.
 
-    Errors: ``SettingError``, ``FolderError``.
+    Arms with models are run ``seeds`` times, from ``seed`` on. Errors: ``SettingError``, ``FolderError``.
     """
     made, base = read_world(world)
-    wanted = read_arms(arms, world, seed)
+    wanted = read_arms(arms, world, seed, seeds)
     shares = _dealt(_checked(made, users, span), len(wanted), seed, paired)
-    done = []
-    for number, (arm, share) in enumerate(zip(wanted, shares, strict=True), 1):
-        with show(f"{number}/{len(wanted)} {arm.name}") as tell:
-            done.append(_tested(made, base, arm, share, span, out, tell))
+    # Seed by seed, so that a test broken off has whole comparisons.
+    runs = [(number, at, one) for at, arm in enumerate(wanted) for number, one in enumerate(arm.seeds(seeds))]
+    runs.sort(key=lambda run: run[:2])
+    done = {}
+    for count, (number, at, arm) in enumerate(runs, 1):
+        with show(f"{count}/{len(runs)} {_label(arm)}") as tell:
+            done[at, number] = _ran(made, base, arm, shares[at], span, out, tell)
+    tested = [
+        Tested(arm.name, [one for (at, _), one in done.items() if at == place]) for place, arm in enumerate(wanted)
+    ]
     effects = {
-        one.name: {name: effect(one.users, done[0].users, name, paired, seed) for name in MEASURES} for one in done[1:]
+        one.name: {name: effect(one.tables, tested[0].tables, name, paired, seed) for name in MEASURES}
+        for one in tested[1:]
     }
-    test = Test(done, effects, span, seed, paired)
+    test = Test(tested, effects, span, seed, paired)
     _write(test, out)
     return test
+
+
+def _label(arm: Arm) -> str:
+    return f"{arm.name}, seed {arm.seed}" if arm.models else arm.name
 
 
 def _checked(world: World, users: int, span: Span) -> int:
@@ -109,7 +159,7 @@ def _dealt(users: int, arms: int, seed: int, paired: bool) -> list[I64]:
     return shares
 
 
-def _tested(world: World, base: Intercepts, arm: Arm, users: I64, span: Span, out: Path, tell: Progress) -> Tested:
+def _ran(world: World, base: Intercepts, arm: Arm, users: I64, span: Span, out: Path, tell: Progress) -> Ran:
     told = {
         "policy": arm.policy,
         "models": [run.model_dump(mode="json", exclude={"data"}) for run in arm.models],
@@ -135,32 +185,45 @@ def _run(loop: Loop, folder: Path, told: dict[str, Any], tell: Progress) -> None
     write_text(folder / "arm.json", json.dumps(figures, indent=1))
 
 
-def _read(arm: Arm, folder: Path) -> Tested:
+def _read(arm: Arm, folder: Path) -> Ran:
     try:
         figures = json.loads((folder / "arm.json").read_text(encoding="utf-8"))
         users, hours = (pl.read_parquet(folder / f"{name}.parquet") for name in ("users", "hours"))
     except (OSError, ValueError, pl.exceptions.PolarsError):
         raise FolderError(f"{folder}: cannot be read: move it away, and start the test again") from None
-    return Tested(arm, users, hours, figures)
+    return Ran(arm.seed, users, hours, figures)
 
 
 def _write(test: Test, out: Path) -> None:
-    write_lines(out / "arms.jsonl", (arm_line(one) for one in test.arms))
+    write_lines(out / "arms.jsonl", (arm_line(arm.name, one) for arm in test.arms for one in arm.seeds))
     write_lines(out / "effects.jsonl", effect_lines(test))
-    hours = [one.hours.with_columns(pl.lit(one.name).alias("arm")) for one in test.arms]
+    hours = [
+        one.hours.with_columns(arm=pl.lit(arm.name), seed=pl.lit(one.seed, pl.Int64))
+        for arm in test.arms
+        for one in arm.seeds
+    ]
     write_lines(out / "hours.jsonl", pl.concat(hours).to_dicts())
 
 
-def arm_line(one: Tested) -> dict[str, Any]:
-    """What a result file says of an arm."""
-    return {"arm": one.name, **{name: one.mean(name) for name in (*MEASURES, "play_time_before")}, **one.figures}
+def arm_line(arm: str, one: Ran) -> dict[str, Any]:
+    """What a result file says of a seed of an arm."""
+    means = {name: one.mean(name) for name in (*MEASURES, "play_time_before")}
+    return {"arm": arm, "seed": one.seed, **means, **one.figures}
 
 
 def effect_lines(test: Test) -> Sequence[dict[str, Any]]:
     """A line for each arm and measure."""
     first = test.arms[0].name
     return [
-        {"arm": arm, "against": first, "measure": name, "paired": test.paired, **_plain(found), "seed": test.seed}
+        {
+            "arm": arm,
+            "against": first,
+            "measure": name,
+            "paired": test.paired,
+            "seeds": test.seeds,
+            **_plain(found),
+            "seed": test.seed,
+        }
         for arm, measures in test.effects.items()
         for name, found in measures.items()
     ]

@@ -17,10 +17,11 @@ from marm.memory.hot import HotArena, block_rows
 from marm.memory.shown import locate_shown
 from marm.nn.codec import CODECS, Codec
 from marm.ranks import ALONE, Group, own
-from marm.store.base import Facts, Holding, Layout, Rows, Store
+from marm.store.base import Holding, Layout, Rows, Store
 from marm.store.rings import places_from, starts
 from marm.store.slots import SlotMap
-from marm.types import I64, U8, U64, Bool
+from marm.store.whole import read_whole
+from marm.types import I64, U64, Bool
 
 _log = logging.getLogger("marm.memory")
 
@@ -146,7 +147,7 @@ class Memory:
 
     def _load(self, users: U64, at: I64) -> None:
         """Fill new slots from the store."""
-        found, states, there = self._from_store(users)
+        found, states, there = read_whole(self.store, users, self.shape.capacity)
         self._note_damage()
         known = found.next > 0
         self.budget.forget(users[~known])  # nobody is there of whom it was more than the store has now
@@ -163,17 +164,6 @@ class Memory:
         for user in set(users[known].tolist()) & self._dropped.keys():
             slot = at[users == user]
             self.hot.states_from[slot] = np.maximum(self.hot.states_from[slot], self._dropped[user][0])
-
-    def _from_store(self, users: U64) -> tuple[Facts, U8, Bool]:
-        """Facts of users, and states at the same positions; of users whose bytes are wrong, found by either, neither."""
-        while True:
-            damaged = len(self.store.damaged)
-            found = self.store.read_facts(users, self.shape.capacity)
-            if not found.next.any():
-                return found, np.zeros((0, self.shape.state_bytes), np.uint8), np.zeros(0, bool)
-            states, there = self.store.read_states(users, found.first, found.counts)
-            if len(self.store.damaged) == damaged:
-                return found, states, there
 
     def _note_damage(self) -> None:
         """Users whose bytes the store found wrong begin anew; each is named once, in one line of the log."""

@@ -145,9 +145,10 @@ def _question(server: Server, body: Any, k: int | None, candidates: Any, names: 
 
 
 async def _answered(server: Server, request: Request, question: Question) -> Response:
-    begun = time.perf_counter()
+    begun, budget = time.perf_counter(), server.run.serve.time_budget
     try:
-        answer = await server.scoring.do(question, server.run.serve.time_budget)
+        await server.bring(question.user, budget)
+        answer = await server.scoring.do(question, max(budget - (time.perf_counter() - begun), 0.0))
     except Busy:
         server.metrics.busy.inc()
         raise

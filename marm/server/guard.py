@@ -7,9 +7,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from marm.server.ahead import Ahead
 from marm.store import Store
 from marm.store.asof import AsOf
 from marm.store.base import Facts, Holding, Layout, Rows, Space, StoreStats
+from marm.store.whole import read_whole
 from marm.types import I64, U8, U64, Bool
 
 R = TypeVar("R")
@@ -75,11 +77,27 @@ class Guard:
         self.failed: dict[int, str] = {}
         """Users whose last reading failed: ``raw`` where their facts were at hand, else ``none``."""
         self.broken = False
+        self.ahead: Ahead | None = None
+        """Users that ``bring`` has read; None where the store is read in no time."""
+
+    def bring(self, users: U64) -> None:
+        """Read users (each once) whole before their turn; those that cannot be read fail when it comes."""
+        with self._lock:
+            found = self._read(lambda store: read_whole(store, users, self.layout.states_kept))
+            if found and self.ahead:
+                self._note(users, found[0])
+                self.ahead.keep(users, *found)
+
+    def _note(self, users: U64, found: Facts) -> None:
+        """Their facts were read."""
+        self.at_hand.keep(users, found)
+        for user in users.tolist():
+            self.failed.pop(user, None)
 
     def _read(self, read: Callable[[Store], R]) -> R | None:
         """What the store says; None where it fails, or did and is not open again."""
         with self._lock:
-            if self.broken:
+            if self.broken or self._closed.is_set():
                 return None
             try:
                 return read(self.store)
@@ -116,17 +134,21 @@ class Guard:
 
     def read_facts(self, users: U64, count: int, before: I64 | None = None) -> Facts:
         """The newest facts; those at hand, without states, where the store fails."""
+        held = self.ahead.facts(users, count) if self.ahead and before is None else None
+        if held is not None:
+            return held
         with self._lock:
             found = self._read(lambda store: store.read_facts(users, count, before))
             if found is None:
                 return self._without(users, count)
-            self.at_hand.keep(users, found)
-            for user in users.tolist():
-                self.failed.pop(user, None)
+            self._note(users, found)
             return found
 
     def read_states(self, users: U64, first: I64, counts: I64) -> tuple[U8, Bool]:
         """States; none of them there where the store fails."""
+        held = self.ahead.states(users, first, counts) if self.ahead else None
+        if held is not None:
+            return held
         with self._lock:
             if self.failed.keys().isdisjoint(users.tolist()):
                 found = self._read(lambda store: store.read_states(users, first, counts))

@@ -15,10 +15,11 @@ from marm.engine.exposures import Exposures, from_events, join
 from marm.engine.heed import Heeded
 from marm.errors import MarmError
 from marm.model.outcomes import OutcomeCodes
+from marm.server.ahead import Ahead
 from marm.server.guard import AtHand, Guard
 from marm.server.naming import IndexNames
 from marm.stages import Ready
-from marm.store import Store, open_store
+from marm.store import Store, is_remote, open_store
 from marm.train.cut import Cut
 from marm.train.score import Scorer, open_stages
 from marm.train.setup import Wrap, Wraps
@@ -47,6 +48,9 @@ class Served:
         guard = self.scorer.parts.store
         assert isinstance(guard, Guard)
         self.guard = guard
+        if is_remote(run.memory.url):
+            slots = self.scorer.engine.memory.hot.slots
+            guard.ahead = Ahead(run.serve.queue + run.serve.together, slots, guard.layout.states_kept)
         self.number, self._shown = self.scorer.cut, told
         cut, log = Cut(folder, self.number), self.scorer.log
         state = cut.state

@@ -67,6 +67,7 @@ class Server:
         self._learning = Learning(folder, self.metrics)
         self._number_cut(served)
         self.scoring: Worker[Question, Answer] = Worker("score", self._answer, run.serve.together, run.serve.queue)
+        self._reading: Worker[int, None] = Worker("read", self._bring, run.serve.together, run.serve.queue)
         self.telling: Worker[list[EventIn], EventsAnswer] = Worker("tell", self.feedback.take, 64, run.serve.queue)
         self._end, self._erased = Event(), erasures(folder)
         self._watcher = Thread(target=self._watch, name="watch", daemon=True)
@@ -91,6 +92,16 @@ class Server:
             if isinstance(answer, Answer) and answer.degraded:
                 self.metrics.degraded.labels(answer.degraded).inc()
         return answers
+
+    async def bring(self, user: int, budget: float) -> None:
+        """Have a user's rows at hand before it is scored, so that no other waits for servers. Errors: ``Busy``."""
+        ahead = self.served.guard.ahead
+        if ahead and not ahead.knows(user):
+            await self._reading.do(user, budget)
+
+    def _bring(self, users: Sequence[int]) -> list[None]:
+        self.served.guard.bring(np.unique(np.array(users, np.uint64)))
+        return [None] * len(users)
 
     def show_items(self) -> None:
         """After items were told; on the thread that scores."""
@@ -177,6 +188,7 @@ class Server:
         """Finish what waits, and give back everything."""
         self._end.set()
         self._watcher.join()
+        self._reading.stop()
         self.scoring.stop()
         self.telling.stop()
         self.feedback.close()

@@ -4,7 +4,7 @@ from marm.store.arena import ArenaStore
 from marm.store.base import Facts, Holding, Layout, Rows, Space, Store, StoreStats
 from marm.store.lmdb import LmdbStore
 from marm.store.near import Near
-from marm.store.open import missing_store, open_store, read_through
+from marm.store.open import is_remote, missing_store, open_store, read_through
 
 __all__ = [
     "ArenaStore",
@@ -17,6 +17,7 @@ __all__ = [
     "Space",
     "Store",
     "StoreStats",
+    "is_remote",
     "missing_store",
     "open_store",
     "read_through",

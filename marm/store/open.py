@@ -42,6 +42,11 @@ def open_store(url: str, layout: Layout, base: Path, readonly: bool = False, ttl
     return _KINDS[kind](place, layout, base, readonly, ttl)
 
 
+def is_remote(url: str) -> bool:
+    """Whether what it names lies on servers, so that a reading takes the time of a way there and back."""
+    return url.partition("://")[0] in REMOTE
+
+
 def read_through(near: Near, store: Store) -> Store:
     """A store of ``redis://`` that sends nothing of users who have not changed since they were read."""
     from marm.store.read_through import ReadThrough

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import cycle
 from math import isnan
 from pathlib import Path
-from threading import Semaphore, Thread
+from threading import Event, Semaphore, Thread, current_thread
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from marm.server import server as server_module
 from marm.train import run as commands
 from marm.train.cut import cut_numbers
 from marm.train.rebuild import rebuild
+from marm.types import U64
 from tests.server.running import Running
 from tests.store import servers
 from tests.train.logs import log_frame, run_over, write_world
@@ -117,6 +118,39 @@ def test_a_server_that_keeps_rows_over_cuts_answers_as_one_that_reads_them_all(
     forget_hot(near)
     near.post("/v1/rank", RANK)
     assert kept.found >= found + 2
+
+
+def test_nobody_waits_for_the_reading_of_another(
+    own: servers.Server, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands.train(run_over(write_world(tmp_path / "world"), memory={"url": own.url()}), tmp_path / "run", page=False)
+    server = start(tmp_path / "run")
+    guard = server.server.served.guard
+    wanted = server.post("/v1/rank", RANK)["items"]
+    asked, answered, by = Event(), Event(), []
+    bring, read_facts = guard.bring, guard.store.read_facts
+
+    def slow(users: U64) -> None:
+        asked.set()
+        assert answered.wait(20)
+        bring(users)
+
+    def told(*about: Any) -> Any:
+        by.append(current_thread().name)
+        return read_facts(*about)
+
+    monkeypatch.setattr(guard, "bring", slow)
+    monkeypatch.setattr(guard.store, "read_facts", told)
+    answers: list[dict[str, Any]] = []
+    other = Thread(target=lambda: answers.append(server.post("/v1/rank", RANK | {"user": "u2"})))
+    other.start()
+    assert asked.wait(20)
+    assert server.post("/v1/rank", RANK)["items"] == wanted
+    answered.set()
+    other.join()
+    assert answers[0]["degraded"] is False and by == ["read"]
+    forget_hot(server)
+    assert server.post("/v1/rank", RANK | {"user": "u2"})["items"] == answers[0]["items"] and by == ["read", "score"]
 
 
 def test_a_memory_rebuilt_on_servers_is_swapped_in(own: servers.Server, tmp_path: Path, start: Start) -> None:

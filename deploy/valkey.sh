@@ -5,7 +5,7 @@ set -eu
 umask 077
 users="${TMPDIR:-/tmp}/users.acl"
 hash=$(printf %s "$MARM_REDIS_PASSWORD" | sha256sum | cut -d ' ' -f 1)
-commands="+get +set +setnx +del +unlink +hget +hmget +hset +hdel +pexpire +persist +evalsha +script +scan +info +wait +ping"
+commands="+get +set +setnx +del +unlink +hget +hmget +hset +hdel +pexpire +persist +evalsha +script|load +scan +info +wait +ping"
 cat > "$users" <<END
 user default off
 user $MARM_REDIS_USERNAME on #$hash ~$STORE_NAME* $commands

@@ -36,6 +36,9 @@ _MET = (failures.RedisError, failures.RedisClusterException, OSError)
 """All that redis-py may raise: what its cluster client raises is no ``RedisError``."""
 _PASSING_WORDS = ("NOREPLICAS", "MASTERDOWN", "LOADING", "UNKILLABLE", "BUSY")
 _REFUSED = (failures.AuthenticationError, failures.AuthorizationError, failures.NoPermissionError)
+_REFUSED_WORDS = ("has no permissions", "executing the script can't run", "ACL failure in script")
+"""A refusal within a script is an error like any other."""
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 
 
@@ -78,7 +81,7 @@ class Link:
                     return self._connect(host, port)
                 except _MET as met:
                     error = met
-                    if isinstance(met, _REFUSED) or not isinstance(met, _PASSING):
+                    if _for_good(met) or not isinstance(met, _PASSING):
                         raise self.told(met) from None
             time.sleep(next(pauses))
         raise self.told(error)
@@ -190,7 +193,7 @@ class Link:
         """Before the next try: look where slots lie, load scripts, wait. Errors: ``StoreError`` where that is of no use."""
         for error in errors:
             passing = isinstance(error, _PASSING) or str(error).startswith(_PASSING_WORDS)
-            if isinstance(error, _REFUSED) or not passing or time.monotonic() > deadline:
+            if _for_good(error) or not passing or time.monotonic() > deadline:
                 raise self.told(error) from None
         time.sleep(pause)
         try:
@@ -204,10 +207,16 @@ class Link:
 
     def told(self, error: Exception | None) -> StoreError:
         """A failure in our words: what was found, and what to do."""
-        cause, url = str(error).splitlines()[0] if str(error) else type(error).__name__, self.address.url
-        if isinstance(error, _REFUSED):
+        cause, url = _first_line(error), self.address.url
+        if refusal := _refusal(error):
             return StoreError(
-                f"{url}: refuses this user ({cause}): set MARM_REDIS_USERNAME and MARM_REDIS_PASSWORD to one who may"
+                f"{url}: refuses this user ({_first_line(refusal)}): "
+                "set MARM_REDIS_USERNAME and MARM_REDIS_PASSWORD to one who may"
+            )
+        if _UNTRUSTED in cause:
+            return StoreError(
+                f"{url}: shows a certificate that is not trusted ({cause}): name its authority's in SSL_CERT_FILE, or give the "
+                "server one for this host that holds now"
             )
         if isinstance(error, failures.OutOfMemoryError):
             return StoreError(
@@ -225,6 +234,22 @@ class Link:
         for client in (self._single, self._cluster):
             if client:
                 client.close()
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _refusal(error: BaseException | None) -> BaseException | None:
+    """The refusal that an error is, or was raised for: redis-py's cluster client calls one "no cluster"."""
+    while error and not isinstance(error, _REFUSED) and not any(words in str(error) for words in _REFUSED_WORDS):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _for_good(error: Exception) -> bool:
+    """Whether it will be the same however often one tries."""
+    return _refusal(error) is not None or _UNTRUSTED in str(error)
 
 
 def _options(address: Address, patience: Patience) -> dict[str, Any]:

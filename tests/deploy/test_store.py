@@ -1,6 +1,7 @@
 """The store as it is shipped lets one user in, and that user may do what trainer, server and operator need, and no more."""
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,8 +17,9 @@ from marm.train import run as commands
 from marm.train.erase import erase, users_named
 from tests.debian import program
 from tests.deploy.manifests import compose, named, pod_of
+from tests.docs.pages import text_of
 from tests.server.running import Running
-from tests.store.servers import wait_until
+from tests.store.servers import needed, wait_until
 from tests.train.logs import log_frame, run_over, write_world
 
 SECRET = "a1b2c3"
@@ -92,6 +94,11 @@ def test_who_shows_no_password_gets_nothing_and_the_user_only_the_stores_keys(sh
         assert told["maxmemory_policy"] == "noeviction" and told["maxmemory"] == 2**30
         assert user.info("persistence")["aof_enabled"] == 1
     assert SECRET not in (tmp_path / "users.acl").read_text() and (tmp_path / "users.acl").stat().st_mode & 0o77 == 0
+
+
+def test_the_user_may_do_what_the_page_asks_for_and_be_probed() -> None:
+    (line,) = re.findall(r'^commands="(.+)"$', text_of("deploy/valkey.sh"), re.MULTILINE)
+    assert line.split() == [*needed(cluster=False), "+ping"]
 
 
 def test_the_probe_of_compose_is_content_only_with_the_password(shipped: Shipped) -> None:

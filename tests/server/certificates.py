@@ -13,10 +13,10 @@ def authority(folder: Path) -> Path:
     return out
 
 
-def signed(folder: Path, name: str = "server") -> tuple[Path, Path]:
-    """A certificate of this machine that the folder's authority signed, and its key."""
+def signed(folder: Path, name: str = "server", of: str = "IP:127.0.0.1,DNS:localhost") -> tuple[Path, Path]:
+    """A certificate, of this machine unless told otherwise, that the folder's authority signed, and its key."""
     certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    names = ["-subj", "/CN=localhost", "-addext", f"subjectAltName={of}"]
     by = ["-CA", folder / "ca.pem", "-CAkey", folder / "ca.key"]
     openssl("req", "-x509", *_KEY, "-keyout", key, "-out", certificate, *names, *by)
     return certificate, key

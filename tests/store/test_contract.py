@@ -15,6 +15,7 @@ from tests.store import servers
 from tests.store.rings import LAYOUT, PlainStore, assert_same, rows_of
 
 USERS = [0, 7, 2**63, 2**64 - 1]
+SECURED = "redis cluster, by TLS, a narrow user"
 KINDS: dict[str, Callable[[Path], Store]] = {
     "arena": lambda folder: ArenaStore(LAYOUT),
     "lmdb": lambda folder: LmdbStore(folder / "memory", LAYOUT),
@@ -22,6 +23,7 @@ KINDS: dict[str, Callable[[Path], Store]] = {
     "redis, read through": lambda folder: through(folder, 1 << 20),
     "redis, little kept": lambda folder: through(folder, 6000),
     "redis cluster": lambda folder: open_store(servers.cluster().url(f"contract.{folder.name}"), LAYOUT, folder),
+    SECURED: lambda folder: open_store(servers.secured().url(f"store.contract.{folder.name}"), LAYOUT, folder),
 }
 
 
@@ -30,7 +32,9 @@ def through(folder: Path, most_bytes: int) -> Store:
 
 
 @pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    if request.param == SECURED:
+        servers.enter_secured(monkeypatch)
     opened = KINDS[request.param](tmp_path)
     yield opened
     opened.close()

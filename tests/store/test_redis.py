@@ -128,28 +128,17 @@ def test_one_more_event_sends_one_row_and_many_users_are_one_round(url: str, mon
 
 
 def test_a_slot_that_moves_is_followed() -> None:
-    cluster = servers.cluster()
+    check_moves(servers.cluster())
+
+
+def check_moves(cluster: servers.Cluster) -> None:
     store, plain = opened(cluster.url()), PlainStore()
     store.append(rows_of(given_at(0)), 0)
     plain.append(given_at(0), 0)
-    key = store._keys(ALL[:1])[0]
-    slot = slot_of(key)
-    node_of = {node.port: node for node in cluster.nodes}
-    clients = {node.client().cluster("myid").decode(): node for node in cluster.nodes}
-    primaries = [name for name, node in clients.items() if node.client().info("replication")["role"] == "master"]
-    source = next(range_[2][1] for range_ in cluster.nodes[0].client().execute_command("CLUSTER SLOTS")
-                  if range_[0] <= slot <= range_[1])  # fmt: skip
-    origin = next(name for name in primaries if clients[name] is node_of[source])
-    target = next(name for name in primaries if name != origin)
-    clients[target].client().execute_command("CLUSTER SETSLOT", slot, "IMPORTING", origin)
-    clients[origin].client().execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target)
-    for held in clients[origin].client().execute_command("CLUSTER GETKEYSINSLOT", slot, 1000):  # of other stores too
-        clients[origin].client().execute_command("MIGRATE", "127.0.0.1", clients[target].port, held, 0, 5000)
-    store.append(rows_of(given_at(1)), 1)  # ASK
-    plain.append(given_at(1), 1)
-    assert_same_users(store, plain)
-    for name in (target, origin, *primaries):
-        clients[name].client().execute_command("CLUSTER SETSLOT", slot, "NODE", target)
+    with cluster.moving(slot_of(store._keys(ALL[:1])[0])):
+        store.append(rows_of(given_at(1)), 1)  # ASK
+        plain.append(given_at(1), 1)
+        assert_same_users(store, plain)
     store.append(rows_of(given_at(2)), 2)  # MOVED
     plain.append(given_at(2), 2)
     assert_same(store, plain, USERS)
@@ -340,34 +329,6 @@ def test_without_redis_py_the_line_says_how_to_get_it(tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(SettingError, match=r'needs redis-py: `pip install "marm-recsys\[redis\]"`'):
         open_store("redis://host/x", LAYOUT, tmp_path)
-
-
-def test_tls_and_a_user_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    words += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=127.0.0.1"]
-    subprocess.run([*words, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, stderr=subprocess.DEVNULL)
-    port = servers.free_port()
-    files = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-auth-clients", "no")
-    user = ("--user", "marm", "on", ">secret", "~mine:*", "+@all", "--requirepass", "other")
-    server = servers.Server("--port", "0", "--tls-port", str(port), *files, *user, port=port)
-    url = f"rediss://{server.place}/mine"
-    try:
-        with pytest.raises(StoreError, match="CERTIFICATE_VERIFY_FAILED"):
-            opened(url)
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        with pytest.raises(StoreError, match=r"refuses this user .*set MARM_REDIS_USERNAME and MARM_REDIS_PASSWORD"):
-            opened(url)
-        monkeypatch.setenv("MARM_REDIS_USERNAME", "marm")
-        monkeypatch.setenv("MARM_REDIS_PASSWORD", "secret")
-        store = opened(url)
-        store.append(rows_of(given_at(0)), 0)
-        check_whole(store, 0)
-        store.close()
-        with pytest.raises(StoreError, match="refuses this user"):
-            opened(f"rediss://{server.place}/theirs")
-    finally:
-        server.end()
 
 
 def test_arena_and_redis_give_the_same_bytes(url: str) -> None:

@@ -22,6 +22,9 @@ from marm.errors import SettingError
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
+KEYS, FRAGMENTATION = 1.07, 1.33
+"""Bytes that Redis counts for a byte of rows, and that its process takes for one that it counts: measured (docs/cluster.md)."""
+
 HOURS = (
     10_624_659, 6_462_822, 4_132_020, 2_911_135, 2_617_287, 3_692_549, 6_873_534, 9_968_651, 11_545_430, 12_947_165,
     14_427_110, 15_441_567, 17_029_465, 17_132_315, 15_454_700, 15_767_584, 16_594_065, 17_525_682, 18_844_519, 19_871_032,
@@ -146,8 +149,8 @@ class Machines(Settings):
     busy: Share = 0.5
     """Share of a core or a network that may be in use at the busiest hour."""
 
-    overhead: PositiveFloat = 1.28
-    """Bytes taken for a byte of rows: 1.09 by keys, 1.17 by fragmentation (docs/cluster.md)."""
+    overhead: PositiveFloat = round(KEYS * FRAGMENTATION, 2)
+    """Bytes taken for a byte of rows."""
 
     trip: PositiveFloat = 0.0002
     """Seconds there and back, without load."""

@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from marm.cli.app import app
 from marm.errors import SettingError
-from marm.study.tier.settings import Costs, Machines, People, Prices, Ring, Tier
+from marm.study.tier.settings import FRAGMENTATION, KEYS, Costs, Machines, People, Prices, Ring, Tier
 from marm.study.tier.size import Found, needs_of
 from marm.study.tier.wait import waiting_in
+from tests.docs.pages import text_of
 
 EVEN = People(users=1e6, events=86_400_000, request=10, hours=(1,) * 24)
 TIER = Tier(
@@ -40,6 +41,21 @@ def test_what_there_must_be_is_as_worked_out_by_hand() -> None:
     assert needs.fan_out == pytest.approx(12 * (1 - (11 / 12) ** 64))
     assert needs.rebuild == pytest.approx(1e6 * 100 * 0.5 * 0.001 / (3 * 8))
     assert needs.unremembered == pytest.approx(80 / 7 * 16) and needs.refill == pytest.approx(12.5e9 / 7 / 0.5e9)
+
+
+def test_room_in_redis_is_that_of_the_newest_line_and_the_same_on_every_page() -> None:
+    lines = map(json.loads, text_of("benchmarks/results/store_read.jsonl").splitlines())
+    newest = [line["redis_bytes"] for line in lines if "redis_bytes" in line][-1]
+    assert newest["bytes_a_user"] / newest["rows_bytes_a_user"] == pytest.approx(KEYS, abs=0.005)
+    assert newest["fragmentation"] == FRAGMENTATION
+    whole, keys = Machines().overhead, f"{KEYS - 1:.0%}".replace("%", " %")
+    assert whole == pytest.approx(KEYS * FRAGMENTATION, abs=0.005)
+    for page, said in {
+        "docs/scale.md": [f"| x {whole}: keys {KEYS}, fragmentation {FRAGMENTATION} (", f"| 60 TB / {whole} /"],
+        "docs/operations.md": [f"bytes x {whole}: Redis takes {keys} on top and {FRAGMENTATION} times that"],
+        "docs/cluster.md": [f"some {keys} on top", f"the process {FRAGMENTATION} times"],
+    }.items():
+        assert [text_of(page).count(words) for words in said] == [1] * len(said), page
 
 
 def test_readings_wait_for_a_cut_that_is_written_and_less_where_its_writing_is_spread() -> None:

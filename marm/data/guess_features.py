@@ -12,7 +12,7 @@ from polars.exceptions import PolarsError
 from marm.data.columns import TAG_MARK
 from marm.data.formats import scan
 from marm.data.guess import Guess
-from marm.data.guess_tasks import OUTCOME
+from marm.data.guess_tasks import OUTCOME, positives
 from marm.data.ids import as_text, hash_text
 from marm.data.look import Look, is_text, words
 from marm.data.lookup import Lookup
@@ -128,7 +128,7 @@ def _told(look: Look, guess: Guess, column: str) -> str | None:
     for name, task in guess.tasks.items():
         if task.settings.get("kind") == "regression" or "column" not in task.settings:
             continue
-        rows = pl.DataFrame({"by": look.sample[column], "label": _positives(look, task.settings)}).drop_nulls("label")
+        rows = pl.DataFrame({"by": look.sample[column], "label": positives(look, task.settings)}).drop_nulls("label")
         groups = rows.group_by("by").agg(rows=pl.len(), rate=pl.col("label").mean())
         rate = float(rows["label"].mean() or 0)  # type: ignore[arg-type]
         if 0 < rate < 1:
@@ -137,17 +137,6 @@ def _told(look: Look, guess: Guess, column: str) -> str | None:
             if explained - groups.height / rows.height > _TELLS:
                 return name
     return None
-
-
-def _positives(look: Look, settings: dict[str, object]) -> pl.Series:
-    """A binary task's labels in the sample."""
-    series = look.sample[str(settings["column"])]
-    if "equals" in settings:
-        return (as_text(series) == str(settings["equals"])).cast(pl.Float64)
-    number = series.cast(pl.Float64, strict=False)
-    if "divide_by" in settings:
-        number = number / look.sample[str(settings["divide_by"])]
-    return (number >= settings.get("at_least", 1)).cast(pl.Float64)
 
 
 def _log_column(look: Look, guess: Guess, column: str, out: FeatureGuess) -> None:

@@ -1,7 +1,11 @@
 """Guesses at what came of an exposure: which columns are outcomes, and when they are known."""
 
+import math
 from dataclasses import dataclass, field
 
+import polars as pl
+
+from marm.config import MOST_CODES, TaskConfig
 from marm.data.ids import as_text
 from marm.data.look import Look, is_text, words
 
@@ -81,7 +85,48 @@ def guess_tasks(look: Look, taken: set[str]) -> tuple[dict[str, Task], bool, lis
         name = "click" if any("click" in words(column) for column in look.log.schema) else "event"
         found.add(name, {"every_row": True}, "no outcome found: each row is a positive, negatives are drawn")
     order = sorted(found.tasks, key=lambda name: _standing(set(words(name))))
-    return {name: found.tasks[name] for name in order}, every_row, found.unsure
+    tasks = {name: found.tasks[name] for name in order}
+    return tasks, every_row, found.unsure + _leave_out(look, tasks)
+
+
+def _leave_out(look: Look, tasks: dict[str, Task]) -> list[str]:
+    """Keep the rarest outcomes out of histories, as many as have no code there; and say which."""
+    rare = sorted(tasks, key=lambda name: _share(look, tasks[name].settings))
+    left = []
+    while rare and math.prod(_codes(task.settings) for task in tasks.values()) > MOST_CODES:
+        tasks[rare[0]].settings["history"] = False
+        left.append(rare.pop(0))
+    if not left:
+        return []
+    return [
+        f"histories have room for {MOST_CODES} combinations of outcomes: those of {', '.join(left)} are left out, being rare"
+    ]
+
+
+def _codes(settings: dict[str, object]) -> int:
+    """Values of a task's outcome in histories."""
+    if not settings.get("history", True) or settings.get("every_row"):
+        return 1
+    edges = settings.get("edges", TaskConfig.model_fields["edges"].default)
+    return len(edges) + 1 if settings.get("kind") == "regression" else 2  # type: ignore[arg-type]
+
+
+def _share(look: Look, settings: dict[str, object]) -> float:
+    """How often a binary task is positive; other tasks count as if they always were."""
+    if settings.get("kind") == "regression" or "column" not in settings:
+        return 1.0
+    return float(positives(look, settings).mean() or 0)  # type: ignore[arg-type]
+
+
+def positives(look: Look, settings: dict[str, object]) -> pl.Series:
+    """A binary task's labels in the sample."""
+    series = look.sample[str(settings["column"])]
+    if "equals" in settings:
+        return (as_text(series) == str(settings["equals"])).cast(pl.Float64)
+    number = series.cast(pl.Float64, strict=False)
+    if "divide_by" in settings:
+        number = number / look.sample[str(settings["divide_by"])]
+    return (number >= settings.get("at_least", 1)).cast(pl.Float64)
 
 
 def _standing(parts: set[str]) -> int:
@@ -155,9 +200,10 @@ def _add_watch(look: Look, found: _Found, free: list[str]) -> None:
         settings, ratio = {"column": ratios[0]}, look.sample[ratios[0]]
     else:
         return
-    found.add("watch_ratio", {**settings, "kind": "regression"}, "share that was watched")
     # Nobody watches most things ten times: such shares are of a hundred.
     bar = 100 * _LONG if "divide_by" not in settings and float(ratio.quantile(0.9) or 0) > 10 else _LONG
+    edges: dict[str, object] = {} if bar < 1 else {"edges": [10.0, 50.0, 80.0, 99.0]}
+    found.add("watch_ratio", {**settings, "kind": "regression", **edges}, "share that was watched")
     long = (ratio >= bar).drop_nulls()
     if not found.binary() and 0 < long.sum() < len(long):
         found.add("long_watch", {**settings, "at_least": bar}, "watched nearly to the end")

@@ -135,7 +135,16 @@ def test_exposures_beside_their_clicks_are_doubted(tmp_path):
 def test_a_share_watched_alone_gives_a_binary_task_too(tmp_path):
     run = guessed(tmp_path, log_of(watched_pct=RNG.integers(0, 101, ROWS)))
     assert run.tasks["watch_ratio"].kind == "regression"
+    assert run.tasks["watch_ratio"].edges[-1] == 99
     assert run.tasks["long_watch"].at_least == 80
+
+
+def test_the_rarest_outcomes_stay_out_of_histories_that_have_no_room_for_all(tmp_path):
+    names = ("click", "like", "follow", "comment", "forward", "hate", "share", "save", "download")
+    columns = {f"is_{name}": binary(0.5 - 0.05 * at) for at, name in enumerate(names)}
+    run = guessed(tmp_path, log_of(**columns))
+    assert [name for name, task in run.tasks.items() if not task.history] == ["download"]
+    assert any("those of download are left out" in line for line in unsure(tmp_path))
 
 
 def test_a_watch_time_longer_than_what_lies_between_events_is_in_milliseconds(tmp_path):

@@ -49,9 +49,10 @@ def _ending(path: Path) -> str:
     return name.suffix.lower()
 
 
-def scan(path: Path, schema: dict[str, pl.DataType] | None = None) -> pl.LazyFrame:
+def scan(path: Path, schema: dict[str, pl.DataType] | None = None, rows: int | None = None) -> pl.LazyFrame:
     """A lazy frame of a Parquet, CSV or NDJSON file; types of text files come from all rows of files up to 256 MB.
 
+    ``rows``: so many tell the types instead, where only names are asked for.
     Fields of a CSV are parted as its first line is; numbers with leading zeros stay text, since they are ids.
     """
     match format_of(path):
@@ -61,12 +62,12 @@ def scan(path: Path, schema: dict[str, pl.DataType] | None = None) -> pl.LazyFra
             mark = separator(path)
             kept = None if schema is not None else dict.fromkeys(_padded(path, mark), pl.String())
             return pl.scan_csv(
-                path, schema=schema, schema_overrides=kept, separator=mark, infer_schema_length=_infer_rows(path),
+                path, schema=schema, schema_overrides=kept, separator=mark, infer_schema_length=rows or _infer_rows(path),
                 glob=False,
             )  # fmt: skip
     if _head(path).lstrip().startswith("["):
         raise DataError(f"{path}: one JSON list: write one object a line, as NDJSON")
-    return pl.scan_ndjson(path, schema=schema, infer_schema_length=_infer_rows(path))
+    return pl.scan_ndjson(path, schema=schema, infer_schema_length=rows or _infer_rows(path))
 
 
 def separator(path: Path) -> str:

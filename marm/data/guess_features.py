@@ -174,10 +174,8 @@ def _side(look: Look, column: str, files: list[Path], telling: frozenset[str]) -
     return max(there, key=lambda side: side.overlap, default=None)
 
 
-def _join(
-    file: Path, schema: dict[str, pl.DataType], column: str, ids: pl.Series, telling: frozenset[str]
-) -> SideGuess | None:
-    keys = [name for name in schema if _same_key(name, column)]
+def _join(file: Path, names: list[str], column: str, ids: pl.Series, telling: frozenset[str]) -> SideGuess | None:
+    keys = [name for name in names if _same_key(name, column)]
     if not keys:
         return None
     try:

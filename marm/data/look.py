@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from polars._typing import PolarsDataType
+from polars.datatypes import DataTypeClass
+from polars.exceptions import PolarsError
 
-from marm.data.formats import is_data, nameless
+from marm.data.formats import is_data, nameless, scan
 from marm.data.ids import as_text
-from marm.data.source import Log, open_log, schema_of
+from marm.data.source import Log, open_log
 from marm.errors import DataError
 
 _SAMPLE_ROWS = 100_000
 _MOST_FILES = 50
+_TOLD_BY = 1000
 _BLANK = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "\\N")
 _ABBREVIATED = {
     "uid": ("user", "id"),
@@ -38,8 +40,8 @@ class Look:
     """Rows without a value, of the whole log."""
     ones: dict[str, int]
     """Of columns that hold nothing but 0, 1, true, false and null in the whole log: how many are 1."""
-    beside: dict[Path, dict[str, pl.DataType]]
-    """Data files in the log's folder that are none of its own, and their columns."""
+    beside: dict[Path, list[str]]
+    """Data files in the log's folder that are none of its own, and the names of their columns."""
 
     def numeric(self, column: str) -> bool:
         """Whether a column holds numbers (not true and false)."""
@@ -74,7 +76,7 @@ class Look:
         return sorted({name for schema in self.log.schemas for name in schema} - self.log.schema.keys())
 
 
-def is_text(dtype: PolarsDataType) -> bool:
+def is_text(dtype: pl.DataType | DataTypeClass) -> bool:
     """Whether a column holds text, however it is kept."""
     return dtype in (pl.String, pl.Categorical, pl.Enum)
 
@@ -117,7 +119,7 @@ def look_at(path: Path) -> Look:
     )
 
 
-def _beside(log: Log, path: Path) -> dict[Path, dict[str, pl.DataType]]:
+def _beside(log: Log, path: Path) -> dict[Path, list[str]]:
     """Files in the log's folder that can be read."""
     folder = parted(path)[0]
     own = {file.resolve() for file in log.files}
@@ -126,8 +128,8 @@ def _beside(log: Log, path: Path) -> dict[Path, dict[str, pl.DataType]]:
     ]
     found = {}
     for file in near[:_MOST_FILES]:
-        with suppress(DataError):
-            found[file] = schema_of(file)
+        with suppress(DataError, PolarsError, OSError):
+            found[file] = list(scan(file, rows=_TOLD_BY).collect_schema())
     return found
 
 

@@ -1,5 +1,6 @@
 """The commands about data: a first run file, a check of everything, a sorted log."""
 
+from math import isnan
 from pathlib import Path
 from typing import Annotated
 
@@ -98,7 +99,9 @@ def _table(summary: Summary, run: RunConfig) -> Table:
     }
     for name, value in summary.tasks.items():
         regression = run.tasks[name].kind == "regression"
-        rows[f"{name} ({'mean' if regression else 'positive'})"] = f"{value:.4g}" if regression else f"{value:.2%}"
+        rows[f"{name} ({'mean' if regression else 'positive'})"] = (
+            "-" if isnan(value) else f"{value:.4g}" if regression else f"{value:.2%}"
+        )
     for key, text in rows.items():
         table.add_row(escape(key), text)
     return table

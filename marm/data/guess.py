@@ -8,7 +8,7 @@ import polars as pl
 from marm.data.guess_tasks import Task, guess_delay, guess_tasks
 from marm.data.ids import as_text
 from marm.data.look import Look, words
-from marm.data.shapes import no_time, slates, whole_days
+from marm.data.shapes import no_time, records, slates, whole_days
 from marm.data.times import clock_of, doubtful, iso, iso_micros, to_micros
 from marm.data.trouble import Chunk, Places, TroubleError, no_column, sql_name, sql_text
 from marm.errors import DataError
@@ -89,7 +89,7 @@ def _best(look: Look, role: str, scores: dict[str, float]) -> str:
         columns = ", ".join(look.log.schema)
         files = len(look.log.files)
         among = f"{columns}" if files == 1 else f"{columns} (which all {files} files have)"
-        hint = no_time(look) if role == "time" else ""
+        hint = records(look) or (no_time(look) if role == "time" else "")
         remedy = hint or f"name it with --{role} COLUMN, or write the run file by hand"
         raise DataError(f"{look.log.name}: no column looks like the {role} among {among}: {remedy}")
     return name
@@ -128,12 +128,23 @@ def _doubts(look: Look, guess: Guess) -> list[str]:
         doubts.append(f"{named} has {share:.0%} of the rows seen: leave it out by data.where if it stands for nobody")
     micros = _micros(look.sample[guess.time].drop_nulls())
     if micros is not None and len(micros) and bool((micros % _DAY == 0).all()):
-        doubts.append(f"{guess.time} holds days, not times: events of a user's day do not see each other")
+        hours = [name for name in look.log.schema if name != guess.time and _is_hour(look, name)]
+        join = f"; {hours[0]} may hold the hour: join the two first" if hours else ""
+        doubts.append(f"{guess.time} holds days, not times: events of a user's day do not see each other{join}")
     if micros is not None and len(micros) and look.sample[guess.time].dtype.is_numeric():
         clock = clock_of(look.sample[guess.time].drop_nulls().head(1), "auto")
         if doubt := doubtful(clock, int(micros[0])):
-            doubts.append(f"{doubt}; if it counts from a zero of its own, that does no harm")
+            own = "" if "nanoseconds" in doubt else "; if it counts from a zero of its own, that does no harm"
+            doubts.append(doubt + own)
     return doubts
+
+
+def _is_hour(look: Look, column: str) -> bool:
+    """Whether a column holds times of a day."""
+    series = look.sample[column].drop_nulls()
+    if series.dtype == pl.String:
+        return len(series) > 0 and bool(series.str.contains(r"^\d{1,2}:\d{2}(?::\d{2})?(?:\.\d+)?$").all())
+    return series.dtype == pl.Time
 
 
 def _user_score(look: Look, column: str) -> float:

@@ -36,6 +36,9 @@ _WATCH = frozenset(("watch", "play", "playing", "listen", "listened", "view", "d
 _TIMED = frozenset(("time", "duration", "ms", "sec", "seconds", "length"))
 _LENGTH = frozenset(("duration", "length", "runtime"))
 _SHARE = frozenset(("ratio", "share", "rate", "pct", "percent", "percentage", "fraction"))
+_TOTAL = frozenset(("count", "counts", "cnt", "n", "num", "total", "sum", "id", "code", "name", "type", "day", "date"))
+_PLACE = frozenset(("order", "target", "label", "valid", "position", "index"))
+_YES = frozenset(("yes", "y", "true", "t", "1", "1.0", "positive", "clicked", "liked"))
 _MOST_KINDS = 12
 _LONG = 0.8
 _DAY = 86_400
@@ -79,6 +82,8 @@ def guess_tasks(look: Look, taken: set[str]) -> tuple[dict[str, Task], bool, lis
             _add_rating(look, found, column)
         elif _is_kind(look, column):
             _add_kinds(look, found, column)
+        else:
+            _add_named(look, found, column)
     _add_watch(look, found, free)
     every_row = not found.binary()
     if every_row:
@@ -145,6 +150,27 @@ def _add_flag(look: Look, found: _Found, column: str) -> None:
     if both and outcome_words(column) and not _QUALIFIES & set(parts):
         name = "_".join(word for word in parts if word not in ("is", "has", "flag"))
         found.add(name, {"column": column}, "a column of 0 and 1 that is named like an outcome")
+
+
+def _add_named(look: Look, found: _Found, column: str) -> None:
+    """A column that is named like an outcome and holds two values that are not 0 and 1, or small counts."""
+    dtype, parts = look.log.schema[column], set(words(column))
+    if not outcome_words(column) or (_QUALIFIES | _TIMED | _SHARE | _TOTAL) & parts or look.nulls[column] == look.rows:
+        return
+    name = "_".join(word for word in words(column) if word not in ("is", "has", "flag"))
+    values = look.sample[column].drop_nulls().unique()
+    if is_text(dtype) and len(values) == 2:
+        yes = [text for text in as_text(values) if text.strip().lower() in _YES]
+        if len(yes) == 1:
+            found.add(name, {"column": column, "equals": yes[0]}, f"one of two values, {yes[0]}, says yes")
+    elif dtype.is_numeric() and len(values) == 2:
+        top = float(values.max() or 0)  # type: ignore[arg-type]
+        found.add(
+            name, {"column": column, "at_least": top}, "the higher of two values of a column named like an outcome"
+        )
+    elif dtype.is_integer() and 2 < len(values) <= _MOST_KINDS and values.min() == 0 and not _PLACE & parts:
+        found.add(name, {"column": column, "at_least": 1}, "a count that is named like an outcome")
+        found.unsure.append(f"{column} is taken for a count of what came of a row: positive from 1 on")
 
 
 def _add_rating(look: Look, found: _Found, column: str) -> None:

@@ -54,8 +54,8 @@ class Look:
     def is_key(self, column: str) -> bool:
         """Whether a column may hold ids: whole numbers or text."""
         dtype = self.log.schema[column]
-        if dtype.is_float():
-            values = self.sample[column].drop_nulls().drop_nans()
+        if dtype.is_float() or dtype.is_decimal():
+            values = self.sample[column].cast(pl.Float64).drop_nulls().drop_nans()
             return len(values) > 0 and bool((values == values.floor()).all())
         return dtype.is_integer() or is_text(dtype)
 
@@ -114,6 +114,8 @@ def look_at(path: Path) -> Look:
                 binary.discard(name)
             else:
                 ones[name] += int(values.sum() or 0)
+    if not rows:
+        raise DataError(f"{log.files[0]}: empty log (no rows): name one with rows")
     return Look(
         log, sample, rows, nulls, {name: ones[name] for name in log.schema if name in binary}, _beside(log, path)
     )

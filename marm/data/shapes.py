@@ -26,6 +26,12 @@ def slates(look: Look) -> str | None:
     return None
 
 
+def records(look: Look) -> str:
+    """What to do with columns that hold records; nothing where there are none."""
+    found = [name for name, dtype in look.log.schema.items() if isinstance(dtype, pl.Struct)]
+    return f'make columns of what {found[0]} holds: frame.unnest("{found[0]}")' if found else ""
+
+
 def no_time(look: Look) -> str:
     """What to do where no column looks like a time."""
     for column, dtype in look.log.schema.items():

@@ -64,6 +64,8 @@ def doubtful(clock: Clock, micros: int) -> str | None:
     low, high = (int(edge.timestamp()) * 1_000_000 for edge in _PLAUSIBLE)
     if not clock.guessed or low <= micros < high:
         return None
+    if low <= micros // 1000 < high:
+        return f"column {clock.column} looks like nanoseconds, which are not read: divide it by 1,000"
     return f"column {clock.column} read as {clock.says()} begins at {iso(micros)}: set data.time_unit if that is wrong"
 
 

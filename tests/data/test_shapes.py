@@ -41,6 +41,17 @@ def test_whole_days_are_said_to_be_coarse(tmp_path):
     assert "timestamp holds days, not times: events of a user's day do not see each other" in unsure(tmp_path)
 
 
+def test_a_day_and_an_hour_in_two_columns_are_to_be_joined(tmp_path):
+    guessed(tmp_path, log_of(timestamp=when("%Y-%m-%d", 90), hour=when("%H:%M"), is_click=binary()), "log.csv")
+    assert any("hour may hold the hour: join the two first" in line for line in unsure(tmp_path))
+
+
+def test_nanoseconds_are_said_to_be_none_that_are_read(tmp_path):
+    log = log_of(is_click=binary()).with_columns(pl.col("timestamp") * 1_000_000_000)
+    guessed(tmp_path, log)
+    assert unsure(tmp_path) == ["column timestamp looks like nanoseconds, which are not read: divide it by 1,000"]
+
+
 def test_an_id_that_could_be_a_time_is_none(tmp_path):
     items = 1_600_000_000 + np.sort(RNG.integers(0, 60, ROWS))
     frame = log_of(item_id=items, timestamp=when("%Y-%m-%d"), is_click=binary())
@@ -111,6 +122,29 @@ def test_flags_that_only_qualify_are_no_outcomes(tmp_path):
     assert list(run.tasks) == ["like"]
 
 
+@pytest.mark.parametrize(
+    ("values", "rule"),
+    [
+        ([-1, 1], {"at_least": 1}),
+        (["No", "Yes"], {"equals": "Yes"}),
+        ([0, 1, 3], {"at_least": 1}),
+    ],
+)
+def test_outcomes_that_are_not_0_and_1_are_tasks_all_the_same(tmp_path, values, rule):
+    task = guessed(tmp_path, log_of(is_click=RNG.choice(values, ROWS))).tasks["click"]
+    assert not task.every_row
+    assert {name: getattr(task, name) for name in rule} == rule
+
+
+def test_what_is_only_named_like_an_outcome_is_no_task(tmp_path):
+    more = {
+        "view_count": RNG.integers(0, 9, ROWS),
+        "order": RNG.integers(0, 9, ROWS),
+        "comment": ["a", "b"] * (ROWS // 2),
+    }
+    assert list(guessed(tmp_path, log_of(is_click=binary(), **more)).tasks) == ["click"]
+
+
 def test_ratings_of_nothing_are_doubted(tmp_path):
     guessed(tmp_path, log_of(rating=RNG.integers(0, 6, ROWS)))
     assert 'rating is 0 on some rows: if that says "not rated", set data.where = "rating > 0"' in unsure(tmp_path)
@@ -163,6 +197,12 @@ def test_a_column_that_tells_the_outcome_is_no_feature_whatever_its_name(tmp_pat
     assert '# page = "category"  # left out: nearly tells click by itself' in (tmp_path / "run.toml").read_text()
 
 
+def test_a_word_that_most_columns_begin_with_tells_nothing_of_one(tmp_path):
+    names = ("os", "region", "country", "device")
+    frame = log_of(**{f"click_{name}": RNG.integers(0, 3, ROWS) for name in names}).rename({"item_id": "click_item_id"})
+    assert set(guessed(tmp_path, frame).features.context) == {f"click_{name}" for name in names}
+
+
 def test_a_column_is_not_the_items_where_items_come_once(tmp_path):
     frame = log_of(item_id=np.arange(ROWS), type=RNG.choice(["a", "b"], ROWS), is_click=binary())
     assert not guessed(tmp_path, frame).features.item
@@ -193,6 +233,17 @@ def test_rows_of_lists_are_refused(tmp_path, columns, message):
     with pytest.raises(
         DataError, match=f"{message}, where a row is one exposure: make a row of each, as docs/own_data.md"
     ):
+        init(tmp_path / "log.parquet", tmp_path / "run.toml")
+
+
+def test_records_and_empty_logs_say_what_to_do(tmp_path):
+    write(log_of(event=[{"click": 1, "what": 3}] * ROWS).drop("item_id"), tmp_path / "log.parquet")
+    with pytest.raises(
+        DataError, match=r'looks like the item .*: make columns of what event holds: frame.unnest\("event"\)'
+    ):
+        init(tmp_path / "log.parquet", tmp_path / "run.toml")
+    write(log_of().head(0), tmp_path / "log.parquet")
+    with pytest.raises(DataError, match=r"empty log \(no rows\)"):
         init(tmp_path / "log.parquet", tmp_path / "run.toml")
 
 

@@ -3,7 +3,6 @@
 A column that may hold the outcome, or a count over the whole period, is never guessed: it stays a comment.
 """
 
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -147,7 +146,7 @@ def _log_column(look: Look, guess: Guess, column: str, out: FeatureGuess) -> Non
     dtype = look.log.schema[column]
     if dtype.is_nested() or dtype.is_float() or dtype.is_temporal() or values < 2:
         out.doubtful[column] = "may hold the outcome, or is no category"
-    elif (_AFTER - _everywhere(look)) & parts:
+    elif (_AFTER - look.common()) & parts:
         out.doubtful[column] = "may be known only after the outcome"
     elif _ITEM & parts and not _CONTEXT & parts and _constant(look, guess.item, column):
         out.item[column] = "category"
@@ -157,12 +156,6 @@ def _log_column(look: Look, guess: Guess, column: str, out: FeatureGuess) -> Non
         out.user[column] = "category"
     else:
         out.doubtful[column] = "may be known only after the outcome"
-
-
-def _everywhere(look: Look) -> set[str]:
-    """Words that so many columns begin with that they tell nothing of one."""
-    first = Counter(words(name)[0] for name in look.log.schema if words(name))
-    return {word for word, count in first.items() if count > max(3, len(look.log.schema) / 3)}
 
 
 def _constant(look: Look, key: str, column: str) -> bool:

@@ -147,7 +147,7 @@ def outcome_words(column: str) -> set[str]:
 def _add_flag(look: Look, found: _Found, column: str) -> None:
     parts = words(column)
     both = 0 < look.ones[column] < look.rows - look.nulls[column]
-    if both and outcome_words(column) and not _QUALIFIES & set(parts):
+    if both and outcome_words(column) - look.common() and not _QUALIFIES & set(parts):
         name = "_".join(word for word in parts if word not in ("is", "has", "flag"))
         found.add(name, {"column": column}, "a column of 0 and 1 that is named like an outcome")
 
@@ -155,7 +155,11 @@ def _add_flag(look: Look, found: _Found, column: str) -> None:
 def _add_named(look: Look, found: _Found, column: str) -> None:
     """A column that is named like an outcome and holds two values that are not 0 and 1, or small counts."""
     dtype, parts = look.log.schema[column], set(words(column))
-    if not outcome_words(column) or (_QUALIFIES | _TIMED | _SHARE | _TOTAL) & parts or look.nulls[column] == look.rows:
+    if (
+        not outcome_words(column) - look.common()
+        or (_QUALIFIES | _TIMED | _SHARE | _TOTAL) & parts
+        or look.nulls[column] == look.rows
+    ):
         return
     name = "_".join(word for word in words(column) if word not in ("is", "has", "flag"))
     values = look.sample[column].drop_nulls().unique()

@@ -1,6 +1,7 @@
 """A look at a log before anything is known of it: names, a sample, and totals of every column."""
 
 import re
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,11 @@ class Look:
         series = self.sample[column]
         blank = as_text(series).is_in(self.blanks(column)).sum() if is_text(series.dtype) else 0
         return float(series.null_count() + blank) / max(self.sample.height, 1)
+
+    def common(self) -> set[str]:
+        """Words that so many columns begin with that they tell nothing of one."""
+        first = Counter(words(name)[0] for name in self.log.schema if words(name))
+        return {word for word, count in first.items() if count > max(3, len(self.log.schema) / 3)}
 
     def left_out(self) -> list[str]:
         """Columns that some files have and others do not."""

@@ -209,7 +209,7 @@ def test_a_column_is_not_the_items_where_items_come_once(tmp_path):
 
 
 def test_what_users_did_is_no_feature_of_theirs(tmp_path):
-    people = pl.DataFrame({"user_id": range(30), "article_id_fixed": [[1, 2]] * 30, "gender": ["f", "m"] * 15})
+    people = pl.DataFrame({"user_id": range(30), "articles_read": [[1, 2]] * 30, "gender": ["f", "m"] * 15})
     write(people, tmp_path / "history.parquet")
     assert list(guessed(tmp_path, log_of(is_click=binary())).features.user) == ["gender"]
 

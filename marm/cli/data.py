@@ -1,5 +1,6 @@
 """The commands about data: a first run file, a check of everything, a sorted log."""
 
+from math import isnan
 from pathlib import Path
 from typing import Annotated
 
@@ -22,14 +23,26 @@ def init(
     log: Annotated[Path, typer.Argument(help="The log: a file or a folder of Parquet, CSV or NDJSON.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run file to write.")] = Path("run.toml"),
     force: Annotated[bool, typer.Option("--force", help="Write it anew if it is there.")] = False,
+    user: Annotated[str | None, typer.Option("--user", help="The column of users, instead of a guess.")] = None,
+    item: Annotated[str | None, typer.Option("--item", help="The column of items.")] = None,
+    time: Annotated[str | None, typer.Option("--time", help="The column of times.")] = None,
 ) -> None:
     """Look at a log and write a first, commented run file."""
     console = Console(stderr=True)
+    given = {role: column for role, column in (("user", user), ("item", item), ("time", time)) if column is not None}
     with console.status(f"looking at {log}"):
-        guess = write_run_file(log, out, force)
+        guess = write_run_file(log, out, force, given)
     tasks = ", ".join(guess.tasks)
-    console.print(escape(f"user {guess.user}, item {guess.item}, time {guess.time}; tasks: {tasks}"), highlight=False)
-    console.print(escape(f"wrote {out}: check its guesses, then run `marm validate {out}`"), highlight=False)
+    console.print(
+        escape(f"user {guess.user}, item {guess.item}, time {guess.time}; tasks: {tasks}"),
+        highlight=False,
+        soft_wrap=True,
+    )
+    for line in guess.unsure:
+        console.print(f"[yellow]unsure[/] {escape(line)}", highlight=False, soft_wrap=True)
+    console.print(
+        escape(f"wrote {out}: check its guesses, then run `marm validate {out}`"), highlight=False, soft_wrap=True
+    )
 
 
 def validate(
@@ -86,7 +99,9 @@ def _table(summary: Summary, run: RunConfig) -> Table:
     }
     for name, value in summary.tasks.items():
         regression = run.tasks[name].kind == "regression"
-        rows[f"{name} ({'mean' if regression else 'positive'})"] = f"{value:.4g}" if regression else f"{value:.2%}"
+        rows[f"{name} ({'mean' if regression else 'positive'})"] = (
+            "-" if isnan(value) else f"{value:.4g}" if regression else f"{value:.2%}"
+        )
     for key, text in rows.items():
         table.add_row(escape(key), text)
     return table

@@ -1,6 +1,15 @@
 """Every setting, with its type, default and reason; a run file is these and nothing else."""
 
-from marm.config.data import DataConfig, FeatureConfig, FeaturesConfig, NegativesConfig, SideFile, TaskConfig
+from marm.config.data import (
+    MOST_CODES,
+    DataConfig,
+    FeatureConfig,
+    FeaturesConfig,
+    NegativesConfig,
+    SideFile,
+    TaskConfig,
+    check_outcomes,
+)
 from marm.config.formula import Formula, order_by
 from marm.config.kafka import KafkaConfig, Topic, is_topic, topic_of
 from marm.config.load import load_run, set_values, to_toml
@@ -14,6 +23,7 @@ from marm.config.stages import CascadingConfig, RetrievalConfig, StagesConfig
 from marm.config.training import TrainConfig
 
 __all__ = [
+    "MOST_CODES",
     "CascadingConfig",
     "DataConfig",
     "FeatureConfig",
@@ -33,6 +43,7 @@ __all__ = [
     "TaskConfig",
     "Topic",
     "TrainConfig",
+    "check_outcomes",
     "is_topic",
     "load_run",
     "order_by",

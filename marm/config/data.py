@@ -1,5 +1,7 @@
 """Sections about what a log holds: its columns and files, features, tasks, drawn negatives."""
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import (
@@ -12,6 +14,9 @@ from pydantic import (
 )
 
 from marm.config.base import Settings
+
+MOST_CODES = 256
+"""Combinations of outcomes: every one costs each query a dot product for each head and layer."""
 
 
 class SideFile(Settings):
@@ -139,6 +144,17 @@ class TaskConfig(Settings):
         if not self.every_row and self.column is None:
             raise ValueError("name its column, or set every_row = true")
         return self
+
+
+def check_outcomes(tasks: Mapping[str, TaskConfig]) -> None:
+    """Errors: ``ValueError`` where rows of history would carry more combinations of outcomes than there are codes."""
+    carried = {name: task for name, task in tasks.items() if task.history and not task.every_row}
+    count = math.prod(len(task.edges) + 1 if task.kind == "regression" else 2 for task in carried.values())
+    if count > MOST_CODES:
+        raise ValueError(
+            f"tasks {', '.join(carried)} have {count} combinations of outcomes, at most {MOST_CODES} "
+            f"fit: set tasks.{list(carried)[-1]}.history = false, say, or fewer edges"
+        )
 
 
 class NegativesConfig(Settings):

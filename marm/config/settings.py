@@ -3,7 +3,7 @@
 from pydantic import Field, model_validator
 
 from marm.config.base import Settings
-from marm.config.data import DataConfig, FeaturesConfig, NegativesConfig, TaskConfig
+from marm.config.data import DataConfig, FeaturesConfig, NegativesConfig, TaskConfig, check_outcomes
 from marm.config.formula import Formula
 from marm.config.kafka import KafkaConfig, is_topic, topic_of
 from marm.config.memory import REMOTE, MemoryConfig
@@ -63,6 +63,12 @@ class RunConfig(Settings):
     def _keys_fit(self) -> "RunConfig":
         if self.memory.keys == "item" and (self.memory.search or self.stages.any or self.model.kind != "marm"):
             raise ValueError('memory.keys = "item" serves MARM alone: drop [memory.search], [stages] and model.kind')
+        return self
+
+    @model_validator(mode="after")
+    def _outcomes_fit(self) -> "RunConfig":
+        if self.model.outcomes:
+            check_outcomes(self.tasks)
         return self
 
     @model_validator(mode="after")

@@ -4,20 +4,22 @@ import csv
 import json
 from pathlib import Path
 
+from marm.data.formats import format_of, open_text, separator
+
 
 def broken_row(path: Path) -> str | None:
     """The first row (1-based, of the data) that is not CSV or JSON, and why; nothing if all rows look well."""
-    match path.suffix.lower():
-        case ".csv":
+    match format_of(path):
+        case "csv":
             return _broken_csv(path)
-        case ".ndjson" | ".jsonl":
+        case "ndjson":
             return _broken_json(path)
     return None
 
 
 def _broken_csv(path: Path) -> str | None:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = csv.reader(file)
+    with open_text(path) as file:
+        rows = csv.reader(file, delimiter=separator(path))
         width = len(next(rows, []))
         for number, row in enumerate(rows, 1):
             if len(row) > width:
@@ -28,7 +30,7 @@ def _broken_csv(path: Path) -> str | None:
 
 
 def _broken_json(path: Path) -> str | None:
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, 1):
             try:
                 json.loads(line or "{}")

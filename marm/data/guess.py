@@ -1,43 +1,43 @@
-"""Guesses at what a log's columns mean, from names and values; each is written down as a guess."""
+"""Guesses at who, what and when in a log's columns, from names and values; each is written down as a guess."""
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 
+from marm.data.guess_tasks import Task, guess_delay, guess_tasks
 from marm.data.ids import as_text
 from marm.data.look import Look, words
-from marm.data.times import clock_of, doubtful, iso
-from marm.data.trouble import TroubleError, sql_name
+from marm.data.shapes import no_time, records, slates, whole_days
+from marm.data.times import clock_of, doubtful, iso, iso_micros, to_micros
+from marm.data.trouble import Chunk, Places, TroubleError, no_column, sql_name, sql_text
 from marm.errors import DataError
 
-_USER = ("user", "customer", "member", "visitor", "account", "client", "reviewer", "person", "player", "reader")
+_USER = (
+    "user", "customer", "member", "visitor", "account", "client", "reviewer", "person", "player", "reader", "viewer",
+    "listener", "buyer", "shopper", "subscriber", "profile", "household",
+)  # fmt: skip
 _ITEM = (
     "item", "movie", "video", "product", "article", "sku", "stock", "track", "song", "book", "news", "asin", "goods",
-    "content", "photo", "post", "ad", "listing", "business", "doc", "document", "game", "recipe", "hotel", "artist",
+    "content", "photo", "post", "ad", "listing", "business", "doc", "document", "game", "recipe", "hotel", "venue", "poi",
+    "location", "place", "restaurant", "adgroup", "creative", "isbn", "show", "episode", "podcast", "course", "job",
+    "property", "offer", "anime", "beer", "clip", "app", "artist",
 )  # fmt: skip
+_VISIT = frozenset(("session", "visit", "cookie", "device"))
+"""Stand for a user where there is none."""
 _KEY = ("id", "code", "key", "index", "idx")
 _SHOWN = ("inview", "impression", "target", "candidate", "shown", "exposed")
-_TIME = ("timestamp", "time", "date", "datetime", "at", "unix", "epoch", "when")
-_OUTCOME = frozenset((
-    "click", "clicked", "clicks", "like", "liked", "follow", "followed", "comment", "commented", "forward", "forwarded",
-    "share", "shared", "buy", "bought", "purchase", "purchased", "order", "ordered", "cart", "fav", "favorite",
-    "favourite", "favorited", "view", "viewed", "watched", "played", "hate", "dislike", "label", "target", "finish",
-    "finished", "skip", "skipped", "convert", "converted", "conversion", "install", "download", "save", "saved",
-    "response", "feedback", "reward", "positive", "valid", "read", "completed", "upvoted",
+_TIME = ("timestamp", "time", "date", "datetime", "at", "unix", "epoch", "when", "dat", "dt", "day")
+_SPENT = frozenset((
+    "watch", "play", "reading", "stay", "read", "spent", "dwell", "session", "duration", "listen", "view", "next", "response",
 ))  # fmt: skip
-_RATING = frozenset(("rating", "ratings", "stars", "star", "score", "overall"))
-_KIND = frozenset(("behavior", "behaviour", "event", "action", "feedback", "interaction", "activity"))
-_WATCH = frozenset(("watch", "play", "playing", "listen", "listened", "view", "dwell", "played", "watched"))
-_LENGTH = frozenset(("duration", "length", "runtime"))
-_MOST_KINDS = 12
-
-
-@dataclass(frozen=True)
-class Task:
-    """A guessed task: its settings, and why."""
-
-    settings: dict[str, object]
-    reason: str
+_PAST = frozenset(("start", "created", "updated", "birth", "upload", "first", "last"))
+_COUNTED = frozenset(("cnt", "count", "counts", "n", "time", "duration", "score", "rank", "price"))
+_NEAR = 1.5
+_TRIED = 1000
+_CROWD = 20
+_MOST_OF_ONE = 0.2
+_DAY = 86_400_000_000
 
 
 @dataclass
@@ -51,19 +51,35 @@ class Guess:
     delay: float | str = 0.0
     tasks: dict[str, Task] = field(default_factory=dict)
     every_row: bool = False
+    unsure: list[str] = field(default_factory=list)
+    """What a person should look at, a line each."""
 
 
-def guess_roles(look: Look) -> Guess:
-    """Who, what, when and which outcomes. Errors: ``DataError`` where nothing looks like one of the first three."""
-    time = _best(look, "time", {name: _time_score(look, name) for name in look.log.schema})
-    scores = {name: _id_score(look, name, _USER) for name in look.log.schema if name != time}
-    user = _best(look, "user", scores)
-    scores = {name: _id_score(look, name, _ITEM) for name in look.log.schema if name not in (time, user)}
-    item = _best(look, "item", scores)
+def guess_roles(look: Look, given: dict[str, str] | None = None) -> Guess:
+    """Who, what, when and which outcomes; ``given``: columns of roles that are known.
+
+    Errors: ``DataError`` where nothing looks like one of the first three, or where rows hold lists of items.
+    """
+    given, schema = given or {}, look.log.schema
+    for role, column in given.items():
+        if column not in schema:
+            raise no_column(f"--{role}", column, schema, look.log.name)
+    if "item" not in given and (found := slates(look)):
+        raise DataError(found)
+    times = {name: _time_score(look, name) for name in schema if name not in given.values()}
+    time = given.get("time") or _best(look, "time", times)
+    taken = {time, *given.values()}
+    users = {name: _user_score(look, name) for name in schema if name not in taken}
+    user = given.get("user") or _best(look, "user", users)
+    items = {name: _item_score(look, name) for name in schema if name not in taken | {user}}
+    item = given.get("item") or _best(look, "item", items)
     guess = Guess(user, item, time)
-    holes = [column for column in (user, item, time) if look.nulls[column]]
-    guess.where = " AND ".join(f"{sql_name(column)} IS NOT NULL" for column in holes) or None
-    _add_tasks(look, guess, {user, item, time})
+    guess.where = _where(look, guess)
+    guess.unsure += [*_rivals("user", user, users), *_rivals("item", item, items), *_doubts(look, guess)]
+    guess.tasks, guess.every_row, doubts = guess_tasks(look, {user, item, time})
+    free = [name for name in schema if name not in (user, item, time)]
+    guess.delay, doubt = guess_delay(look, free, _median_gap(look, user, time))
+    guess.unsure += doubts + doubt
     return guess
 
 
@@ -71,44 +87,139 @@ def _best(look: Look, role: str, scores: dict[str, float]) -> str:
     name = max(scores, key=lambda column: scores[column], default="")
     if not name or scores[name] <= 0:
         columns = ", ".join(look.log.schema)
-        raise DataError(
-            f"{look.log.name}: no column looks like the {role} among {columns}: rename it to {role}_id or timestamp, "
-            "or write the run file by hand"
-        )
+        files = len(look.log.files)
+        among = f"{columns}" if files == 1 else f"{columns} (which all {files} files have)"
+        hint = records(look) or (no_time(look) if role == "time" else "")
+        remedy = hint or f"name it with --{role} COLUMN, or write the run file by hand"
+        raise DataError(f"{look.log.name}: no column looks like the {role} among {among}: {remedy}")
     return name
+
+
+def _where(look: Look, guess: Guess) -> str | None:
+    """The condition that keeps rows which have all three."""
+    parts = []
+    for column in (guess.user, guess.item, guess.time):
+        if look.nulls[column]:
+            parts.append(f"{sql_name(column)} IS NOT NULL")
+        blanks = [] if column == guess.time else look.blanks(column)
+        if blanks:
+            parts.append(f"{sql_name(column)} NOT IN ({', '.join(sql_text(text) for text in blanks)})")
+    return " AND ".join(parts) or None
+
+
+def _rivals(role: str, best: str, scores: dict[str, float]) -> list[str]:
+    """Columns that look nearly as much like a role."""
+    if best not in scores:
+        return []
+    other = [name for name in scores if name != best and scores[name] > max(0.0, scores[best] - _NEAR)]
+    looks = "looks" if len(other) == 1 else "look"
+    return [f"the {role} is {best}; {' and '.join(other)} {looks} like it too"] if other else []
+
+
+def _doubts(look: Look, guess: Guess) -> list[str]:
+    doubts = []
+    if _VISIT & set(words(guess.user)) and not set(_USER) & set(words(guess.user)):
+        doubts.append(f"no column names a user: {guess.user} stands for one, so each history ends with it")
+    users = as_text(look.sample[guess.user].drop_nulls())
+    counts = users.filter(~users.is_in(look.blanks(guess.user))).value_counts(sort=True)
+    share = counts["count"][0] / look.sample.height if counts.height > _CROWD else 0.0
+    if share > _MOST_OF_ONE:
+        named = f"{guess.user} = {counts[guess.user][0]}"
+        doubts.append(f"{named} has {share:.0%} of the rows seen: leave it out by data.where if it stands for nobody")
+    micros = _micros(look.sample[guess.time].drop_nulls())
+    if micros is not None and len(micros) and bool((micros % _DAY == 0).all()):
+        hours = [name for name in look.log.schema if name != guess.time and _is_hour(look, name)]
+        join = f"; {hours[0]} may hold the hour: join the two first" if hours else ""
+        doubts.append(f"{guess.time} holds days, not times: events of a user's day do not see each other{join}")
+    if micros is not None and len(micros) and look.sample[guess.time].dtype.is_numeric():
+        clock = clock_of(look.sample[guess.time].drop_nulls().head(1), "auto")
+        if doubt := doubtful(clock, int(micros[0])):
+            own = "" if "nanoseconds" in doubt else "; if it counts from a zero of its own, that does no harm"
+            doubts.append(doubt + own)
+    return doubts
+
+
+def _is_hour(look: Look, column: str) -> bool:
+    """Whether a column holds times of a day."""
+    series = look.sample[column].drop_nulls()
+    if series.dtype == pl.String:
+        return len(series) > 0 and bool(series.str.contains(r"^\d{1,2}:\d{2}(?::\d{2})?(?:\.\d+)?$").all())
+    return series.dtype == pl.Time
+
+
+def _user_score(look: Look, column: str) -> float:
+    """How much a column looks like ids of users; those of visits come after all others."""
+    score = _id_score(look, column, _USER)
+    return score if score else max(0.0, _id_score(look, column, tuple(_VISIT)) - 3.0)
+
+
+def _item_score(look: Look, column: str) -> float:
+    """How much a column looks like ids of items: more so if a file beside the log has a column of that name."""
+    people = set(_USER)
+    described = [names for names in look.beside.values() if not any(people & set(words(name)) for name in names)]
+    beside = any(column in names for names in described)
+    score = _id_score(look, column, _ITEM)
+    return score + 0.5 * beside if score else 0.0
 
 
 def _id_score(look: Look, column: str, wanted: tuple[str, ...]) -> float:
     """How much a column looks like an id of one kind: named so, a key, and with repeats."""
-    dtype, parts = look.log.schema[column], words(column)
-    if not (dtype.is_integer() or dtype in (pl.String, pl.Categorical)):
+    parts = words(column)
+    if column in look.ones or not look.is_key(column) or _COUNTED & set(parts):
         return 0.0
     joined = "".join(parts)
     named = [at for at, word in enumerate(wanted) if word in parts or joined in (word + "id", word + "code")]
-    if not named or column in look.ones:
+    if not named:
         return 0.0
     key = any(part in _KEY for part in parts) or joined.endswith("id")
     plain = len(parts) <= 2
     shown = any(part in _SHOWN for part in parts)
-    return 5.0 + 3.0 * key + plain + 2.0 * shown - 0.05 * named[0] - 4.0 * look.nulls[column] / max(look.rows, 1)
+    return 5.0 + 3.0 * key + plain + 2.0 * shown - 0.05 * named[0] - 6.0 * look.missing(column)
 
 
 def _time_score(look: Look, column: str) -> float:
     """How much a column looks like the time of an exposure: a plausible date, named so, rising."""
     series = look.sample[column].drop_nulls()
+    parts = words(column)
+    if not len(series) or (set(_KEY) & set(parts) and not look.log.schema[column].is_temporal()):
+        return 0.0
     try:
         clock = clock_of(series.head(1), "auto")
     except TroubleError:
         return 0.0
-    named = max((len(_TIME) - at for at, word in enumerate(_TIME) if word in words(column)), default=0)
-    if not len(series) or (clock.guessed and _implausible(series)):
-        return 0.0
-    if clock.unit == "text" and not named:
-        return 0.0
-    rising = series.is_sorted()
+    named = max((len(_TIME) - at for at, word in enumerate(_TIME) if word in parts), default=0)
+    if clock.guessed and _implausible(series):
+        counted = {"timestamp", "time", "unix", "epoch"} & set(parts) and not _SPENT & set(parts)
+        return 0.1 if counted and series.n_unique() > _CROWD and not whole_days(series) else 0.0
+    if clock.unit == "text" and iso_micros(series.cast(pl.String).head(_TRIED)).null_count() > 0.1 * min(
+        len(series), _TRIED
+    ):
+        return 0.5 if named else 0.0
+    rising = series.is_sorted() if series.dtype != pl.Categorical else False
     fine = min(1.0, 4 * series.n_unique() / len(series))
-    past = any(word in ("start", "created", "updated", "birth", "upload", "first", "last") for word in words(column))
-    return 1.0 + 0.3 * named + 2.0 * rising + fine + 2.0 * (clock.unit == "datetime") - 4.0 * past
+    score = 1.0 + 0.2 * named + 2.0 * rising + fine + 2.0 * (series.dtype == pl.Datetime)
+    return max(0.2, score - 4.0 * bool(_PAST & set(parts)) - 4.0 * look.missing(column))
+
+
+def _median_gap(look: Look, user: str, time: str) -> float:
+    """Seconds from one event of a user to the next; 0 where that cannot be told."""
+    rows = look.sample.select(user, time).drop_nulls()
+    micros = _micros(rows[time])
+    if micros is None or len(micros) < rows.height:
+        return 0.0
+    ordered = pl.DataFrame({"user": rows[user], "time": micros}).sort("user", "time")
+    gaps = ordered.select(pl.col("time").diff().over("user").drop_nulls())["time"]
+    return float(gaps.median() or 0) / 1e6  # type: ignore[arg-type]
+
+
+def _micros(series: pl.Series) -> pl.Series | None:
+    """Microseconds of times; nothing where they cannot be told."""
+    chunk = Chunk(series.to_frame(), np.arange(len(series)), Places(["log"], [0]))
+    try:
+        values, good, _ = to_micros(chunk, clock_of(series.head(1), "auto"))
+    except TroubleError:
+        return None
+    return pl.Series(values[good])
 
 
 def _implausible(series: pl.Series) -> bool:
@@ -120,93 +231,3 @@ def _implausible(series: pl.Series) -> bool:
     factor = {"s": 1e6, "ms": 1e3}.get(clock.unit, 1.0)
     edges = (float(number[0]), float(number.min() or 0), float(number.max() or 0))  # type: ignore[arg-type]
     return any(doubtful(clock, int(edge * factor)) is not None for edge in edges) or not iso(int(edges[0] * factor))
-
-
-def _add_tasks(look: Look, guess: Guess, taken: set[str]) -> None:
-    free = [name for name in look.log.schema if name not in taken]
-    for column in free:
-        named = [word for word in words(column) if word in _OUTCOME]
-        if column in look.ones and named and 0 < look.ones[column] < look.rows - look.nulls[column]:
-            name = _task_name(column)
-            guess.tasks[name] = Task({"column": column}, "a column of 0 and 1 that is named like an outcome")
-        elif _RATING & set(words(column)) and look.numeric(column) and column not in look.ones:
-            _add_rating(look, guess, column)
-        elif _KIND & set(words(column)):
-            _add_kinds(look, guess, column)
-    _add_watch(look, guess, free)
-    if not any(task.settings.get("kind") != "regression" for task in guess.tasks.values()):
-        guess.every_row = not guess.tasks
-        if guess.every_row:
-            name = "click" if any("click" in words(column) for column in look.log.schema) else "event"
-            guess.tasks[name] = Task(
-                {"every_row": True}, "no outcome found: each row is a positive, negatives are drawn"
-            )
-
-
-def _task_name(column: str) -> str:
-    parts = [word for word in words(column) if word not in ("is", "has", "flag")]
-    return "_".join(parts)
-
-
-def _add_rating(look: Look, guess: Guess, column: str) -> None:
-    values = look.sample[column].drop_nulls()
-    top = float(values.max() or 0)  # type: ignore[arg-type]
-    if values.n_unique() > 100 or not 2 <= top <= 100:
-        return
-    bar = 4 if top <= 5 else round(0.8 * top)
-    if 0 < (values >= bar).sum() < len(values):
-        guess.tasks["like"] = Task(
-            {"column": column, "at_least": bar}, f"a rating up to {top:g}: the best are positive"
-        )
-
-
-def _add_kinds(look: Look, guess: Guess, column: str) -> None:
-    """One task for each value of a column of kinds of behaviour."""
-    dtype = look.log.schema[column]
-    values = look.sample[column].drop_nulls()
-    if not (dtype.is_integer() or dtype in (pl.String, pl.Categorical)) or not 2 <= values.n_unique() <= _MOST_KINDS:
-        return
-    for value in as_text(values.unique()).sort():
-        name = "_".join(words(value)) if not value.isdigit() else "_".join([*words(column), value])
-        typed = int(value) if dtype.is_integer() else value
-        guess.tasks[name or "other"] = Task({"column": column, "equals": typed}, "one task for each kind of behaviour")
-
-
-def _add_watch(look: Look, guess: Guess, free: list[str]) -> None:
-    """Watch time, as a share of the duration where both are there; the outcome is known once it was watched."""
-    numbers = [name for name in free if look.numeric(name) and name not in look.ones]
-    lengths = [name for name in numbers if _LENGTH & set(words(name)) and not _WATCH & set(words(name))]
-    watched = [
-        name
-        for name in numbers
-        if _WATCH & set(words(name)) and {"time", "duration", "ms", "sec", "seconds"} & set(words(name))
-    ]
-    ratios = [name for name in numbers if _WATCH & set(words(name)) and {"ratio", "share", "rate"} & set(words(name))]
-    if watched and lengths:
-        settings: dict[str, object] = {"column": watched[0], "divide_by": lengths[0]}
-        guess.tasks["watch_ratio"] = Task({**settings, "kind": "regression"}, "share of the duration that was watched")
-        _add_long_watch(look, guess, settings)
-    elif ratios:
-        guess.tasks["watch_ratio"] = Task({"column": ratios[0], "kind": "regression"}, "share that was watched")
-    if watched:
-        guess.delay = _delay(look, watched[0])
-
-
-def _add_long_watch(look: Look, guess: Guess, settings: dict[str, object]) -> None:
-    """Where nothing else is binary: watched nearly to the end."""
-    if any(task.settings.get("kind") != "regression" for task in guess.tasks.values()):
-        return
-    ratio = look.sample[str(settings["column"])] / look.sample[str(settings["divide_by"])]
-    long = (ratio >= 0.8).drop_nulls()
-    if 0 < long.sum() < len(long):
-        guess.tasks["long_watch"] = Task({**settings, "at_least": 0.8}, "watched nearly to the end")
-
-
-def _delay(look: Look, column: str) -> float | str:
-    """Seconds after which nearly every outcome is known; the column itself where it is in seconds and whole."""
-    values = look.sample[column].drop_nulls()
-    high = float(values.quantile(0.99) or 0)
-    if "ms" in words(column):
-        return float(-(-high // 1000))
-    whole = look.nulls[column] == 0 and float(values.min() or 0) >= 0  # type: ignore[arg-type]
-    return column if whole and high < 86_400 else 0.0

@@ -10,11 +10,12 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from marm.data.columns import TAG_MARK
+from marm.data.formats import scan
 from marm.data.guess import Guess
-from marm.data.ids import hash_text
-from marm.data.look import Look, words
+from marm.data.guess_tasks import OUTCOME, positives
+from marm.data.ids import as_text, hash_text
+from marm.data.look import Look, is_text, words
 from marm.data.lookup import Lookup
-from marm.data.source import is_data, scan, schema_of
 from marm.errors import DataError
 
 _CONTEXT = frozenset((
@@ -23,7 +24,8 @@ _CONTEXT = frozenset((
     "locale", "network", "scenario", "domain", "surface", "medium", "placement",
 ))  # fmt: skip
 _ITEM = frozenset((
-    "category", "categories", "cat", "brand", "genre", "genres", "author", "publisher", "topic", "section", "class",
+    "category", "categories", "cat", "cate", "campaign",
+    "brand", "genre", "genres", "author", "publisher", "topic", "section", "class",
     "subcategory", "department", "artist", "album", "seller", "shop", "maker", "tag", "tags", "type", "music",
     "creator", "language", "series", "studio", "keywords",
 ))  # fmt: skip
@@ -37,7 +39,29 @@ _WHOLE_PERIOD = frozenset((
     "first", "last", "reviews", "comments", "shares", "invoices", "followers", "fans", "num",
 ))  # fmt: skip
 _BOOKKEEPING = frozenset(("file", "row", "src", "rand", "index", "idx"))
-_MOST_FILES = 50
+_AFTER = OUTCOME | {
+    "time",
+    "ms",
+    "sec",
+    "seconds",
+    "duration",
+    "dwell",
+    "stay",
+    "scroll",
+    "spent",
+    "next",
+    "exit",
+    "end",
+    "final",
+    "result",
+    "status",
+    "watch",
+    "play",
+    "playback",
+}
+"""Words of what is known only once an exposure is over."""
+_TELLS = 0.3
+"""Share of an outcome's variance that nothing known before it explains."""
 _SAMPLE_IDS = 20_000
 _MOST_VALUES = 10_000
 _MOST_CONTEXT = 1_000
@@ -55,6 +79,8 @@ class SideGuess:
     """Kinds by column."""
     doubtful: dict[str, str]
     """Columns left out, and why."""
+    listed: list[str]
+    """Features whose texts look like lists that are not parted by a bar."""
 
 
 @dataclass
@@ -68,14 +94,16 @@ class FeatureGuess:
     user: dict[str, str] = field(default_factory=dict)
     context: dict[str, str] = field(default_factory=dict)
     doubtful: dict[str, str] = field(default_factory=dict)
+    unsure: list[str] = field(default_factory=list)
+    """What a person should look at, a line each."""
 
 
-def guess_features(look: Look, guess: Guess, path: Path) -> FeatureGuess:
+def guess_features(look: Look, guess: Guess) -> FeatureGuess:
     """What describes items, users and the context of an exposure."""
     out = FeatureGuess()
-    near = _files_near(look, path)
-    out.items = _side(look, guess.item, near, _ITEM)
-    out.users = _side(look, guess.user, [file for file in near if out.items is None or file != out.items.file], _USER)
+    out.items = _side(look, guess.item, list(look.beside), _ITEM)
+    others = [file for file in look.beside if out.items is None or file != out.items.file]
+    out.users = _side(look, guess.user, others, _USER)
     outcomes = {column for task in guess.tasks.values() for column in map(str, task.settings.values())}
     taken = {guess.user, guess.item, guess.time, guess.delay, *outcomes}
     beside = set(out.items.features if out.items else ()) | set(out.users.features if out.users else ())
@@ -84,7 +112,31 @@ def guess_features(look: Look, guess: Guess, path: Path) -> FeatureGuess:
             out.doubtful[column] = "bookkeeping"
         elif column not in taken and column not in beside:
             _log_column(look, guess, column, out)
+    for side in (out.items, out.users):
+        out.unsure += [f"{name} of {side.file.name} holds lists in text, read as one category each; parted by | they are tags"
+                       for name in side.listed] if side else []  # fmt: skip
+    for group in (out.item, out.user, out.context):
+        for column in list(group):
+            if (task := _told(look, guess, column)) is not None:
+                del group[column]
+                out.doubtful[column] = f"nearly tells {task} by itself: it may be known only after the outcome"
     return out
+
+
+def _told(look: Look, guess: Guess, column: str) -> str | None:
+    """The binary task of which a column tells so much that it can hardly be known before."""
+    for name, task in guess.tasks.items():
+        if task.settings.get("kind") == "regression" or "column" not in task.settings:
+            continue
+        rows = pl.DataFrame({"by": look.sample[column], "label": positives(look, task.settings)}).drop_nulls("label")
+        groups = rows.group_by("by").agg(rows=pl.len(), rate=pl.col("label").mean())
+        rate = float(rows["label"].mean() or 0)  # type: ignore[arg-type]
+        if 0 < rate < 1:
+            explained = float((groups["rows"] * (groups["rate"] - rate) ** 2).sum()) / (rows.height * rate * (1 - rate))
+            # So much is explained by as many groups of nothing but chance.
+            if explained - groups.height / rows.height > _TELLS:
+                return name
+    return None
 
 
 def _log_column(look: Look, guess: Guess, column: str, out: FeatureGuess) -> None:
@@ -94,6 +146,8 @@ def _log_column(look: Look, guess: Guess, column: str, out: FeatureGuess) -> Non
     dtype = look.log.schema[column]
     if dtype.is_nested() or dtype.is_float() or dtype.is_temporal() or values < 2:
         out.doubtful[column] = "may hold the outcome, or is no category"
+    elif (_AFTER - look.common()) & parts:
+        out.doubtful[column] = "may be known only after the outcome"
     elif _ITEM & parts and not _CONTEXT & parts and _constant(look, guess.item, column):
         out.item[column] = "category"
     elif _CONTEXT & parts and values <= _MOST_CONTEXT:
@@ -105,43 +159,39 @@ def _log_column(look: Look, guess: Guess, column: str, out: FeatureGuess) -> Non
 
 
 def _constant(look: Look, key: str, column: str) -> bool:
-    """Whether a column hardly ever changes for one id."""
-    pairs = look.sample.select(key, column).drop_nulls().unique()
-    ids = pairs[key].n_unique()
-    return len(pairs) > 0 and len(pairs) <= 1.05 * ids
-
-
-def _files_near(look: Look, path: Path) -> list[Path]:
-    """Data files beside the log."""
-    folder = path.parent
-    own = {file.resolve() for file in look.log.files}
-    found = sorted(file for file in folder.iterdir() if is_data(file, folder) and file.resolve() not in own)
-    return found[:_MOST_FILES]
+    """Whether a column hardly ever changes for one id, of ids that come more than once."""
+    rows = look.sample.select(key, column).drop_nulls()
+    rows = rows.filter(pl.len().over(key) > 1)
+    ids = rows[key].n_unique()
+    return ids > 0 and rows.unique().height <= 1.05 * ids
 
 
 def _side(look: Look, column: str, files: list[Path], telling: frozenset[str]) -> SideGuess | None:
     """The file that has one row for each of most of the log's ids; the one that shares most of them."""
     ids = look.sample[column].drop_nulls().unique(maintain_order=True).head(_SAMPLE_IDS)
-    found = [_join(file, column, ids, telling) for file in files]
+    found = [_join(file, look.beside[file], column, ids, telling) for file in files]
     there = [side for side in found if side is not None and side.overlap >= 0.5]
     return max(there, key=lambda side: side.overlap, default=None)
 
 
-def _join(file: Path, column: str, ids: pl.Series, telling: frozenset[str]) -> SideGuess | None:
+def _join(file: Path, names: list[str], column: str, ids: pl.Series, telling: frozenset[str]) -> SideGuess | None:
+    keys = [name for name in names if _same_key(name, column)]
+    if not keys:
+        return None
     try:
-        schema = schema_of(file)
-        keys = [name for name in schema if _same_key(name, column)]
-        if not keys:
+        frame = scan(file).select(keys[0]).collect()
+        if frame[keys[0]].n_unique() < frame.height:
             return None
         frame = scan(file).collect()
     except (DataError, PolarsError, OSError):
         return None  # A file beside the log that cannot be read is none of its side files.
     hashes = hash_text(frame[keys[0]])
-    if not len(hashes) or not hashes.all() or frame[keys[0]].n_unique() < len(hashes):
+    if not len(hashes) or not hashes.all():
         return None
     overlap = float((Lookup(hashes).find(hash_text(ids)) >= 0).mean()) if len(ids) else 0.0
     features, doubtful = _side_columns(frame, keys[0], telling)
-    return SideGuess(file, keys[0], overlap, features, doubtful)
+    listed = [name for name, kind in features.items() if kind == "category" and _is_listed(frame[name])]
+    return SideGuess(file, keys[0], overlap, features, doubtful, listed)
 
 
 def _same_key(name: str, column: str) -> bool:
@@ -184,7 +234,9 @@ def _side_kind(series: pl.Series, parts: set[str], telling: frozenset[str]) -> t
     if series.null_count() > 0.9 * len(series):
         return "", "nearly always empty"
     if isinstance(dtype, (pl.List, pl.Array)):
-        return _list_kind(series)
+        if telling is _USER and not parts & telling:
+            return "", "may hold what a user did after the log began"
+        return ("", "ids of something else") if parts & {"id", "ids"} and not parts & telling else _list_kind(series)
     if dtype.is_temporal() or dtype.is_nested():
         return "", f"a {dtype} is no feature"
     values = series.n_unique()
@@ -192,7 +244,7 @@ def _side_kind(series: pl.Series, parts: set[str], telling: frozenset[str]) -> t
         return "", "always the same"
     if dtype == pl.String and _has_marks(series):
         return "tags", ""
-    if dtype in (pl.String, pl.Boolean, pl.Categorical) or parts & telling:
+    if is_text(dtype) or dtype == pl.Boolean or parts & telling:
         few = values <= min(_MOST_VALUES, max(20, len(series) // 2))
         return ("category", "") if few else ("", "nearly a value of its own on each row")
     if dtype.is_integer() and "id" in parts:
@@ -206,10 +258,23 @@ def _has_marks(series: pl.Series) -> bool:
     return bool(marked.sum() > 0.2 * len(marked))
 
 
+def _is_listed(series: pl.Series) -> bool:
+    """Whether texts look like lists in brackets or with commas."""
+    if not is_text(series.dtype):
+        return False
+    texts = as_text(series.drop_nulls().unique().head(1000))
+    return len(texts) > 0 and bool(
+        texts.str.contains(r"^\[.*\]$|^[^,.]{1,40}(?:,[^,.]{1,40})+$").sum() > 0.2 * len(texts)
+    )
+
+
 def _list_kind(series: pl.Series) -> tuple[str, str]:
     lists = series.arr.to_list() if isinstance(series.dtype, pl.Array) else series
     assert isinstance(lists.dtype, pl.List)
     inner = lists.dtype.inner
+    flat = lists.drop_nulls().explode().drop_nulls()
+    if inner == pl.String and flat.n_unique() > max(20, len(flat) // 2):
+        return "", "nearly a value of its own on each row"
     if inner == pl.String or inner.is_integer():
         return "tags", ""
     if inner.is_float() and lists.list.len().drop_nulls().n_unique() == 1:

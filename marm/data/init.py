@@ -8,20 +8,26 @@ from pathlib import Path
 from marm.config import load_run
 from marm.data.guess import Guess, guess_roles
 from marm.data.guess_features import FeatureGuess, SideGuess, guess_features
-from marm.data.look import Look, look_at
+from marm.data.look import Look, look_at, parted
 from marm.errors import DiskError, FolderError
 
 
-def init(log: Path, out: Path, force: bool = False) -> Guess:
-    """Look at a log (file or folder) and write a commented run file; returns the roles that were guessed.
+def init(log: Path, out: Path, force: bool = False, given: dict[str, str] | None = None) -> Guess:
+    """Look at a log (file, folder or glob) and write a commented run file; returns the roles that were guessed.
+
+    ``given``: columns of ``user``, ``item`` or ``time`` that need no guess.
 
     Errors: ``FolderError`` if ``out`` is there and not ``force``, ``DataError`` where no role can be guessed.
     """
     if out.exists() and not force:
         raise FolderError(f"{out} exists: give --force to write it anew, or --out for another file")
     look = look_at(log)
-    guess = guess_roles(look)
-    text = _text(look, guess, guess_features(look, guess, log), log, out)
+    guess = guess_roles(look, given)
+    features = guess_features(look, guess)
+    guess.unsure += features.unsure
+    if lost := look.left_out():
+        guess.unsure.append(f"not all files have {', '.join(lost)}: left out")
+    text = _text(look, guess, features, log, out)
     try:
         _write(text, out)
     except OSError as error:
@@ -45,6 +51,7 @@ def _text(look: Look, guess: Guess, features: FeatureGuess, log: Path, out: Path
     parts = [
         f"# A first run file for {log.name} ({look.rows:,} rows). Lines marked `guess` are read off names and values:",
         "# check them, then run `marm validate` on this file. Settings not named here have defaults.",
+        *(f"# unsure: {line}" for line in guess.unsure),
         "",
         *_data(look, guess, log, out),
         *_sides(features, log),
@@ -55,12 +62,12 @@ def _text(look: Look, guess: Guess, features: FeatureGuess, log: Path, out: Path
 
 
 def _data(look: Look, guess: Guess, log: Path, out: Path) -> list[str]:
-    base = os.path.relpath(log.parent.resolve(), out.parent.resolve())
-    holes = {column: count for column, count in look.nulls.items() if column in (guess.user, guess.item, guess.time)}
-    lines = ["[data]", _line("path", base, "base folder, relative to this file"), _line("log", log.name, "the log")]
+    folder, name = parted(log)
+    base = os.path.relpath(folder.resolve(), out.parent.resolve())
+    lines = ["[data]", _line("path", base, "base folder, relative to this file"), _line("log", name, "the log")]
     if guess.where:
-        lost = max(holes.values())
-        lines.append(_line("where", guess.where, f"rows to keep; at least {lost:,} rows have no value there"))
+        lost = max(look.missing(column) for column in (guess.user, guess.item, guess.time))
+        lines.append(_line("where", guess.where, f"rows to keep; {lost:.1%} of those seen have no value there"))
     lines += [
         _line("user", guess.user, "guess: who saw it"),
         _line("item", guess.item, "guess: what was shown"),
@@ -78,7 +85,7 @@ def _sides(features: FeatureGuess, log: Path) -> list[str]:
     for name, side in (("items", features.items), ("users", features.users)):
         if side is not None:
             reason = f"guess: has {side.overlap:.0%} of the log's {name}"
-            file = str(side.file.relative_to(log.parent))
+            file = str(side.file.relative_to(parted(log)[0]))
             lines += ["", f"[data.{name}]", _line("file", file, reason), _line("id", side.id, "its id column")]
     return lines
 

@@ -9,10 +9,11 @@ from polars.exceptions import PolarsError
 from marm.data.arrow import map_batch
 from marm.data.columns import convert, vector_width
 from marm.data.events import Side, Tags
+from marm.data.formats import scan
 from marm.data.ids import hash_text
 from marm.data.parts import write_durable
 from marm.data.plan import SidePlan
-from marm.data.source import scan, unreadable
+from marm.data.source import unreadable
 from marm.data.trouble import Chunk, Places, TroubleError
 from marm.errors import DataError
 

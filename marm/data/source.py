@@ -10,13 +10,11 @@ from polars.exceptions import PolarsError
 
 from marm.config import is_topic
 from marm.data.broken import broken_row
+from marm.data.formats import is_data, scan
 from marm.data.trouble import Chunk, Places, TroubleError, near_match
 from marm.errors import DataError
 
-_FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 _WILD = frozenset("*?[")
-_INFER_ALL = 256 * 1024**2
-_INFER_ROWS = 100_000
 CHUNK_ROWS = 2**18
 KEEP, HISTORY = "__keep", "__history"
 
@@ -50,33 +48,11 @@ def _glob(base: Path, pattern: str) -> Iterator[Path]:
     return base.glob(pattern)
 
 
-def is_data(file: Path, folder: Path) -> bool:
-    """Whether a file under a folder is a data file that is not hidden."""
-    hidden = any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
-    return file.is_file() and not hidden and file.suffix.lower() in _FORMATS
-
-
 def _like(path: Path) -> str:
     if not path.parent.is_dir():
         return f" (nor a folder {path.parent})"
     near = near_match(path.name, [entry.name for entry in path.parent.iterdir()])
     return f"; did you mean {near}?" if near else ""
-
-
-def scan(path: Path, schema: dict[str, pl.DataType] | None = None) -> pl.LazyFrame:
-    """A lazy frame of a Parquet, CSV or NDJSON file; types of text files come from all rows of files up to 256 MB."""
-    match _FORMATS.get(path.suffix.lower()):
-        case "parquet":
-            return pl.scan_parquet(path, glob=False)
-        case "csv":
-            return pl.scan_csv(path, schema=schema, infer_schema_length=_infer_rows(path), glob=False)
-        case "ndjson":
-            return pl.scan_ndjson(path, schema=schema, infer_schema_length=_infer_rows(path))
-    raise DataError(f"{path}: a {path.suffix or 'nameless'} file; give .parquet, .csv, .ndjson or .jsonl")
-
-
-def _infer_rows(path: Path) -> int | None:
-    return None if path.stat().st_size <= _INFER_ALL else _INFER_ROWS
 
 
 def schema_of(path: Path) -> dict[str, pl.DataType]:
@@ -166,7 +142,18 @@ def open_log(base: Path, log: str | list[str]) -> Log:
     schema = present[0]
     for other in present[1:]:
         schema = {name: wider(dtype, other[name], name) for name, dtype in schema.items() if name in other}
+    if not schema:
+        raise _unlike(files, schemas)
     return Log(files, schemas, schema)
+
+
+def _unlike(files: list[Path], schemas: list[dict[str, pl.DataType]]) -> DataError:
+    """Files that are not one log: two of them that have no column in common, or the first and the last."""
+    full = [at for at, schema in enumerate(schemas) if schema]
+    first, other = full[0], next((at for at in full if schemas[full[0]].keys().isdisjoint(schemas[at])), full[-1])
+    has = [f"{files[at].name} has {', '.join(list(schemas[at])[:4])}" for at in (first, other)]
+    remedy = "name the files of the log alone, by a glob as in 'FOLDER/log_*.csv'"
+    return DataError(f"{len(full)} files have no column in common ({'; '.join(has)}): {remedy}")
 
 
 def wider(one: pl.DataType, other: pl.DataType, name: str) -> pl.DataType:

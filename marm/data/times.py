@@ -12,7 +12,11 @@ from marm.types import F64, I64, Bool
 
 Unit = Literal["s", "ms", "us", "datetime", "text"]
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-_ISO = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+# What can be read in one way only: no day before month, no month before day without AM or PM.
+_FORMS = (
+    "%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M%z", "%Y-%m-%d %H:%M", "%Y-%m-%d",
+    "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%a %b %d %H:%M:%S %z %Y", "%a, %d %b %Y %H:%M:%S %z",
+)  # fmt: skip
 _SECONDS_BELOW, _MILLIS_BELOW = 1e11, 1e14
 _PLAUSIBLE = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
@@ -60,6 +64,8 @@ def doubtful(clock: Clock, micros: int) -> str | None:
     low, high = (int(edge.timestamp()) * 1_000_000 for edge in _PLAUSIBLE)
     if not clock.guessed or low <= micros < high:
         return None
+    if low <= micros // 1000 < high:
+        return f"column {clock.column} looks like nanoseconds, which are not read: divide it by 1,000"
     return f"column {clock.column} read as {clock.says()} begins at {iso(micros)}: set data.time_unit if that is wrong"
 
 
@@ -85,7 +91,8 @@ def to_micros(chunk: Chunk, clock: Clock) -> tuple[I64, Bool, list[TroubleError]
         troubles.append(chunk.trouble("null", clock.column, absent, "", where_remedy(clock.column, "IS NOT NULL")))
     if unread.any():
         says = f"is not a time in {clock.says()}"
-        remedy = "mend it, or leave such rows out with data.where"
+        iso_text = "write ISO text as in 2024-01-31 10:00:00" if clock.unit == "text" else "mend it"
+        remedy = f"{iso_text}, or leave such rows out with data.where"
         troubles.append(chunk.trouble("unparsable time", clock.column, unread, says, remedy))
     if negative.any():
         remedy = where_remedy(clock.column, ">= 0")
@@ -113,11 +120,15 @@ def _parse(series: pl.Series, clock: Clock) -> pl.Series:
 
 
 def iso_micros(series: pl.Series) -> pl.Series:
-    """Microseconds of ISO 8601 dates and times, with ``T`` or a space, with or without a zone (then UTC)."""
-    text = series.str.strip_chars().str.replace(r"^(\d{4}-\d{2}-\d{2})[Tt]", "$1 ").str.replace("[Zz]$", "+00:00")
+    """Microseconds of ISO 8601 dates and times, with ``T`` or a space, with or without a zone (then UTC).
+
+    So are dates with slashes whose year comes first, ``11/15/2019 8:55:22 AM``, and what C and mail write of a time.
+    """
+    text = series.str.strip_chars().str.replace(r"^(\d{4})[-/](\d{1,2})[-/](\d{1,2})[Tt]?", "$1-$2-$3 ")
+    text = text.str.replace(r"\s+", " ").str.strip_chars().str.replace(r"(?i) ?(?:Z|UTC|GMT)$", "+00:00")
     parsed = pl.Series("parsed", [None] * len(text), dtype=pl.Int64)
-    for form in _ISO:
-        if not parsed.null_count():
+    for form in _FORMS:
+        if parsed.null_count() == text.null_count():
             break
         more = text.str.to_datetime(form, time_unit="us", strict=False).to_physical()
         parsed = parsed.fill_null(more) if parsed.null_count() < len(parsed) else more

@@ -113,6 +113,11 @@ def sql_name(column: str) -> str:
     return column if bare else '"' + column.replace('"', '""') + '"'
 
 
+def sql_text(text: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def where_remedy(column: str, condition: str) -> str:
     """The line of a run file that leaves bad rows out."""
     sql = f"{sql_name(column)} {condition}"

@@ -6,12 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marm.config import TaskConfig
+from marm.config import MOST_CODES, TaskConfig, check_outcomes
 from marm.errors import SettingError
 from marm.types import F32, I16, I64, Bool
-
-MOST_CODES = 256
-"""Every code costs each query a dot product for each head and layer."""
 
 
 class OutcomeCodes:
@@ -23,11 +20,10 @@ class OutcomeCodes:
         self.columns = [i for i, name in enumerate(tasks) if name in carried]
         self.edges = [np.array(t.edges if t.kind == "regression" else [0.5], np.float32) for t in carried.values()]
         self.values = [len(edges) + 1 for edges in self.edges]
-        if math.prod(self.values) > MOST_CODES:
-            raise SettingError(
-                f"tasks {', '.join(carried)} have {math.prod(self.values)} combinations of outcomes, at most {MOST_CODES} "
-                f"fit: set tasks.{list(carried)[-1]}.history = false, say, or fewer edges"
-            )
+        try:
+            check_outcomes(carried)
+        except ValueError as error:
+            raise SettingError(str(error)) from None
         # A value of its own for "not observed", where there is room; else it counts as the lowest.
         self.missing = [False] * len(self.values)
         for i in range(len(self.values)):

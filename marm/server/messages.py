@@ -8,7 +8,10 @@ _Int = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 _Float = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 Count = Annotated[StrictInt, Field(ge=1, lt=2**63)]
 _Text = Annotated[StrictStr, Field(max_length=1000)]
-Id = Annotated[StrictStr, Field(min_length=1, max_length=1000)] | _Int | _Float
+_IntId = Annotated[StrictInt, Field(ge=-(2**63), lt=2**64)]
+# Beyond, an integer would be taken for a float, and be the id of another.
+_FloatId = Annotated[StrictFloat, Field(allow_inf_nan=False, gt=-(2.0**63), lt=2.0**63)]
+Id = Annotated[StrictStr, Field(min_length=1, max_length=1000)] | _IntId | _FloatId
 """As in the log; ids compare as text, so 7 and "7" are one."""
 At = _Int | _Float | _Text
 """As the log writes times: a number, or ISO text."""

@@ -10,9 +10,9 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from marm.config import RunConfig
+from marm.data.formats import scan
 from marm.data.ids import as_text, hash_text
 from marm.data.seen import LastSeen
-from marm.data.source import scan
 from marm.data.stream import EventLog
 from marm.data.values import text_of
 from marm.errors import MarmError

@@ -15,6 +15,7 @@ from marm.config import RunConfig, to_toml
 from marm.data.prepare import prepare
 from marm.data.snapshot import PIN
 from marm.data.stream import EventLog
+from marm.data.times import iso
 from marm.errors import DiskError, FolderError
 from marm.files import write_text
 from marm.metrics.spool import Spool
@@ -222,6 +223,8 @@ def evaluate(
         scratch = Path(temporary)
         prepare(run, scratch / "events")
         log, tally = EventLog(scratch / "events"), _tally(run)
+        if trouble := _learned_already(log, EventLog(out / "events")):
+            progress({"trouble": trouble})
         parts = open_run(out, scratch, log, run, copy=not frozen)
         stages = _measured_stages(out, run, parts, len(log)) if run.stages.any else None
         stepper = Stepper(run, log, parts.engine, None, tally, remembers=not frozen, stages=stages)
@@ -250,6 +253,17 @@ def evaluate(
         spool.close()
         parts.store.close()
     return result
+
+
+def _learned_already(log: EventLog, learned: EventLog) -> str | None:
+    """What to say of a log whose events are not all later than those that the run learned."""
+    begins, until = log.manifest.first_time, learned.manifest.last_time
+    if begins > until:
+        return None
+    return (
+        f"the log begins at {iso(begins)}, and the run learned what came up to {iso(until)}: if these are the same events, "
+        "their figures are too good; those of the training itself were measured before learning (result.json)"
+    )
 
 
 def _measured_stages(out: Path, run: RunConfig, parts: Parts, events: int) -> MeasuredStages:

@@ -13,8 +13,8 @@ import torch
 from marm.config import RunConfig
 from marm.data.columns import convert
 from marm.data.events import Column
+from marm.data.formats import scan
 from marm.data.seen import LastSeen
-from marm.data.source import scan
 from marm.data.stream import EventLog
 from marm.data.told import Told
 from marm.data.trouble import Chunk

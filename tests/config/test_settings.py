@@ -81,6 +81,15 @@ def test_a_mistake_is_one_line_that_names_the_setting(write, change, says):
     assert says in str(caught.value) and "run.toml" in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_more_outcomes_than_histories_have_room_for_are_refused_where_histories_carry_outcomes(write):
+    tasks = "".join(f'[tasks.t{at}]\ncolumn = "t{at}"\n' for at in range(9))
+    with pytest.raises(
+        SettingError, match=r"have 1024 combinations of outcomes, at most 256 fit: set tasks.t8.history = false"
+    ):
+        load_run(write(RUN + tasks))
+    assert len(load_run(write(RUN + tasks), ["model.outcomes=false"]).tasks) == 10
+
+
 def test_a_missing_setting_and_a_missing_file_are_named(write, tmp_path):
     with pytest.raises(SettingError, match=r"data\.item is missing"):
         load_run(write(RUN.replace('item = "i"\n', "")))

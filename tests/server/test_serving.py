@@ -26,7 +26,7 @@ NOW = 1_600_500_000
 RANK = {"user": "u1", "candidates": [1, 2, "3", "never seen"], "at": NOW + 1000}
 
 
-def event(number: int, user: str = "u1", **fields: object) -> dict[str, object]:
+def event(number: int, user: str | int = "u1", **fields: object) -> dict[str, object]:
     made = {"event_id": f"e{number}", "user": user, "item": number % 20, "at": NOW + number, "outcomes": {"click": 1}}
     return made | fields
 
@@ -50,6 +50,16 @@ def test_candidates_never_see_each_other_and_ids_compare_as_text(folder: Path, s
     for item in (1, "2", 3.0):
         alone = server.post("/v1/rank", RANK | {"candidates": [item]})["items"][0]["score"]
         assert alone == pytest.approx(together[str(int(item))], abs=1e-6)
+
+
+def test_ids_of_64_bits_without_a_sign_are_what_they_read_as_and_longer_ones_are_refused(
+    folder: Path, start: Start
+) -> None:
+    server, large = start(folder), 2**64 - 1000
+    server.post("/v1/events", {"events": [event(1, str(large)), event(2, large)]}, 202)
+    for user in (large, str(large)):
+        assert server.post("/v1/rank", RANK | {"user": user})["trace"]["tail"] == 2
+    assert "user" in server.post("/v1/rank", RANK | {"user": 2**64}, 422)["error"]
 
 
 def test_feedback_counts_in_the_next_answer_but_not_in_one_about_the_past(folder: Path, start: Start) -> None:

@@ -1,6 +1,7 @@
 import json
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 import marm
-from marm.config import RunConfig
+from marm.config import RunConfig, load_run
 from marm.errors import FolderError, LayoutError
 from marm.train import run as commands
 from marm.train.score import Scorer, predict_pairs
@@ -275,6 +276,21 @@ def test_an_evaluation_learns_nothing_and_leaves_the_folder_as_it_was(
     early, late = slice(0, 7 * 12), slice(8 * 12, 9 * 12)
     np.testing.assert_allclose(frozen["score_click"][early], first["score_click"][early], atol=1e-5)
     assert not np.allclose(frozen["score_click"][late], first["score_click"][late], atol=1e-5)
+
+
+def test_an_evaluation_of_what_was_learned_says_so_and_one_of_later_events_does_not(
+    trained: Path, tmp_path: Path
+) -> None:
+    said: list[dict[str, Any]] = []
+    run = load_run(trained / "run.toml")
+    commands.evaluate(trained, run, progress=said.append)
+    assert any("their figures are too good" in told.get("trouble", "") for told in said)
+    said.clear()
+    later_log().write_parquet(tmp_path / "later.parquet")
+    commands.evaluate(
+        trained, load_run(trained / "run.toml", [f"data.log={tmp_path / 'later.parquet'}"]), progress=said.append
+    )
+    assert not any("trouble" in told for told in said)
 
 
 def test_an_evaluation_and_a_request_after_the_last_event_agree(trained: Path, tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""Which format a data file has, told by its name and its first lines."""
+
+import csv
+import gzip
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import polars as pl
+
+from marm.data.times import iso_micros
+from marm.errors import DataError
+
+_FORMATS = {
+    ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson",
+}  # fmt: skip
+_ONLY_NAMED = {".txt": "csv", ".dat": "csv", ".data": "csv", ".json": "ndjson"}
+_SEPARATORS = (",", "\t", ";", "|")
+_HEAD = 2**16
+_INFER_ALL = 256 * 1024**2
+_INFER_ROWS = 100_000
+_PADDED = re.compile(r"0\d+")
+_LONG_NUMBER = re.compile(r"-?\d{5,}|-?\d+\.\d+")
+
+
+def is_data(file: Path, folder: Path, named: bool = False) -> bool:
+    """Whether a file under a folder is a data file that is not hidden; ``named``: or would be one if it were named."""
+    hidden = any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
+    return file.is_file() and not hidden and _ending(file) in (_FORMATS | _ONLY_NAMED if named else _FORMATS)
+
+
+def format_of(path: Path) -> str:
+    """``parquet``, ``csv`` or ``ndjson``. Errors: ``DataError`` for another kind of file."""
+    ending = _ending(path)
+    found = _FORMATS.get(ending) or _ONLY_NAMED.get(ending)
+    if found is None or (found == "parquet" and path.suffix.lower() == ".gz"):
+        kind = f"a {path.suffix} file" if path.suffix else "a file whose name has no ending"
+        remedy = "give .parquet, .csv, .tsv, .ndjson or .jsonl (text may be in .gz)"
+        raise DataError(f"{path}: {kind}; {remedy}")
+    return found
+
+
+def _ending(path: Path) -> str:
+    """The ending that names the format, ``.gz`` aside."""
+    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return name.suffix.lower()
+
+
+def scan(path: Path, schema: dict[str, pl.DataType] | None = None, rows: int | None = None) -> pl.LazyFrame:
+    """A lazy frame of a Parquet, CSV or NDJSON file; types of text files come from all rows of files up to 256 MB.
+
+    ``rows``: so many tell the types instead, where only names are asked for.
+    Fields of a CSV are parted as its first line is; numbers with leading zeros stay text, since they are ids.
+    """
+    match format_of(path):
+        case "parquet":
+            return pl.scan_parquet(path, glob=False)
+        case "csv":
+            mark = separator(path)
+            kept = None if schema is not None else dict.fromkeys(_padded(path, mark), pl.String())
+            return pl.scan_csv(
+                path, schema=schema, schema_overrides=kept, separator=mark, infer_schema_length=rows or _infer_rows(path),
+                glob=False,
+            )  # fmt: skip
+    if _head(path).lstrip().startswith("["):
+        raise DataError(f"{path}: one JSON list: write one object a line, as NDJSON")
+    return pl.scan_ndjson(path, schema=schema, infer_schema_length=rows or _infer_rows(path))
+
+
+def separator(path: Path) -> str:
+    """What parts the fields of a CSV: of comma, tab, semicolon and bar the one that its first line has most of."""
+    line = re.sub(r'"[^"]*"', "", _head(path).partition("\n")[0])
+    if "::" in line and not any(mark in line for mark in _SEPARATORS):
+        raise DataError(f"{path}: fields are parted by ::, which is no CSV: write it as Parquet, see docs/own_data.md")
+    return max(_SEPARATORS, key=line.count)
+
+
+def nameless(path: Path) -> str | None:
+    """The first line of a CSV that holds values where names of columns should be; nothing where it holds names."""
+    if format_of(path) != "csv":
+        return None
+    cells = next(_rows(path, separator(path)), [])
+    numbers = sum(cell.strip().lstrip("-").isdecimal() for cell in cells)
+    telling = any(_LONG_NUMBER.fullmatch(cell.strip()) for cell in cells) or _any_time(cells)
+    return ", ".join(cells)[:60] if telling or 2 * numbers > len(cells) else None
+
+
+def _any_time(cells: list[str]) -> bool:
+    return iso_micros(pl.Series(cells, dtype=pl.String)).null_count() < len(cells)
+
+
+def _padded(path: Path, mark: str) -> list[str]:
+    """Columns of whole numbers with leading zeros, in the first lines."""
+    rows = _rows(path, mark)
+    names = next(rows, [])
+    found = {at for row in rows for at, cell in enumerate(row[: len(names)]) if _PADDED.fullmatch(cell)}
+    return [names[at] for at in sorted(found) if names.count(names[at]) == 1]
+
+
+def _rows(path: Path, mark: str) -> Iterator[list[str]]:
+    """Rows of the first lines, the header first; one that was cut off is left out."""
+    text = _head(path)
+    whole = text if len(text) < _HEAD else text[: text.rfind("\n") + 1]
+    try:
+        yield from csv.reader(io.StringIO(whole, newline=""), delimiter=mark)
+    except csv.Error:
+        return  # Whatever reads the file says what is wrong with it.
+
+
+def _head(path: Path) -> str:
+    with open_text(path) as file:
+        return file.read(_HEAD)
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """A text file, in ``.gz`` or not, as its lines are; what is not UTF-8 is marked."""
+    if path.suffix.lower() == ".gz":
+        with gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as packed:
+            yield packed
+    else:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as plain:
+            yield plain
+
+
+def _infer_rows(path: Path) -> int | None:
+    return None if path.stat().st_size <= _INFER_ALL else _INFER_ROWS

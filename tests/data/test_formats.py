@@ -1,0 +1,82 @@
+import gzip
+
+import polars as pl
+import pytest
+
+from marm.data.formats import nameless, scan, separator
+from marm.data.init import init
+from marm.data.source import open_log
+from marm.errors import DataError
+from tests.data.logs import START
+
+
+@pytest.mark.parametrize(("mark", "name"), [(",", "a.csv"), (";", "a.csv"), ("\t", "a.tsv"), ("|", "a.txt")])
+def test_fields_are_parted_as_the_first_line_is(tmp_path, mark, name):
+    (tmp_path / name).write_text(f'user{mark}"an, item; or | two"\n1{mark}x\n')
+    assert separator(tmp_path / name) == mark
+    assert scan(tmp_path / name).collect().rows() == [(1, "x")]
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.ndjson.gz", "a.json"])
+def test_packed_text_and_json_lines_of_any_name_are_read(tmp_path, name):
+    text = "user,click\n7,1\n" if ".csv" in name else '{"user": 7, "click": 1}\n'
+    data = gzip.compress(text.encode()) if name.endswith(".gz") else text.encode()
+    (tmp_path / name).write_bytes(data)
+    assert open_log(tmp_path, name).count_rows() == 1
+    assert scan(tmp_path / name).collect().to_dicts() == [{"user": 7, "click": 1}]
+
+
+def test_a_damaged_row_of_a_packed_file_with_semicolons_is_named(tmp_path):
+    text = "a;b\n" + "1;2\n" * 3 + "1;2;3\n"
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode()))
+    with pytest.raises(DataError, match="row 4 has 3 fields, the header 2"):
+        list(open_log(tmp_path, "a.csv.gz").frames({"a": pl.col("a"), "b": pl.col("b")}))
+
+
+def test_whole_numbers_with_leading_zeros_stay_text(tmp_path):
+    (tmp_path / "a.csv").write_text("article,zero,number\n0663713001,0,10\n0108775015,1,20\n")
+    assert scan(tmp_path / "a.csv").collect().rows() == [("0663713001", 0, 10), ("0108775015", 1, 20)]
+
+
+@pytest.mark.parametrize("line", ["1,2268318,pv,1511544070", "u1,2009-05-04T23:08:57Z,a", "1,2,3,x", "7,0.25,a,b"])
+def test_a_first_line_of_values_is_seen(tmp_path, line):
+    (tmp_path / "a.csv").write_text(line + "\n")
+    assert nameless(tmp_path / "a.csv") == line.replace(",", ", ")
+
+
+@pytest.mark.parametrize("line", ["user,item,time", ",user,item,1", "user_id,feature_2020,click"])
+def test_a_first_line_of_names_is_none_of_values(tmp_path, line):
+    (tmp_path / "a.csv").write_text(line + "\n")
+    assert nameless(tmp_path / "a.csv") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.zip", "x", r"a.zip: a .zip file; give .parquet"),
+        ("a.parquet.gz", "x", r"a .gz file; give .parquet"),
+        ("a.dat", "1::2::3\n", r"a.dat: fields are parted by ::"),
+        ("a.json", ' [{"user": 1}]', r"a.json: one JSON list: write one object a line"),
+        ("a.csv", "1,2268318,pv,1511544070\n", r"a.csv: the first line holds values, not names \(1, 2268318, pv"),
+    ],
+)
+def test_a_file_of_another_shape_says_what_to_do(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        init(tmp_path / name, tmp_path / "run.toml")
+
+
+def test_a_folder_of_a_log_and_its_side_files_asks_for_the_log_alone(tmp_path):
+    folder = tmp_path / "all"
+    folder.mkdir()
+    (folder / "log_1.csv").write_text(f"user_id,video_id,time,click\n1,2,{START},1\n")
+    (folder / "users.csv").write_text("user_id,age\n1,9\n")
+    (folder / "videos.csv").write_text("video_id,author\n2,9\n")
+    with pytest.raises(DataError, match=r"3 files have no column in common \(log_1.csv has user_id.*; videos.csv has"):
+        init(folder, tmp_path / "run.toml")
+
+
+def test_files_nearby_with_a_like_ending_are_left_alone_in_a_folder(tmp_path):
+    pl.DataFrame({"user": [1]}).write_parquet(tmp_path / "a.parquet")
+    (tmp_path / "README.txt").write_text("nothing of a log")
+    assert len(open_log(tmp_path.parent, tmp_path.name).files) == 1

@@ -34,13 +34,16 @@ def test_what_was_read_before_is_what_the_store_says_in_any_order_and_company(st
     guard.bring(USERS[2:])
     guard.broken = True  # whatever is answered now was read before
     for users in (USERS[[2, 0]], USERS[[3, 1]]):
-        found, wanted = read_whole(guard, users, COUNT), read_whole(store, users, COUNT)
+        found, wanted = (
+            read_whole(guard, users, COUNT, LAYOUT.state_bytes),
+            read_whole(store, users, COUNT, LAYOUT.state_bytes),
+        )
         for one, other in zip(vars(found[0]).values(), vars(wanted[0]).values(), strict=True):
             np.testing.assert_array_equal(one, other)
         np.testing.assert_array_equal(found[1], wanted[1])
         np.testing.assert_array_equal(found[2], wanted[2])
         assert found[0].next.max() > 0 and not guard.failed
-    read_whole(guard, USERS[:1], COUNT)
+    read_whole(guard, USERS[:1], COUNT, LAYOUT.state_bytes)
     assert guard.failed == {3: "raw"}  # given out once; now it is asked of the store, which is away
 
 
@@ -49,7 +52,10 @@ def test_who_was_not_read_before_is_asked_of_the_store_with_all_its_company(stor
     guard.bring(USERS)
     assert guard.ahead and guard.ahead.facts(USERS[2:], COUNT) and not guard.ahead.facts(USERS[1:3], COUNT)
     assert not guard.ahead.facts(USERS[2:], COUNT - 1)
-    found, wanted = read_whole(guard, USERS, COUNT), read_whole(store, USERS, COUNT)
+    found, wanted = (
+        read_whole(guard, USERS, COUNT, LAYOUT.state_bytes),
+        read_whole(store, USERS, COUNT, LAYOUT.state_bytes),
+    )
     np.testing.assert_array_equal(found[0].facts, wanted[0].facts)
     np.testing.assert_array_equal(found[1], wanted[1])
 

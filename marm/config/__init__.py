@@ -8,7 +8,6 @@ from marm.config.data import (
     NegativesConfig,
     SideFile,
     TaskConfig,
-    check_outcomes,
 )
 from marm.config.formula import Formula, order_by
 from marm.config.kafka import KafkaConfig, Topic, is_topic, topic_of
@@ -43,7 +42,6 @@ __all__ = [
     "TaskConfig",
     "Topic",
     "TrainConfig",
-    "check_outcomes",
     "is_topic",
     "load_run",
     "order_by",

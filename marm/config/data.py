@@ -145,15 +145,22 @@ class TaskConfig(Settings):
             raise ValueError("name its column, or set every_row = true")
         return self
 
+    @property
+    def told_apart(self) -> int:
+        """Outcomes that rows of history tell apart; 1 where they carry none."""
+        if not self.history or self.every_row:
+            return 1
+        return len(self.edges) + 1 if self.kind == "regression" else 2
+
 
 def check_outcomes(tasks: Mapping[str, TaskConfig]) -> None:
     """Errors: ``ValueError`` where rows of history would carry more combinations of outcomes than there are codes."""
-    carried = {name: task for name, task in tasks.items() if task.history and not task.every_row}
-    count = math.prod(len(task.edges) + 1 if task.kind == "regression" else 2 for task in carried.values())
+    carried = [name for name, task in tasks.items() if task.told_apart > 1]
+    count = math.prod(task.told_apart for task in tasks.values())
     if count > MOST_CODES:
         raise ValueError(
             f"tasks {', '.join(carried)} have {count} combinations of outcomes, at most {MOST_CODES} "
-            f"fit: set tasks.{list(carried)[-1]}.history = false, say, or fewer edges"
+            f"fit: set tasks.{carried[-1]}.history = false, say, or fewer edges"
         )
 
 

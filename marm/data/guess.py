@@ -88,7 +88,7 @@ def _best(look: Look, role: str, scores: dict[str, float]) -> str:
     if not name or scores[name] <= 0:
         columns = ", ".join(look.log.schema)
         files = len(look.log.files)
-        among = f"{columns}" if files == 1 else f"{columns} (which all {files} files have)"
+        among = columns if files == 1 else f"{columns} (which all {files} files have)"
         hint = records(look) or (no_time(look) if role == "time" else "")
         remedy = hint or f"name it with --{role} COLUMN, or write the run file by hand"
         raise DataError(f"{look.log.name}: no column looks like the {role} among {among}: {remedy}")

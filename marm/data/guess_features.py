@@ -24,9 +24,8 @@ _CONTEXT = frozenset((
     "locale", "network", "scenario", "domain", "surface", "medium", "placement",
 ))  # fmt: skip
 _ITEM = frozenset((
-    "category", "categories", "cat", "cate", "campaign",
-    "brand", "genre", "genres", "author", "publisher", "topic", "section", "class",
-    "subcategory", "department", "artist", "album", "seller", "shop", "maker", "tag", "tags", "type", "music",
+    "category", "categories", "cat", "cate", "campaign", "brand", "genre", "genres", "author", "publisher", "topic", "section",
+    "class", "subcategory", "department", "artist", "album", "seller", "shop", "maker", "tag", "tags", "type", "music",
     "creator", "language", "series", "studio", "keywords",
 ))  # fmt: skip
 _USER = frozenset((
@@ -39,26 +38,10 @@ _WHOLE_PERIOD = frozenset((
     "first", "last", "reviews", "comments", "shares", "invoices", "followers", "fans", "num",
 ))  # fmt: skip
 _BOOKKEEPING = frozenset(("file", "row", "src", "rand", "index", "idx"))
-_AFTER = OUTCOME | {
-    "time",
-    "ms",
-    "sec",
-    "seconds",
-    "duration",
-    "dwell",
-    "stay",
-    "scroll",
-    "spent",
-    "next",
-    "exit",
-    "end",
-    "final",
-    "result",
-    "status",
-    "watch",
-    "play",
-    "playback",
-}
+_AFTER = OUTCOME | frozenset((
+    "time", "ms", "sec", "seconds", "duration", "dwell", "stay", "scroll", "spent", "next", "exit", "end", "final", "result",
+    "status", "watch", "play", "playback",
+))  # fmt: skip
 """Words of what is known only once an exposure is over."""
 _TELLS = 0.3
 """Share of an outcome's variance that nothing known before it explains."""

@@ -98,7 +98,9 @@ def _leave_out(look: Look, tasks: dict[str, Task]) -> list[str]:
     """Keep the rarest outcomes out of histories, as many as have no code there; and say which."""
     rare = sorted(tasks, key=lambda name: _share(look, tasks[name].settings))
     left = []
-    while rare and math.prod(_codes(task.settings) for task in tasks.values()) > MOST_CODES:
+    while (
+        rare and math.prod(TaskConfig.model_validate(task.settings).told_apart for task in tasks.values()) > MOST_CODES
+    ):
         tasks[rare[0]].settings["history"] = False
         left.append(rare.pop(0))
     if not left:
@@ -106,14 +108,6 @@ def _leave_out(look: Look, tasks: dict[str, Task]) -> list[str]:
     return [
         f"histories have room for {MOST_CODES} combinations of outcomes: those of {', '.join(left)} are left out, being rare"
     ]
-
-
-def _codes(settings: dict[str, object]) -> int:
-    """Values of a task's outcome in histories."""
-    if not settings.get("history", True) or settings.get("every_row"):
-        return 1
-    edges = settings.get("edges", TaskConfig.model_fields["edges"].default)
-    return len(edges) + 1 if settings.get("kind") == "regression" else 2  # type: ignore[arg-type]
 
 
 def _share(look: Look, settings: dict[str, object]) -> float:

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marm.config import MOST_CODES, TaskConfig, check_outcomes
-from marm.errors import SettingError
+from marm.config import MOST_CODES, TaskConfig
 from marm.types import F32, I16, I64, Bool
 
 
@@ -15,15 +14,11 @@ class OutcomeCodes:
     """Joint codes of the tasks' outcomes; a code's learned row is the sum of its tasks' rows, so rare ones are not lost."""
 
     def __init__(self, tasks: dict[str, TaskConfig], used: bool = True) -> None:
-        carried = {name: task for name, task in tasks.items() if used and task.history and not task.every_row}
+        carried = {name: task for name, task in tasks.items() if used and task.told_apart > 1}
         self.names = list(carried)
         self.columns = [i for i, name in enumerate(tasks) if name in carried]
         self.edges = [np.array(t.edges if t.kind == "regression" else [0.5], np.float32) for t in carried.values()]
-        self.values = [len(edges) + 1 for edges in self.edges]
-        try:
-            check_outcomes(carried)
-        except ValueError as error:
-            raise SettingError(str(error)) from None
+        self.values = [task.told_apart for task in carried.values()]
         # A value of its own for "not observed", where there is room; else it counts as the lowest.
         self.missing = [False] * len(self.values)
         for i in range(len(self.values)):

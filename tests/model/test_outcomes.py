@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from marm.config import TaskConfig
-from marm.errors import SettingError
+from marm.config.data import check_outcomes
 from marm.model.outcomes import OutcomeCodes
 
 NAN = float("nan")
@@ -72,7 +72,6 @@ def test_not_observed_counts_as_the_lowest_where_codes_run_out() -> None:
 
 def test_too_many_combinations_name_the_settings() -> None:
     tasks = {f"t{i}": TaskConfig(column="c") for i in range(9)}
-    with pytest.raises(
-        SettingError, match=r"t0, .*t8 have 512 combinations .* 256 fit: set tasks\.t8\.history = false"
-    ):
-        OutcomeCodes(tasks)
+    with pytest.raises(ValueError, match=r"t0, .*t8 have 512 combinations .* 256 fit: set tasks\.t8\.history = false"):
+        check_outcomes(tasks)
+    check_outcomes({**tasks, "t8": TaskConfig(column="c", history=False)})

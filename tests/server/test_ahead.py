@@ -5,8 +5,9 @@ import pytest
 
 from marm.server.ahead import Ahead
 from marm.server.guard import AtHand, Guard
-from marm.store import ArenaStore, Store
+from marm.store import ArenaStore, Facts, Store
 from marm.store.whole import read_whole
+from marm.types import U8, U64, Bool
 from tests.store.rings import LAYOUT, Given, rows_of
 
 COUNT = LAYOUT.states_kept
@@ -22,6 +23,10 @@ def store() -> ArenaStore:
     return out
 
 
+def whole(store: Store, users: U64) -> tuple[Facts, U8, Bool]:
+    return read_whole(store, users, COUNT, LAYOUT.state_bytes)
+
+
 def guarded(store: Store, most: int = 8, known: int = 8) -> Guard:
     guard = Guard(store, AtHand(10**6), lambda: store, lambda: None)
     guard.ahead = Ahead(most, known, COUNT)
@@ -34,16 +39,13 @@ def test_what_was_read_before_is_what_the_store_says_in_any_order_and_company(st
     guard.bring(USERS[2:])
     guard.broken = True  # whatever is answered now was read before
     for users in (USERS[[2, 0]], USERS[[3, 1]]):
-        found, wanted = (
-            read_whole(guard, users, COUNT, LAYOUT.state_bytes),
-            read_whole(store, users, COUNT, LAYOUT.state_bytes),
-        )
+        found, wanted = whole(guard, users), whole(store, users)
         for one, other in zip(vars(found[0]).values(), vars(wanted[0]).values(), strict=True):
             np.testing.assert_array_equal(one, other)
         np.testing.assert_array_equal(found[1], wanted[1])
         np.testing.assert_array_equal(found[2], wanted[2])
         assert found[0].next.max() > 0 and not guard.failed
-    read_whole(guard, USERS[:1], COUNT, LAYOUT.state_bytes)
+    whole(guard, USERS[:1])
     assert guard.failed == {3: "raw"}  # given out once; now it is asked of the store, which is away
 
 
@@ -52,10 +54,7 @@ def test_who_was_not_read_before_is_asked_of_the_store_with_all_its_company(stor
     guard.bring(USERS)
     assert guard.ahead and guard.ahead.facts(USERS[2:], COUNT) and not guard.ahead.facts(USERS[1:3], COUNT)
     assert not guard.ahead.facts(USERS[2:], COUNT - 1)
-    found, wanted = (
-        read_whole(guard, USERS, COUNT, LAYOUT.state_bytes),
-        read_whole(store, USERS, COUNT, LAYOUT.state_bytes),
-    )
+    found, wanted = whole(guard, USERS), whole(store, USERS)
     np.testing.assert_array_equal(found[0].facts, wanted[0].facts)
     np.testing.assert_array_equal(found[1], wanted[1])
 

@@ -47,13 +47,13 @@ class Recomputed(nn.Module):
         row_ND = item_UD[torch.from_numpy(batch.item_of_row)]
         state_QD = item_UD[torch.from_numpy(batch.item_of_query)]
         outcome = torch.from_numpy(batch.views.outcome.astype(np.int64))
-        states, heard = [], []
+        told, heard, target_QD = [], [], state_QD
         for layer in self.layers:
             assert isinstance(layer, Layer)
             row_ND, state_QD, said = _layer(layer, row_ND, state_QD, outcome)
-            states.append(state_QD)
+            told.append(state_QD - target_QD)
             heard.append(said)
-        return Made(states, [], heard)
+        return Made(told, [], heard)
 
 
 def _layer(layer: Layer, row_ND: Tensor, state_QD: Tensor, outcome: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,6 +17,9 @@ from marm.model.stack import TargetAttentionStack
 from marm.nn.blocks import Experts, Heads, row_norm
 from marm.nn.dense import dense, fill
 
+ARITHMETIC = 2
+"""Raised whenever weights of the same names and shapes come to mean other scores: no release scores with another's."""
+
 LOUD = 3.0
 """Factor of the shortest way from outcomes of similar rows to a logit: it is learned faster than all else.
 
@@ -86,7 +89,7 @@ class Ranker(nn.Module):
         of_item, of_user, of_context = torch.split(biases, self._counts(batch))
         logit_QT = of_item[item] + of_user[segment] + of_context[context]
         target = row_norm(item_UD[item])
-        parts = [row_norm(part) for part in [*made.states[self._first :], user_BD[segment], context_XD[context]]]
+        parts = [row_norm(part) for part in [*made.told[self._first :], user_BD[segment], context_XD[context]]]
         # What the target has in common with its history and its user, which a perceptron finds only slowly.
         crossed = [target * part for part in parts[:-1]]
         inputs = [target, *parts, *crossed, *made.heard]

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -17,12 +17,14 @@ from marm.types import I64
 class Made:
     """What a reader made of the queries of a pass."""
 
-    states: list[Tensor]
-    """(Q, D) of depths 1 and up, one for each layer."""
+    told: list[Tensor]
+    """(Q, D) of each layer, for the tower: what the history added to the target, without the target itself."""
     aside: list[Tensor]
-    """(Q, D) of the last layers side by side."""
+    """(Q, D) of the last layers side by side, likewise."""
     heard: list[Tensor]
     """(Q, any) of each layer: weight on each outcome."""
+    states: list[Tensor] = field(default_factory=list)
+    """(Q, D) of depths 1 and up, the target in them: what is remembered; a rival has none."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Reader(nn.Module, ABC):
     """Reads histories for the ranker."""
 
     made: int
-    """States that go to the tower."""
+    """Vectors that it tells the tower."""
     heard: int
     """Numbers that say what was heard of outcomes."""
     aside = 0

@@ -92,7 +92,8 @@ class TargetAttentionStack(Reader):
         aside = [
             layer(state_QD, *self._rows(layer, batch, len(self.layers), state_QD, raw_UD))[0] for layer in self.top
         ]
-        return Made(made, aside, heard)
+        target_QD = item_UD[torch.from_numpy(batch.item_of_query).to(item_UD.device)]
+        return Made([state - target_QD for state in made], [state - target_QD for state in aside], heard, made)
 
     def states(self, item_UD: Tensor, batch: Pass, depths: int) -> list[Tensor]:
         """No layer above them is asked."""

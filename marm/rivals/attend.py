@@ -54,7 +54,7 @@ class ReadLayer(nn.Module):
         self.heard = config.heads * (signals.values + 1)
 
     def forward(self, state_QD: Tensor, rows_QND: Tensor, seen: Seen, signals: Signals) -> tuple[Tensor, Tensor]:
-        """The target's state after reading the rows (Q, D), and what was heard of outcomes."""
+        """What reading the rows adds to the target (Q, D), and what was heard of outcomes."""
         return self.after(state_QD, self.attention.folded(row_norm(state_QD)), rows_QND, rows_QND, seen, signals)
 
     def after(
@@ -69,8 +69,8 @@ class ReadLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The same with keys of their own and a bias for each pair."""
         read_QD, weight, null = self.attention(ask_QHD, key_QND, value_QND, seen.real, bias_QHN)
-        state_QD = state_QD + read_QD
-        return state_QD + self.feed_forward(row_norm(state_QD)), signals.heard(weight, seen, null)
+        added_QD = read_QD + self.feed_forward(row_norm(state_QD + read_QD))
+        return added_QD, signals.heard(weight, seen, null)
 
     def flops(self, queries: int, rows: int, values: int) -> int:
         """Of attention, of what was heard, and of feed-forward."""

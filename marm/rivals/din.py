@@ -31,7 +31,7 @@ class Din(Reader):
         self.made, self.heard = 1, self.signals.values + 1
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
-        """One state, and how much weight each outcome got."""
+        """One vector, and how much weight each outcome got."""
         raw_UD = row_norm(item_UD)
         seen = self.signals.see(batch, self.window)
         rows_QND = self.signals.rows(raw_UD, seen)

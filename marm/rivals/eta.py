@@ -25,14 +25,14 @@ class Eta(Reader):
         self.made, self.heard = 1, self.layer.heard
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
-        """One state, and how much weight each head put on which outcome."""
+        """One vector, and how much weight each head put on which outcome."""
         query = torch.from_numpy(batch.item_of_query).to(item_UD.device)
         seen = self.signals.see(batch, self.window)
         score_QN = -self.distance(item_UD.detach(), query, seen)
         seen = pick(score_QN, seen, self.rival.picked, self.rival.newest)
         rows_QND = self.signals.rows(row_norm(item_UD), seen)
-        state_QD, heard = self.layer(item_UD[query], rows_QND, seen, self.signals)
-        return Made([state_QD], [], [heard])
+        added_QD, heard = self.layer(item_UD[query], rows_QND, seen, self.signals)
+        return Made([added_QD], [], [heard])
 
     def distance(self, item_UD: Tensor, query: Tensor, seen: Seen) -> Tensor:
         """Bits in which the signatures of target and row differ: (Q, N)."""

@@ -80,7 +80,7 @@ class Hstu(Reader):
         self.made, self.heard = 1, run.model.heads * (self.signals.values + 1)
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
-        """One state, and how much weight each head of the last unit put on which outcome."""
+        """One vector, and how much weight each head of the last unit put on which outcome."""
         raw_UD, query = row_norm(item_UD), torch.from_numpy(batch.item_of_query).to(item_UD.device)
         seen = self.signals.see(batch, self.window)
         x_QND = self.sequences(raw_UD[query], self.signals.rows(raw_UD, seen), seen)
@@ -93,7 +93,7 @@ class Hstu(Reader):
         each = torch.arange(len(last), device=last.device)
         own = weight[each, :, last]
         heard = self.signals.heard(own[:, :, 1:-1], seen, own[:, :, 0])
-        return Made([x_QND[each, last]], [], [heard])
+        return Made([x_QND[each, last] - raw_UD[query]], [], [heard])
 
     def sequences(self, target_QD: Tensor, rows_QND: Tensor, seen: Seen) -> Tensor:
         """The null row, the rows, the target right after the newest, then padding: (Q, N + 2, D)."""

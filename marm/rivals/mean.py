@@ -20,7 +20,7 @@ class MeanPooling(Reader):
         self.made, self.heard = 1, self.signals.values + 1
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
-        """One state, and the share of each outcome."""
+        """One vector, and the share of each outcome."""
         seen = self.signals.see(batch, self.window)
         rows_QND = self.signals.rows(row_norm(item_UD), seen)
         count = seen.real.sum(1, keepdim=True)

@@ -36,7 +36,7 @@ class Recompute(Reader):
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
         """States of the queries alone."""
         made, queries = self.layers(item_UD, self.asked(batch)), len(batch.item_of_query)
-        return Made(*([x[:queries] for x in parts] for parts in (made.states, made.aside, made.heard)))
+        return Made(*([x[:queries] for x in parts] for parts in (made.told, made.aside, made.heard, made.states)))
 
     def asked(self, batch: Pass) -> Pass:
         """The pass with every row as a query of its own time, after those that there are."""

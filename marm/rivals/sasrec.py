@@ -61,7 +61,7 @@ class SasRec(Reader):
         self.made, self.heard = 1, 0
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
-        """One state."""
+        """One vector."""
         seen = self.signals.see(batch, self.window)
         rows_QND = self.signals.rows(row_norm(item_UD), seen)
         x_QND = torch.cat([self.null.expand(len(rows_QND), 1, -1), rows_QND], 1)

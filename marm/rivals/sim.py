@@ -29,14 +29,14 @@ class SimHard(Reader):
         self.made, self.heard = 1, self.layer.heard
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
-        """One state, and how much weight each head put on which outcome."""
+        """One vector, and how much weight each head put on which outcome."""
         seen = self.signals.see(batch, self.window)
         score_QN = torch.where(self.same(batch, seen), 0.0, float("-inf"))
         seen = pick(score_QN, seen, self.rival.picked, self.rival.newest)
-        state_QD = item_UD[torch.from_numpy(batch.item_of_query).to(item_UD.device)]
+        target_QD = item_UD[torch.from_numpy(batch.item_of_query).to(item_UD.device)]
         rows_QND = self.signals.rows(row_norm(item_UD), seen)
-        state_QD, heard = self.layer(state_QD, rows_QND, seen, self.signals)
-        return Made([state_QD], [], [heard])
+        added_QD, heard = self.layer(target_QD, rows_QND, seen, self.signals)
+        return Made([added_QD], [], [heard])
 
     def same(self, batch: Pass, seen: Seen) -> Tensor:
         """r_j = 1[category of j = category of the target]; with tags, whether they share one: (Q, N)."""
@@ -68,7 +68,7 @@ class SimSoft(Reader):
         self.made, self.heard = 2, self.layer.heard
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
-        """Two states: what attention made, and the search's own sum."""
+        """Two vectors: what attention made, and the search's own sum."""
         raw_UD, query = row_norm(item_UD), torch.from_numpy(batch.item_of_query).to(item_UD.device)
         seen = self.signals.see(batch, self.window)
         items_QND = gather_sum(raw_UD, seen.item[None], seen.real)
@@ -76,8 +76,8 @@ class SimSoft(Reader):
         summed_QD = torch.bmm(score_QN[:, None], items_QND)[:, 0]
         picked = pick(score_QN.detach(), seen, self.rival.picked, self.rival.newest)
         rows_QND = self.signals.rows(raw_UD, picked)
-        state_QD, heard = self.layer(item_UD[query], rows_QND, picked, self.signals)
-        return Made([state_QD, summed_QD], [], [heard])
+        added_QD, heard = self.layer(item_UD[query], rows_QND, picked, self.signals)
+        return Made([added_QD, summed_QD], [], [heard])
 
     def relevance(self, target_QD: Tensor, items_QND: Tensor) -> Tensor:
         """r: (Q, N)."""

@@ -28,7 +28,7 @@ class Twin(Reader):
         self.made, self.heard = 1, self.layer.heard
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
-        """One state, and how much weight each head put on which outcome."""
+        """One vector, and how much weight each head put on which outcome."""
         raw_UD, query = row_norm(item_UD), torch.from_numpy(batch.item_of_query).to(item_UD.device)
         seen = self.signals.see(batch, self.window)
         ask_QHD = self.layer.attention.folded(raw_UD[query])
@@ -37,8 +37,8 @@ class Twin(Reader):
         items_QND = gather_sum(raw_UD, seen.item[None], seen.real)
         rows_QND = self.signals.rows(raw_UD, seen)
         bias_QHN = self.bias(self.beta, seen)
-        state_QD, heard = self.layer.after(item_UD[query], ask_QHD, items_QND, rows_QND, seen, self.signals, bias_QHN)
-        return Made([state_QD], [], [heard])
+        added_QD, heard = self.layer.after(item_UD[query], ask_QHD, items_QND, rows_QND, seen, self.signals, bias_QHN)
+        return Made([added_QD], [], [heard])
 
     def searched(self, raw_UD: Tensor, ask_QHD: Tensor, seen: Seen) -> Seen:
         """The rows of highest alpha; no gradient goes through the choice."""

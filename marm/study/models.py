@@ -9,7 +9,7 @@ from marm.errors import SettingError
 Sections = dict[str, dict[str, Any]]
 
 LONGER = 4
-"""How many windows of rows a searching rival searches; it attends to as many as one window holds."""
+"""How many windows of rows a search goes through; a rival attends to one window of them, MARM to one beside its own."""
 
 SEARCHING = ("sim_hard", "sim_soft", "twin", "eta")
 
@@ -32,6 +32,8 @@ def overlays(run: RunConfig) -> dict[str, Sections]:
     models["stca reach"] = {"model": {"memory_reads": False}, **reach}
     models["paper keys"] = {"memory": {**alone["memory"], "keys": "item"}}
     models["recompute"] = {"model": {"kind": "recompute"}, **alone}
+    found = {"rule": "dot", "picked": window, "history": (LONGER - 1) * window}
+    models["marm + search"] = {"memory": {"search": found, "keys": "event"}}
     models["marm"] = {}
     return models
 
@@ -59,6 +61,8 @@ def chosen(run: RunConfig, names: str | None) -> dict[str, RunConfig]:
     models = overlays(run)
     if run.searched_by is None:
         del models["sim_hard"]
+    if run.memory.search:  # MARM's own has one
+        del models["marm + search"]
     if run.model.layers < 2:  # one layer reads no state
         del models["paper keys"]
     wanted = [name.strip() for name in names.split(",")] if names else list(models)

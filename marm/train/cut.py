@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from marm.errors import DiskError, FolderError
 from marm.files import sync
+from marm.model.ranker import ARITHMETIC
 from marm.nn.saving import hashes, signed
 from marm.nn.table import HashTable
 from marm.stages import Stages
@@ -50,7 +51,7 @@ def write_cut(
             (beside / name).write_bytes(data)
         if dump is not None:
             dump(beside / "store")
-        (beside / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        (beside / "state.json").write_text(json.dumps(state | {"arithmetic": ARITHMETIC}), encoding="utf-8")
         for path in [*beside.rglob("*"), beside]:
             sync(path)
         beside.rename(target)
@@ -117,6 +118,10 @@ def _readable(path: Path) -> Iterator[Path]:
 
 def load_weights(model: nn.Module, table: HashTable, cut: Cut) -> None:
     """Weights of a cut into a fresh model and table. Errors: ``FolderError`` where another release made them."""
+    if cut.state.get("arithmetic") != ARITHMETIC:
+        raise FolderError(
+            f"{cut.path}: its weights mean other scores in this release than in the one that made them: train anew"
+        )
     try:
         model.load_state_dict(cut.tensors("model"))
     except RuntimeError:

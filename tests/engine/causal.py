@@ -63,13 +63,13 @@ class CausalPass:
             self.states[k] = made
         sides = [self.user[k], torch.zeros_like(item)]
         shown = made if self.run.model.all_states else made[-1:]
-        parts = [row_norm(p) for p in [*shown, *sides]]
+        parts = [row_norm(p) for p in [*(state - item for state in shown), *sides]]
         crossed = [row_norm(item) * part for part in parts[:-1]]
         pace = self.pace(k)
         bias = bias + self.user_bias[k] + (pace[len(item) :] if len(pace) else 0)
         mixed = self.model.experts(torch.cat([row_norm(item), *parts, *crossed, *heard, pace[: len(item)]])[None])
         if aside:
-            mixed = torch.cat([mixed, torch.stack([row_norm(a) for a in aside])[None]], 2)
+            mixed = torch.cat([mixed, torch.stack([row_norm(a - item) for a in aside])[None]], 2)
         loud = [(LOUD / len(heard) if depth else LOUD) * one for depth, one in enumerate(heard)]
         return self.model.heads(mixed)[0] + bias + torch.cat([*loud, item[:0]]) @ self.model.hear
 

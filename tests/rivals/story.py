@@ -53,10 +53,10 @@ class Story:
         )
 
     def made(self):
-        """States and what was heard, of every event."""
+        """What the tower is told and what was heard, of every event."""
         with torch.no_grad():
             made = self.reader(self.item_UD, self.passed)
-        return [state[self.query] for state in made.states], [heard[self.query] for heard in made.heard]
+        return [told[self.query] for told in made.told], [heard[self.query] for heard in made.heard]
 
     def view(self, k):
         """The last n events of the user before event k, oldest first."""
@@ -84,7 +84,7 @@ class Story:
         return self.u[j] + sum(self.signals(k, j))
 
     def layer(self, k, picked, bias=lambda j, head: 0.0, keys=None, target=None):
-        """One layer over the picked events: state and what was heard, by loops over heads and rows."""
+        """One layer over the picked events: what it adds to the target, and what was heard, by loops over heads and rows."""
         layer, width = self.reader.layer, self.run.model.width
         one, heads = layer.attention, self.run.model.heads
         target = row_norm(self.e[k]) if target is None else target
@@ -101,7 +101,7 @@ class Story:
             said = sum((w * self.parts(k, j) for w, j in zip(weights, picked, strict=False)), torch.zeros(self.values))
             heard += [said, torch.tensor([weights[-1]])]
         state = self.e[k] + read
-        return state + layer.feed_forward(row_norm(state)[None])[0], torch.cat(heard)
+        return read + layer.feed_forward(row_norm(state)[None])[0], torch.cat(heard)
 
     @property
     def values(self):

@@ -11,14 +11,14 @@ SEARCH = {"rival": {"picked": 4, "newest": 1, "bits": 6}, "memory": {"window": 9
 
 
 def check(story, formula):
-    """Every event's states and what was heard are what the formula says."""
-    states, heard = story.made()
+    """What the tower is told of every event, and what was heard, are what the formula says."""
+    said, heard = story.made()
     seen = 0
     for k in range(len(story.seen)):
         wanted, told = formula(k)
         seen += len(story.view(k)) > story.run.rival.picked
-        for state, want in zip(states, wanted, strict=True):
-            torch.testing.assert_close(state[k], want, rtol=1e-4, atol=1e-5)
+        for one, want in zip(said, wanted, strict=True):
+            torch.testing.assert_close(one[k], want, rtol=1e-4, atol=1e-5)
         for one, want in zip(heard, told, strict=True):
             torch.testing.assert_close(one[k], want, rtol=1e-4, atol=1e-5)
     return seen
@@ -71,8 +71,8 @@ def test_sim_hard_attends_to_the_newest_rows_of_the_targets_category():
 
     def formula(k):
         picked = story.best(k, lambda j: 0 if story.category(j) == story.category(k) else None)
-        state, told = story.layer(k, picked)
-        return [state], [told]
+        added, told = story.layer(k, picked)
+        return [added], [told]
 
     assert check(story, formula)
 
@@ -83,8 +83,8 @@ def test_sim_soft_attends_to_the_rows_of_the_highest_inner_product():
 
     def formula(k):
         relevance = {j: float((story.u[k] @ sim.ask) @ (story.u[j] @ sim.answer)) for j in story.view(k)}
-        state, told = story.layer(k, story.best(k, relevance.get))
-        return [state, sum((r * story.u[j] for j, r in relevance.items()), torch.zeros(8))], [told]
+        added, told = story.layer(k, story.best(k, relevance.get))
+        return [added, sum((r * story.u[j] for j, r in relevance.items()), torch.zeros(8))], [told]
 
     assert check(story, formula)
 
@@ -106,8 +106,8 @@ def test_twin_searches_and_attends_by_the_same_relevance():
 
     def formula(k):
         picked = story.best(k, lambda j: sum(alpha(k, j, h) for h in range(heads)))
-        state, told = story.layer(k, picked, lambda j, h: bias(k, j, h), lambda j: story.u[j], story.u[k])
-        return [state], [told]
+        added, told = story.layer(k, picked, lambda j, h: bias(k, j, h), lambda j: story.u[j], story.u[k])
+        return [added], [told]
 
     assert check(story, formula)
 
@@ -123,8 +123,8 @@ def test_eta_picks_the_rows_with_the_nearest_signatures():
         def score(j):
             return -sum(a != b for a, b in zip(signature(k), signature(j), strict=True))
 
-        state, told = story.layer(k, story.best(k, score))
-        return [state], [told]
+        added, told = story.layer(k, story.best(k, score))
+        return [added], [told]
 
     assert check(story, formula)
 
@@ -194,7 +194,7 @@ def test_hstu_weighs_by_silu_of_products_and_relative_bias_without_softmax():
         for h in range(heads):
             said = [weights[h, 1 + i] * story.parts(k, j) for i, j in enumerate(view)]
             told += [sum(said, torch.zeros(story.values)), weights[h, :1]]
-        return [xs[-1]], [torch.cat(told)]
+        return [xs[-1] - story.u[k]], [torch.cat(told)]
 
     check(story, formula)
 
@@ -212,9 +212,9 @@ def test_the_look_up_of_a_time_bias_has_the_gradient_of_plain_indexing():
 
 def test_signals_that_are_switched_off_bring_nothing():
     story = Story("mean", model={"time_gap": False, "rank": False})
-    states, _ = story.made()
+    said, _ = story.made()
     seen = [k for k in range(len(story.seen)) if story.view(k)]
     assert len(seen) > 10
     for k in seen:
         rows = [story.u[j] + story.signals(k, j)[0] for j in story.view(k)]
-        torch.testing.assert_close(states[0][k], torch.stack(rows).mean(0), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(said[0][k], torch.stack(rows).mean(0), rtol=1e-4, atol=1e-5)

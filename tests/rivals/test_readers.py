@@ -66,7 +66,7 @@ def test_a_query_is_the_same_bits_whatever_longer_histories_are_asked_beside_it(
     early, late = [*range(60), *[0] * 68], [*range(60), *range(240, 300), *[0] * 8]
     with torch.no_grad(), steady_rows():
         one, other = (story.reader(story.item_UD, story.of(events)) for events in (early, late))
-    for alone, beside in zip([*one.states, *one.heard], [*other.states, *other.heard], strict=True):
+    for alone, beside in zip([*one.told, *one.heard], [*other.told, *other.heard], strict=True):
         assert torch.equal(alone[:60], beside[:60])
 
 

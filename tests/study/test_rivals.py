@@ -148,7 +148,7 @@ def test_the_page_and_the_table_tell_what_was_measured(done: tuple[Path, Study])
 
 def test_what_only_marm_has_is_taken_from_the_others_alone(run: RunConfig) -> None:
     models = chosen(at(run, ["memory.search.rule='dot'", "memory.store_top=true"]), None)
-    assert models["marm"].memory.search and models["marm"].memory.store_top
+    assert models["marm"].memory.search and models["marm"].memory.store_top and "marm + search" not in models
     assert not any(one.memory.search or one.memory.store_top for name, one in models.items() if name != "marm")
 
 
@@ -159,6 +159,9 @@ def test_models_and_grids_that_make_no_sense_are_refused(run: RunConfig, tmp_pat
     models = chosen(run, None)
     assert list(models)[-1] == "marm" and models["twin"].memory.window == 4 * run.memory.window
     assert models["one layer reach"].memory.window == 2 * run.memory.window
+    search, window = models["marm + search"].memory.search, run.memory.window
+    assert search and search.history + models["marm + search"].memory.window == models["twin"].memory.window
+    assert [name for name, one in models.items() if one.memory.search] == ["marm + search"] and search.picked == window
     assert [name for name, one in models.items() if one.memory.keys == "item"] == ["paper keys"]
     assert "paper keys" not in chosen(at(run, ["model.layers=1"]), None)
     for wrong, told in ((["rate"], "section.key"), (["train.rate=1"], "no setting")):

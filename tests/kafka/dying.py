@@ -10,7 +10,6 @@ from typing import Any
 
 from marm.cli.app import main
 from marm.data import feedback, topic
-from marm.data.grow import Grower
 from marm.store import redis
 from marm.store.redis import RedisStore
 from marm.store.redis_scripts import APPEND_SHA, MARK_SHA
@@ -25,7 +24,7 @@ MOMENTS = {
     "all rows are written": ("_mark", 1),
     "some markers are set": ("markers", 2),
     "all markers are set": ("drop_old_cuts", 1),
-    "it is done": ("merge", 1),
+    "it is done": ("share_losses", 1),
 }
 """What a process was about to do, and for which time in a cut."""
 _PLACES: tuple[tuple[Any, str], ...] = (
@@ -33,7 +32,7 @@ _PLACES: tuple[tuple[Any, str], ...] = (
     (RedisStore, "_write"),
     (RedisStore, "_mark"),
     (trainer, "drop_old_cuts"),
-    (Grower, "merge"),
+    (trainer, "share_losses"),
 )
 _SENT = {APPEND_SHA: "rows", MARK_SHA: "markers"}
 """What goes to one node in one go."""

@@ -52,7 +52,8 @@ def check_moment(out: Path, moment: str) -> None:
     before = {"beside": False, "rows": {False}, "markers": {False}, "dropped": False}
     written, marks = {"rows": {True}}, {"markers": {True}}
     expected = {
-        "its files lie beside": written | marks | {"beside": True, "dropped": True},
+        # Whether old cuts are dropped hangs on where the process before was killed.
+        "its files lie beside": written | marks | {"beside": True, "dropped": dropped},
         "it is visible": {},
         "some rows are written": {"rows": {True, False}},
         "all rows are written": written,

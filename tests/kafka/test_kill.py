@@ -17,7 +17,7 @@ from marm.data import feedback, topic
 from marm.data.stream import EventLog
 from marm.train.cut import Cut
 from marm.train.follow import follow
-from tests.kafka.topics import Cluster, after_training, as_messages, at_once, by_user
+from tests.kafka.topics import MORE, Cluster, after_training, as_messages, at_once, by_user
 from tests.train.feeding import aside, assert_same_learning, copy_of, counts, event_ids
 from tests.train.test_follow_kill import FollowReaper
 from tests.train.test_kill import Killed, wait_for_change
@@ -26,11 +26,11 @@ ROUNDS, SOAK_ROUNDS = 1, 30
 PROCESS_KILLS, SOAK_PROCESS_KILLS = 1, 20
 
 
-def messages() -> tuple[list[Any], list[str], list[int]]:
+def messages(events: int = MORE) -> tuple[list[Any], list[str], list[int]]:
     """Events without clicks, the clicks, and what is late, twice, of nobody or not readable; keys, and when each is sent."""
     out: list[Any] = []
     sent: list[int] = []
-    for number, row in enumerate(as_messages(after_training())):
+    for number, row in enumerate(as_messages(after_training(0, events))):
         click = row.pop("click")
         out += [row, {"kind": "outcomes", "event_id": row["event_id"], "click": click, "user": row["user"]}]
         if number % 9 == 4:

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from marm.config import RunConfig, load_run
-from tests.train.logs import log_frame
+from tests.train.logs import log_frame, run_over, write_world
 
 confluent_kafka = pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed")
 
@@ -85,6 +85,17 @@ class Cluster:
                 found += [] if message.error() else [message]
         reader.close()
         return sorted(found, key=lambda message: (message.partition(), message.offset()))
+
+
+def begun_in(folder: Path, url: str, cut_every: int = 30) -> Path:
+    """A run over the first events of a log, its memory where ``url`` says, cut at so many events."""
+    from marm.train import run as commands
+
+    world = write_world(folder / "world", log_frame(events=400)[:TRAINED])
+    train = {"cut_every": cut_every, "micro_batch": 8, "window_events": 25}
+    run = run_over(world, memory={"url": url}, train=train, data={"feedback_delay": "delay"})
+    commands.train(run, folder / "run", page=False)
+    return folder / "run"
 
 
 def after_training(begin: int = 0, end: int = MORE) -> pl.DataFrame:

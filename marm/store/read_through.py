@@ -37,11 +37,8 @@ class _Windows:
         """The answer, with rows that were read of users ``away``."""
         if away.all():
             return rows, there
-        out, here, read = (
-            np.empty((len(self.there), rows.shape[1]), np.uint8),
-            self.there.copy(),
-            np.repeat(away, counts),
-        )
+        out, here = np.empty((len(self.there), rows.shape[1]), np.uint8), self.there.copy()
+        read = np.repeat(away, counts)
         out[read], here[read] = rows, there
         for i in np.flatnonzero(~away).tolist():
             kept, begin, size = good[i], int(self.begin[i]), int(self.sizes[i])
@@ -122,7 +119,7 @@ class ReadThrough:
         self._keep_states(*asked, rows, metas)
         return _facts_of(good, spans, away, found), *windows.of(good, away, counts, rows, there)
 
-    def _windows(self, good: list[Kept | None], first: I64, counts: I64) -> "_Windows":
+    def _windows(self, good: list[Kept | None], first: I64, counts: I64) -> _Windows:
         begin = np.array([kept.next - len(kept.states) if kept else 0 for kept in good], np.int64)
         row, low, upto, there = state_windows(_bounds(good), self.layout, first, counts)
         away = np.array([kept is None for kept in good], bool) | ((low < begin) & (low < upto))

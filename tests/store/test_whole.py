@@ -154,10 +154,16 @@ def test_rows_at_hand_save_the_rest_and_are_never_of_another_moment_or_generatio
     assert_whole(reader, plain, USERS, COUNT, ENDS)
     assert rounds == [4, 4, 1, 1]  # it and the unknown one; then its states where it ends now
     fresh = store.beside()
-    fresh.append(rows_of([(2, 0, [6] * 150, 0, 3)]), 0)
+    anew: list[list[Given]] = [
+        [(u, 0, [6] * len(stamps), 0, seen) for u, _, stamps, _, seen in given()],
+        [(2, 120, [9] * 30, 0, 3)],
+    ]
+    for cut, some in enumerate(anew):
+        fresh.append(rows_of(some), cut)
+    assert fresh.metas(USERS) == store.metas(USERS)
     fresh.take_over(1)
     swapped: Store = read_through(near, opened(url))
-    other = plain_of([(2, 0, [6] * 150, 0, 3)])
+    other = plain_of(*anew)
     for _ in range(2):
         assert_whole(swapped, other, USERS, COUNT, ENDS)
         assert_whole(reader, plain, USERS, COUNT, ENDS)  # who reads the one before goes on with it

@@ -134,7 +134,8 @@ class Reads:
         """The same, each with users' metas as they were then."""
         width = sealed_width(self.layout.facts_bytes) * min(count, self.layout.facts_kept)
         parts = []
-        for some in slices_of(counts * self.layout.state_bytes + width, AT_ONCE):
+        # By the larger of the two, so that users who are one reading of states are not two because of their facts.
+        for some in slices_of(np.maximum(counts * self.layout.state_bytes, width), AT_ONCE):
             read = partial(self._both, users[some], count, first[some], counts[some])
             parts.append(self._steadily(users[some], read))
         return _facts_joined([facts for facts, _ in parts]), _states_joined([states for _, states in parts])

@@ -1,6 +1,6 @@
 """What reading and appending rings costs, beside a plain copy of memory and beside one key for each state.
 
-python -m benchmarks.store_read [--users 2000] [--repeats 7] [--folder DIR] [--redis] [--out results.jsonl]
+python -m benchmarks.store_read [--users 2000] [--repeats 7] [--folder DIR] [--redis] [--whole] [--out results.jsonl]
 
 `--redis`: Redis on this machine too, one server and a cluster of three primaries and three replicas, by the tests' own means.
 """
@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.common import median_seconds, print_table, write_result
 from marm.store import ArenaStore, Layout, LmdbStore, Near, Rows, Store, open_store, read_through
+from marm.store.whole import read_whole
 from marm.types import I64, U64
 from tests.store import servers
 
@@ -220,6 +221,31 @@ def measure_appends(stores: dict[str, Store], users: U64, args: argparse.Namespa
     return figures
 
 
+def measure_whole(stores: dict[str, Store], users: U64, repeats: int) -> dict[str, Any]:
+    """Milliseconds a user for facts and states by two round trips and by one, in turn, and the median of their ratios."""
+    figures: dict[str, Any] = {}
+    rows: list[list[object]] = []
+    ends = {name: store.read_facts(users, 1).next for name, store in stores.items()}
+    for (name, store), batch, window in itertools.product(stores.items(), (1, BATCH), (WINDOW // 10, WINDOW)):
+        took: dict[bool, list[float]] = {False: [], True: []}
+        for repeat in range(repeats + 1):
+            order = np.random.default_rng(repeat).permutation(len(users))
+            for at_once in (False, True) if repeat % 2 else (True, False):
+                began = perf_counter()
+                for start in range(0, len(order), batch):
+                    some = order[start : start + batch]
+                    read_whole(store, users[some], window, ROW, ends[name][some] if at_once else None)
+                took[at_once].append((perf_counter() - began) * 1e3 / len(users))
+        two, one = took[False][1:], took[True][1:]
+        ratio = median(b / a for a, b in zip(two, one, strict=True))
+        rows.append([name, batch, window, median(two), median(one), ratio])
+        about = {"two_ms": median(two), "one_ms": median(one), "one_of_two": ratio}
+        figures[f"{name}, {batch} at a time, n={window}"] = about
+    head = ["facts and states", "users a call", "n", "ms a user, two round trips", "one", "one of two"]
+    print_table("users read whole", head, rows)
+    return figures
+
+
 def measure_changed(ways: dict[str, Store], users: U64, repeats: int) -> dict[str, float]:
     """Users/s at n = 1,000 right after a cut that changed a share of users."""
     figures: dict[str, float] = {}
@@ -292,10 +318,23 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--folder", type=Path, help="where the databases are made (default: the system's for such)")
     parser.add_argument("--redis", action="store_true", help="measure Redis too; wants Debian's package redis-server")
+    parser.add_argument(
+        "--whole", action="store_true", help="of Redis, only users read whole, by one round trip and two"
+    )
     parser.add_argument("--out", type=Path, help="JSON lines to append the result to")
     args = parser.parse_args()
     users = np.arange(args.users, dtype=np.uint64)
     few = min(args.naive_users, args.users)
+    config = {"users": args.users, "window": WINDOW, "depths": DEPTHS, "width": WIDTH, "repeats": args.repeats}
+    if args.whole:
+        distant = {
+            "redis": open_store(servers.single().url(), LAYOUT, Path()),
+            "redis cluster": open_store(servers.cluster().url(), LAYOUT, Path()),
+        }
+        for store in distant.values():
+            fill(store, users)
+        write_result("store_read", config, {"whole": measure_whole(distant, users, args.repeats)}, args.out)
+        return
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         stores: dict[str, Store] = {
             "arena": ArenaStore(LAYOUT, args.users * LAYOUT.states_kept * ROW),
@@ -318,6 +357,9 @@ def main() -> None:
             "append": measure_appends(stores, users, args),
         }
         if args.redis:
+            figures["whole"] = measure_whole(
+                {name: stores[name] for name in ("redis", "redis cluster")}, users, args.repeats
+            )
             ways = {name: stores[name] for name in ("redis", "redis, read through")}
             figures["changed"] = measure_changed(ways, users, args.repeats)
             figures["redis_bytes"] = redis_bytes(stores["redis"], len(users))
@@ -325,7 +367,6 @@ def main() -> None:
             beside_limit(figures)
         for opened in (*naive.values(), *stores.values()):
             opened.close()
-    config = {"users": args.users, "window": WINDOW, "depths": DEPTHS, "width": WIDTH, "repeats": args.repeats}
     write_result("store_read", config, figures, args.out)
 
 

@@ -58,6 +58,14 @@ class Budget:
         known = at >= 0
         return users[known], self._next[at[known]], self._seen[at[known]]
 
+    def ends(self, users: U64) -> I64:
+        """Where users' rings end (B,); 0 for those not known."""
+        at = self._map.find(users)
+        known = at >= 0
+        out = np.zeros(len(users), np.int64)
+        out[known] = self._next[at[known]]
+        return out
+
     def unseen_since(self, number: int) -> tuple[U64, I64, I64]:
         """Users with states that were last active before an event of the stream, as ``drop`` has them."""
         users, at = self._map.entries()

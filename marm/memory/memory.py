@@ -147,7 +147,8 @@ class Memory:
 
     def _load(self, users: U64, at: I64) -> None:
         """Fill new slots from the store."""
-        found, states, there = read_whole(self.store, users, self.shape.capacity, self.shape.state_bytes)
+        about = self.shape.capacity, self.shape.state_bytes
+        found, states, there = read_whole(self.store, users, *about, self.budget.ends(users))
         self._note_damage()
         known = found.next > 0
         self.budget.forget(users[~known])  # nobody is there of whom it was more than the store has now

@@ -83,7 +83,9 @@ class Guard:
     def bring(self, users: U64) -> None:
         """Read users (each once) whole before their turn; those that cannot be read fail when it comes."""
         with self._lock:
-            found = self._read(lambda store: read_whole(store, users, self.layout.states_kept, self.layout.state_bytes))
+            about = self.layout.states_kept, self.layout.state_bytes
+            ends = self.store.ends(users) if isinstance(self.store, AsOf) else None
+            found = self._read(lambda store: read_whole(store, users, *about, ends))
             if found and self.ahead:
                 self._note(users, found[0])
                 self.ahead.keep(users, *found)

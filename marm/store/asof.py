@@ -7,6 +7,7 @@ import numpy as np
 from marm.store.base import Facts, Holding, Rows, Space, Store, StoreStats, offsets
 from marm.store.rings import stats_of
 from marm.store.slots import SlotMap
+from marm.store.whole import read_both
 from marm.types import I64, U8, U64, Bool
 
 
@@ -24,14 +25,24 @@ class AsOf:
 
     def read_facts(self, users: U64, count: int, before: I64 | None = None) -> Facts:
         """The newest ``count`` facts of each user as of the cut, strictly before its time ``before`` where given."""
-        upto = self._next[self._map.find(users)]  # a user that was not there: the last place, which is 0
-        more = 0
-        while True:
-            found = self._store.read_facts(users, count + more, before)
-            beyond = int((found.next - upto).max(initial=0))
-            if beyond <= more:
-                return found if not beyond else self._cut(found, upto, count)
-            more = beyond
+        return self._as_of(self._store.read_facts(users, count, before), users, count, before)
+
+    def read_both(self, users: U64, count: int, first: I64, counts: I64) -> tuple[Facts, U8, Bool]:
+        """The newest ``count`` facts as of the cut, and states at these positions."""
+        found, states, there = read_both(self._store, users, count, first, counts)
+        return self._as_of(found, users, count), states, there
+
+    def ends(self, users: U64) -> I64:
+        """Where users' rings ended at the cut (B,)."""
+        ends: I64 = self._next[self._map.find(users)]  # a user that was not there: the last place, which is 0
+        return ends
+
+    def _as_of(self, found: Facts, users: U64, count: int, before: I64 | None = None) -> Facts:
+        """What was found, without what is beyond the cut; where that took the place of what is not, it is read again."""
+        upto, more = self.ends(users), 0
+        while (beyond := int((found.next - upto).max(initial=0))) > more:
+            found, more = self._store.read_facts(users, count + beyond, before), beyond
+        return self._cut(found, upto, count) if more else found
 
     def _cut(self, found: Facts, upto: I64, count: int) -> Facts:
         end = np.minimum(found.first + found.counts, np.maximum(upto, found.first))

@@ -5,6 +5,8 @@ are kept with the meta that came in the same step as they did, and are good whil
 a writer changed, and a new cut empties nothing but what it changed.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from marm.store.base import Facts, Holding, Rows, Space, StoreStats
@@ -14,6 +16,36 @@ from marm.store.redis_reads import Metas
 from marm.store.redis_rows import FROM, NEXT, metas_of
 from marm.store.rings import Bounds, state_windows
 from marm.types import I64, U8, U64, Bool
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Where the states asked for lie in what is kept of each user."""
+
+    row: I64
+    """(B,) row of the answer that the first of them is."""
+    begin: I64
+    """(B,) its place among those kept."""
+    sizes: I64
+    """(B,)."""
+    there: Bool
+    """(R,) whether each row of the answer is among them."""
+    away: Bool
+    """(B,) whose are not kept."""
+
+    def of(self, good: list[Kept | None], away: Bool, counts: I64, rows: U8, there: Bool) -> tuple[U8, Bool]:
+        """The answer, with rows that were read of users ``away``."""
+        if away.all():
+            return rows, there
+        out, here = np.empty((len(self.there), rows.shape[1]), np.uint8), self.there.copy()
+        read = np.repeat(away, counts)
+        out[read], here[read] = rows, there
+        for i in np.flatnonzero(~away).tolist():
+            kept, begin, size = good[i], int(self.begin[i]), int(self.sizes[i])
+            assert kept is not None
+            out[self.row[i] : self.row[i] + size] = kept.states[begin : begin + size]
+        out[~here] = 0
+        return out, here
 
 
 class ReadThrough:
@@ -39,28 +71,19 @@ class ReadThrough:
 
     def read_facts(self, users: U64, count: int, before: I64 | None = None) -> Facts:
         """The newest ``count`` facts of each user, strictly before its time ``before`` (B,) where given."""
-        times: list[int | None] = [None] * len(users) if before is None else before.tolist()
         good = self._good(users)
-        both = zip(good, times, strict=True)
-        spans = [kept.span(count, time, self._floor(kept)) if kept else None for kept, time in both]
+        spans = self._spans(good, count, before)
         away = np.array([span is None for span in spans], bool)
         self._near.note(int((~away).sum()))
         found, metas = self._store.facts_and_metas(users[away], count, before if before is None else before[away])
         self._keep_facts(users[away], found, metas)
-        if away.all():
-            return found
-        numbers = np.empty((4, len(users)), np.int64)
-        numbers[:, away] = found.next, found.states_from, found.first, found.counts
-        rows, ends = iter(np.split(found.facts, np.cumsum(found.counts)[:-1])), []
-        for i, (kept, span) in enumerate(zip(good, spans, strict=True)):
-            if kept is None or span is None:
-                ends.append(next(rows))
-                continue
-            first, upto = span
-            numbers[:, i] = kept.next, kept.states_from, first, upto - first
-            begin = kept.next - len(kept.facts)
-            ends.append(kept.facts[first - begin : upto - begin])
-        return Facts(numbers[0], numbers[1], numbers[2], numbers[3], np.concatenate(ends))
+        return _facts_of(good, spans, away, found)
+
+    def _spans(self, good: list[Kept | None], count: int, before: I64 | None = None) -> list[tuple[int, int] | None]:
+        """Where the newest facts lie in what is kept of each user; None where it does not have them."""
+        times: list[int | None] = [None] * len(good) if before is None else before.tolist()
+        both = zip(good, times, strict=True)
+        return [kept.span(count, time, self._floor(kept)) if kept else None for kept, time in both]
 
     def _floor(self, kept: Kept) -> int:
         return max(kept.next - self.layout.facts_kept, 0)
@@ -77,24 +100,33 @@ class ReadThrough:
     def read_states(self, users: U64, first: I64, counts: I64) -> tuple[U8, Bool]:
         """States at consecutive positions (R, state_bytes), and whether each is there (R,); absent ones are zero."""
         good = self._good(users)
+        windows = self._windows(good, first, counts)
+        away = windows.away
+        self._near.note(int((~away).sum()))
+        rows, there, metas = self._store.states_and_metas(users[away], first[away], counts[away])
+        self._keep_states(users[away], first[away], counts[away], rows, metas)
+        return windows.of(good, away, counts, rows, there)
+
+    def read_both(self, users: U64, count: int, first: I64, counts: I64) -> tuple[Facts, U8, Bool]:
+        """The newest ``count`` facts, and states at these positions, of who has changed by one round trip."""
+        good = self._good(users)
+        spans, windows = self._spans(good, count), self._windows(good, first, counts)
+        away = windows.away | np.array([span is None for span in spans], bool)
+        self._near.note(int((~away).sum()))
+        asked = users[away], first[away], counts[away]
+        (found, was), (rows, there, metas) = self._store.both_and_metas(asked[0], count, asked[1], asked[2])
+        self._keep_facts(asked[0], found, was)
+        self._keep_states(*asked, rows, metas)
+        return _facts_of(good, spans, away, found), *windows.of(good, away, counts, rows, there)
+
+    def _windows(self, good: list[Kept | None], first: I64, counts: I64) -> _Windows:
         begin = np.array([kept.next - len(kept.states) if kept else 0 for kept in good], np.int64)
         row, low, upto, there = state_windows(_bounds(good), self.layout, first, counts)
         away = np.array([kept is None for kept in good], bool) | ((low < begin) & (low < upto))
-        self._near.note(int((~away).sum()))
-        if away.all():
-            return self._read_states(users, first, counts)
-        out, mine = np.empty((len(there), self.layout.state_bytes), np.uint8), np.repeat(away, counts)
-        out[mine], there[mine] = self._read_states(users[away], first[away], counts[away])
-        for i in np.flatnonzero(~away).tolist():
-            kept, size = good[i], int(upto[i] - low[i])
-            assert kept is not None
-            out[row[i] : row[i] + size] = kept.states[low[i] - begin[i] : low[i] - begin[i] + size]
-        out[~there] = 0
-        return out, there
+        return _Windows(row, low - begin, upto - low, there, away)
 
-    def _read_states(self, users: U64, first: I64, counts: I64) -> tuple[U8, Bool]:
-        """Of the servers; those that reach up to the next position are kept."""
-        rows, there, metas = self._store.states_and_metas(users, first, counts)
+    def _keep_states(self, users: U64, first: I64, counts: I64, rows: U8, metas: Metas) -> None:
+        """Keep those that reach up to the next position."""
         meta, _, wrong = metas_of(users, metas)
         bounds = Bounds(meta[:, NEXT].copy(), meta[:, FROM].copy())
         row, low, upto, _ = state_windows(bounds, self.layout, first, counts)
@@ -104,7 +136,6 @@ class ReadThrough:
             if raw is not None and user not in self.damaged:
                 states = rows[row[i] : row[i] + upto[i] - low[i]].copy()
                 self._near.keep(user, Kept(raw, int(bounds.next[i]), int(bounds.states_from[i]), none, states))
-        return rows, there
 
     def append(self, rows: Rows, cut: int) -> None:
         """Append all rows or none; a cut number not above the last one applied is ignored (a replay)."""
@@ -142,6 +173,24 @@ class ReadThrough:
     def close(self) -> None:
         """Close the connections; what is kept stays, for the next store that is opened with it."""
         self._store.close()
+
+
+def _facts_of(good: list[Kept | None], spans: list[tuple[int, int] | None], away: Bool, found: Facts) -> Facts:
+    """The answer, with facts that were read of users ``away``."""
+    if away.all():
+        return found
+    numbers = np.empty((4, len(good)), np.int64)
+    numbers[:, away] = found.next, found.states_from, found.first, found.counts
+    rows, ends = iter(np.split(found.facts, np.cumsum(found.counts)[:-1])), []
+    for i, (kept, span) in enumerate(zip(good, spans, strict=True)):
+        if away[i] or kept is None or span is None:
+            ends.append(next(rows))
+            continue
+        first, upto = span
+        numbers[:, i] = kept.next, kept.states_from, first, upto - first
+        begin = kept.next - len(kept.facts)
+        ends.append(kept.facts[first - begin : upto - begin])
+    return Facts(numbers[0], numbers[1], numbers[2], numbers[3], np.concatenate(ends))
 
 
 def _bounds(good: list[Kept | None]) -> Bounds:

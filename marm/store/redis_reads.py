@@ -22,6 +22,9 @@ AT_ONCE = 1 << 25
 _READINGS = 3
 """Of rows whose sums are wrong, before their user is called damaged."""
 Metas = list[bytes | None]
+_Facts = tuple[Facts, Metas]
+_States = tuple[U8, Bool, Metas]
+"""With users' metas as they were then."""
 
 
 class Reads:
@@ -45,22 +48,27 @@ class Reads:
         """The newest ``count`` facts of each user, strictly before its time ``before`` (B,) where given."""
         return self.facts_and_metas(users, count, before)[0]
 
-    def facts_and_metas(self, users: U64, count: int, before: I64 | None = None) -> tuple[Facts, Metas]:
+    def facts_and_metas(self, users: U64, count: int, before: I64 | None = None) -> _Facts:
         """The same, and each user's meta as it was then."""
         width = sealed_width(self.layout.facts_bytes) * min(count, self.layout.facts_kept)
-        parts: list[tuple[Facts, Metas]] = []
+        parts: list[_Facts] = []
         for some in slices_of(np.full(len(users), width), AT_ONCE):
             times = before if before is None else before[some]
             parts.append(self._steadily(users[some], partial(self._facts, users[some], count, times)))
-        columns = zip(*(vars(facts).values() for facts, _ in parts), strict=True)
-        return Facts(*(np.concatenate(column) for column in columns)), [meta for _, raw in parts for meta in raw]
+        return _facts_joined(parts)
 
-    def _facts(self, users: U64, count: int, before: I64 | None) -> tuple[tuple[Facts, Metas], Bool]:
-        layout, width = self.layout, sealed_width(self.layout.facts_bytes)
-        about = (count, layout.facts_kept, width, CHUNK)
+    def _facts(self, users: U64, count: int, before: I64 | None) -> tuple[_Facts, Bool]:
+        return self._facts_told(users, count, self._ask(self._facts_asked(users, count, before)))
+
+    def _facts_asked(self, users: U64, count: int, before: I64 | None = None) -> list[Command]:
+        about = (count, self.layout.facts_kept, sealed_width(self.layout.facts_bytes), CHUNK)
         times = [()] * len(users) if before is None else [(time,) for time in before.tolist()]
-        asked = zip(self._keys(users), times, strict=True)
-        answers = self._ask([("EVALSHA", FACTS_SHA, 1, key, *about, *time) for key, time in asked])
+        return [
+            ("EVALSHA", FACTS_SHA, 1, key, *about, *time) for key, time in zip(self._keys(users), times, strict=True)
+        ]
+
+    def _facts_told(self, users: U64, count: int, answers: list[Any]) -> tuple[_Facts, Bool]:
+        layout, width = self.layout, sealed_width(self.layout.facts_bytes)
         raw = [answer[0] if answer else None for answer in answers]
         meta, _, wrong = self._parsed(users, raw)
         next_ = meta[:, NEXT].copy()
@@ -84,20 +92,29 @@ class Reads:
         rows, there, _ = self.states_and_metas(users, first, counts)
         return rows, there
 
-    def states_and_metas(self, users: U64, first: I64, counts: I64) -> tuple[U8, Bool, Metas]:
+    def states_and_metas(self, users: U64, first: I64, counts: I64) -> _States:
         """The same, and each user's meta as it was then."""
-        parts: list[tuple[U8, Bool, Metas]] = []
+        parts: list[_States] = []
         for some in slices_of(counts * self.layout.state_bytes, AT_ONCE):
             read = partial(self._states, users[some], first[some], counts[some])
             parts.append(self._steadily(users[some], read))
-        rows, there, metas = zip(*parts, strict=True)
-        return np.concatenate(rows), np.concatenate(there), [meta for raw in metas for meta in raw]
+        return _states_joined(parts)
 
-    def _states(self, users: U64, first: I64, counts: I64) -> tuple[tuple[U8, Bool, Metas], Bool]:
-        width = sealed_width(self.layout.state_bytes)
-        pieces = Pieces.of(first, first + counts if width else first)
+    def _states(self, users: U64, first: I64, counts: I64) -> tuple[_States, Bool]:
+        pieces = self._pieces(first, counts)
+        return self._states_told(users, first, counts, pieces, self._ask(self._states_asked(users, pieces)))
+
+    def _pieces(self, first: I64, counts: I64) -> Pieces:
+        return Pieces.of(first, first + counts if self.layout.state_bytes else first)
+
+    def _states_asked(self, users: U64, pieces: Pieces) -> list[Command]:
         asked = zip(self._keys(users), dealt(pieces.fields("s"), pieces.counts), strict=True)
-        answers = self._ask([("HMGET", key, "m", *fields) for key, fields in asked])
+        return [("HMGET", key, "m", *fields) for key, fields in asked]
+
+    def _states_told(
+        self, users: U64, first: I64, counts: I64, pieces: Pieces, answers: list[Any]
+    ) -> tuple[_States, Bool]:
+        width = sealed_width(self.layout.state_bytes)
         raw = [answer[0] for answer in answers]
         meta, _, wrong = self._parsed(users, raw)
         bounds = Bounds(meta[:, NEXT].copy(), meta[:, FROM].copy())
@@ -107,6 +124,28 @@ class Reads:
         lay_out([chunk for answer in answers for chunk in answer[1:]], pieces, low, upto, row, sealed)
         wrong |= unseal(users, _STATES, low, upto, row, sealed, out)
         return (out, there, raw), wrong
+
+    def read_both(self, users: U64, count: int, first: I64, counts: I64) -> tuple[Facts, U8, Bool]:
+        """The newest ``count`` facts, and states at these positions, by one round trip."""
+        (found, _), (rows, there, _) = self.both_and_metas(users, count, first, counts)
+        return found, rows, there
+
+    def both_and_metas(self, users: U64, count: int, first: I64, counts: I64) -> tuple[_Facts, _States]:
+        """The same, each with users' metas as they were then."""
+        width = sealed_width(self.layout.facts_bytes) * min(count, self.layout.facts_kept)
+        parts = []
+        # By the larger of the two, so that users who are one reading of states are not two because of their facts.
+        for some in slices_of(np.maximum(counts * self.layout.state_bytes, width), AT_ONCE):
+            read = partial(self._both, users[some], count, first[some], counts[some])
+            parts.append(self._steadily(users[some], read))
+        return _facts_joined([facts for facts, _ in parts]), _states_joined([states for _, states in parts])
+
+    def _both(self, users: U64, count: int, first: I64, counts: I64) -> tuple[tuple[_Facts, _States], Bool]:
+        pieces = self._pieces(first, counts)
+        answers = self._ask(self._facts_asked(users, count) + self._states_asked(users, pieces))
+        facts, wrong = self._facts_told(users, count, answers[: len(users)])
+        states, also = self._states_told(users, first, counts, pieces, answers[len(users) :])
+        return (facts, states), wrong | also
 
     def metas(self, users: U64) -> Metas:
         """What says in which state each user is, as it is now: another one after whatever changed it; None: not there."""
@@ -130,3 +169,13 @@ class Reads:
             readings += 1
             if readings % _READINGS == 0:
                 self.damaged |= set(users[wrong].tolist())
+
+
+def _facts_joined(parts: list[_Facts]) -> _Facts:
+    columns = zip(*(vars(facts).values() for facts, _ in parts), strict=True)
+    return Facts(*(np.concatenate(column) for column in columns)), [meta for _, raw in parts for meta in raw]
+
+
+def _states_joined(parts: list[_States]) -> _States:
+    rows, there, metas = zip(*parts, strict=True)
+    return np.concatenate(rows), np.concatenate(there), [meta for raw in metas for meta in raw]

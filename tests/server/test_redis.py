@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from marm.server import server as server_module
+from marm.store.asof import AsOf
 from marm.train import run as commands
 from marm.train.cut import cut_numbers
 from marm.train.rebuild import rebuild
@@ -128,7 +129,8 @@ def test_nobody_waits_for_the_reading_of_another(
     guard = server.server.served.guard
     wanted = server.post("/v1/rank", RANK)["items"]
     asked, answered, by = Event(), Event(), []
-    bring, read_facts = guard.bring, guard.store.read_facts
+    assert isinstance(guard.store, AsOf)
+    bring, as_of = guard.bring, guard.store._as_of
 
     def slow(users: U64) -> None:
         asked.set()
@@ -137,10 +139,10 @@ def test_nobody_waits_for_the_reading_of_another(
 
     def told(*about: Any) -> Any:
         by.append(current_thread().name)
-        return read_facts(*about)
+        return as_of(*about)
 
     monkeypatch.setattr(guard, "bring", slow)
-    monkeypatch.setattr(guard.store, "read_facts", told)
+    monkeypatch.setattr(guard.store, "_as_of", told)
     answers: list[dict[str, Any]] = []
     other = Thread(target=lambda: answers.append(server.post("/v1/rank", RANK | {"user": "u2"})))
     other.start()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marm.store import ArenaStore, LmdbStore, Near, Store, generations, open_store, read_through
+from marm.store.whole import read_whole
 from tests.store import servers
 from tests.store.rings import LAYOUT, PlainStore, assert_same, rows_of
 
@@ -197,6 +198,43 @@ def test_space_grows_by_what_is_appended_and_falls_by_what_is_forgotten(store: S
     assert after.fragmentation >= 0.99 * after.taken / after.used
     store.forget(np.arange(2, 82, dtype=np.uint64))
     servers.wait_until(lambda: store.space().used < after.used - rows / 2)  # a server frees memory beside its work
+
+
+def test_a_user_read_whole_is_what_both_readings_say_wherever_its_end_was_expected(store: Store) -> None:
+    random, plain, sizes = np.random.default_rng(8), PlainStore(), dict.fromkeys(range(12), 0)
+    for cut in range(6):
+        given_ = []
+        for user in random.choice(12, 8, replace=False).tolist():
+            stamps = random.integers(0, 999, int(random.integers(1, 70))).tolist()
+            given_.append((user, sizes[user], stamps, max(0, sizes[user] - int(random.integers(0, 90))), cut))
+            sizes[user] += len(stamps)
+        store.append(rows_of(given_), cut)
+        plain.append(given_, cut)
+    assert max(sizes.values()) > LAYOUT.facts_kept and 0 < min(size for size in sizes.values() if size) < 150
+    users = random.permutation(np.array([*sizes, 77, 78], np.uint64))
+    ends = np.array([sizes.get(int(user), 0) for user in users], np.int64)
+    near = np.maximum(ends + random.integers(-3, 4, len(ends)), 0)
+    for count in (0, 1, 62, LAYOUT.states_kept, LAYOUT.facts_kept, 1000):
+        for expected in (None, ends, near, np.zeros_like(ends), ends[::-1].copy(), near + 500):
+            assert_whole(store, plain, users, count, expected)
+
+
+def assert_whole(
+    store: Store, plain: PlainStore, users: np.ndarray, count: int, expected: np.ndarray | None = None
+) -> None:
+    """What is read whole is what a plain store says of facts, and of states at their positions."""
+    found, states, there = read_whole(store, users, count, LAYOUT.state_bytes, expected)
+    told = [
+        plain.facts(user, count, None) if count else (*plain.facts(user, 1, None)[:2], 0, []) for user in users.tolist()
+    ]
+    assert found.next.tolist() == [size for size, _, _, _ in told]
+    assert found.states_from.tolist() == [states_from for _, states_from, _, _ in told]
+    assert found.counts.tolist() == [rows for _, _, rows, _ in told]
+    assert found.facts.tobytes() == b"".join(row for _, _, _, rows in told for row in rows)
+    at = [(u, n - r + i) for u, (n, _, r, _) in zip(users.tolist(), told, strict=True) for i in range(r)]
+    wanted = [plain.state(user, position) for user, position in at]
+    assert there.tolist() == [state is not None for state in wanted]
+    assert states.tobytes() == b"".join(state or bytes(LAYOUT.state_bytes) for state in wanted)
 
 
 APPENDS = st.lists(

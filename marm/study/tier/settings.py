@@ -181,17 +181,23 @@ class Machines(Settings):
 
 
 class Costs(Settings):
-    """Seconds of work, measured by `python -m benchmarks.tier` on two EPYC cores; `--costs` reads another machine's."""
+    """Seconds of work, measured by `python -m benchmarks.tier` on two Xeon cores; `--costs` reads another machine's."""
 
-    read_call: NonNegativeFloat = 1.44e-05
-    """A node's, for a reading of any size."""
-    read_byte: NonNegativeFloat = 9.59e-10
+    read_call: NonNegativeFloat = 5.36e-05
+    """A node's, for each call that it is asked."""
+    read_user: NonNegativeFloat = 9.07e-06
+    read_byte: NonNegativeFloat = 1.32e-09
+    wake: NonNegativeFloat = 1.8e-04
+    """What a call waits longer for a node that was idle."""
     append_user: NonNegativeFloat = 4.56e-05
-    """A node's, for a user's rows of one cut."""
+    """A node's, for a user's rows of one cut, with the half chunk that they are written to."""
     append_byte: NonNegativeFloat = 7.43e-09
-    ask_user: NonNegativeFloat = 3.34e-05
-    """The asking side's, for each user read."""
-    ask_byte: NonNegativeFloat = 8.83e-10
+    ask_call: NonNegativeFloat = 4.47e-04
+    """The asking side's, for each call."""
+    ask_node: NonNegativeFloat = 1.46e-04
+    """For each node that a call asks."""
+    ask_user: NonNegativeFloat = 1.35e-05
+    ask_byte: NonNegativeFloat = 1.34e-09
     write_user: NonNegativeFloat = 1.8e-05
     """The writing side's, for each user written."""
     write_byte: NonNegativeFloat = 1.52e-09

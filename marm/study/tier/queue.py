@@ -42,6 +42,8 @@ class Site(NamedTuple):
     """(nodes,) network of each node."""
     trip: float
     """Seconds there and back."""
+    wake: float = 0.0
+    """Seconds that a node works longer on a part that finds it idle."""
 
 
 def simulate(calls: Calls, site: Site) -> tuple[F64, F64]:
@@ -51,12 +53,12 @@ def simulate(calls: Calls, site: Site) -> tuple[F64, F64]:
     line = order[calls.client[order] >= 0]
     first = np.searchsorted(calls.client[line], np.arange(clients + 1))
     networks = int(site.network.max(initial=-1)) + 1
-    began, done = _run(*calls, site.network, networks, site.trip / 2, line, first)
+    began, done = _run(*calls, site.network, networks, site.trip / 2, site.wake, line, first)
     return began, done
 
 
 @nb.njit(cache=True, nogil=True)
-def _run(at, client, after, first, node, work, send, network, networks, half, line, line_first):  # type: ignore[no-untyped-def]
+def _run(at, client, after, first, node, work, send, network, networks, half, wake, line, line_first):  # type: ignore[no-untyped-def]
     began, done = np.full(len(at), np.nan), np.full(len(at), np.nan)
     node_free, network_free = np.zeros(len(network)), np.zeros(networks)
     waits, next_of = np.diff(first), line_first[:-1].copy()
@@ -68,7 +70,8 @@ def _run(at, client, after, first, node, work, send, network, networks, half, li
     while heap[0][2] >= 0:
         time, kind, one = heappop(heap)
         if kind == _ARRIVES:
-            node_free[node[one]] = max(node_free[node[one]], time) + work[one]
+            idle = node_free[node[one]] < time
+            node_free[node[one]] = max(node_free[node[one]], time) + work[one] + (wake if idle else 0.0)
             heappush(heap, (node_free[node[one]], _WORKED, one))
         elif kind == _WORKED:
             by = network[node[one]]

@@ -181,26 +181,32 @@ class Machines(Settings):
 
 
 class Costs(Settings):
-    """Seconds of work, measured by `python -m benchmarks.tier` on two EPYC cores; `--costs` reads another machine's."""
+    """Seconds of work, measured by `python -m benchmarks.tier` on two Xeon cores; `--costs` reads another machine's."""
 
-    read_call: NonNegativeFloat = 1.44e-05
-    """A node's, for a reading of any size."""
-    read_byte: NonNegativeFloat = 9.59e-10
-    append_user: NonNegativeFloat = 4.56e-05
-    """A node's, for a user's rows of one cut."""
-    append_byte: NonNegativeFloat = 7.43e-09
-    ask_user: NonNegativeFloat = 3.34e-05
-    """The asking side's, for each user read."""
-    ask_byte: NonNegativeFloat = 8.83e-10
-    write_user: NonNegativeFloat = 1.8e-05
+    read_call: NonNegativeFloat = 5.36e-05
+    """A node's, for each call that it is asked."""
+    read_user: NonNegativeFloat = 9.07e-06
+    read_byte: NonNegativeFloat = 1.32e-09
+    wake: NonNegativeFloat = 0.00018
+    """What a call waits longer for a node that was idle."""
+    append_user: NonNegativeFloat = 0.000128
+    """A node's, for a user's rows of one cut, with the half chunk that they are written to."""
+    append_byte: NonNegativeFloat = 4.97e-09
+    ask_call: NonNegativeFloat = 0.000447
+    """The asking side's, for each call."""
+    ask_node: NonNegativeFloat = 0.000146
+    """For each node that a call asks."""
+    ask_user: NonNegativeFloat = 1.35e-05
+    ask_byte: NonNegativeFloat = 1.34e-09
+    write_user: NonNegativeFloat = 3.93e-05
     """The writing side's, for each user written."""
-    write_byte: NonNegativeFloat = 1.52e-09
+    write_byte: NonNegativeFloat = 2.09e-09
     jitter: tuple[PositiveFloat, ...] = (
-        0.96, 0.97, 0.97, 0.97, 0.97, 0.97, 0.97, 0.97, 0.97, 0.97, 0.98, 0.98, 0.98, 0.98, 0.98, 0.98, 0.98, 0.98, 0.98, 0.98,
-        0.98, 0.98, 0.98, 0.98, 0.98, 0.98, 0.98, 0.98, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99,
-        0.99, 0.99, 0.99, 0.99, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1.01, 1.01, 1.01, 1.01,
-        1.01, 1.01, 1.01, 1.01, 1.02, 1.02, 1.02, 1.02, 1.02, 1.02, 1.02, 1.02, 1.03, 1.03, 1.03, 1.03, 1.03, 1.04, 1.04, 1.04,
-        1.05, 1.05, 1.06, 1.07, 1.08, 1.08, 1.09, 1.09, 1.1, 1.1, 1.1, 1.11, 1.12, 1.12, 1.13, 1.14, 1.15, 1.16, 1.19, 1.26,
+        0.79, 0.8, 0.81, 0.82, 0.83, 0.83, 0.83, 0.85, 0.85, 0.86, 0.86, 0.86, 0.87, 0.87, 0.88, 0.88, 0.89, 0.89, 0.9, 0.9,
+        0.9, 0.91, 0.91, 0.91, 0.91, 0.92, 0.92, 0.92, 0.93, 0.93, 0.94, 0.94, 0.94, 0.94, 0.95, 0.95, 0.95, 0.96, 0.96, 0.96,
+        0.97, 0.97, 0.98, 0.98, 0.98, 0.98, 0.99, 0.99, 0.99, 1, 1, 1, 1.01, 1.01, 1.01, 1.01, 1.02, 1.02, 1.02, 1.03,
+        1.03, 1.03, 1.04, 1.04, 1.04, 1.04, 1.05, 1.05, 1.05, 1.06, 1.06, 1.06, 1.07, 1.07, 1.07, 1.08, 1.08, 1.08, 1.09, 1.09,
+        1.1, 1.1, 1.1, 1.11, 1.11, 1.11, 1.13, 1.14, 1.15, 1.16, 1.18, 1.19, 1.22, 1.23, 1.25, 1.27, 1.29, 1.33, 1.38, 1.53,
     )  # fmt: skip
     """Of a reading, seconds taken over the median: equally likely draws."""
 

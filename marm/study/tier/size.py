@@ -97,14 +97,15 @@ def load_of(tier: Tier, found: Found) -> Load:
     )
 
 
-def asking(tier: Tier) -> float:
-    """A core's seconds on the asking side, for a user read."""
-    return tier.costs.ask_user + tier.costs.ask_byte * tier.ring.bytes
+def asking(tier: Tier, users: int, nodes: float) -> float:
+    """A core's seconds on the asking side for a user read, in a call of so many that goes to so many nodes."""
+    costs = tier.costs
+    return (costs.ask_call + costs.ask_node * nodes) / users + costs.ask_user + costs.ask_byte * tier.ring.bytes
 
 
 def reading(tier: Tier) -> float:
-    """A node's seconds for a user read."""
-    return tier.costs.read_call + tier.costs.read_byte * tier.ring.bytes
+    """A node's seconds for a call of one user."""
+    return tier.costs.read_call + tier.costs.read_user + tier.costs.read_byte * tier.ring.bytes
 
 
 def appending(tier: Tier, load: Load) -> tuple[float, float]:
@@ -133,10 +134,12 @@ def needs_of(tier: Tier, found: Found) -> Needs:
     stored = people.users * ring.bytes
     taken = stored * has.overhead * copies
     nodes_by_memory = math.ceil(taken / (has.node_memory * has.full))
+    # Each reading is taken for a call of its own: few users of a call are together on a node.
     work = load.reads * reading(tier) + load.written_users * append
     nodes_by_cores = math.ceil(work / has.busy) * copies
     nodes = max(nodes_by_memory, nodes_by_cores)
     partitions = max(1, nodes // copies)
+    fan_out = partitions * (1 - (1 - 1 / partitions) ** has.together)
     # A primary sends what it wrote to each replica, and a replica takes it in.
     moved = load.read_bytes + load.written_bytes * (1 + 2 * has.replicas)
     store = (
@@ -144,9 +147,9 @@ def needs_of(tier: Tier, found: Found) -> Needs:
         math.ceil(nodes / has.cores),
         math.ceil(moved / (has.network * has.busy)),
     )
-    asked = asking(tier) / (has.cores * has.busy)
-    trainers = trainers_of(tier) + math.ceil(load.trainer_reads * asked)
-    servers = servers_of(tier) + math.ceil(load.server_reads * asked)
+    core = 1 / (has.cores * has.busy)
+    trainers = trainers_of(tier) + math.ceil(load.trainer_reads * asking(tier, has.together, fan_out) * core)
+    servers = servers_of(tier) + math.ceil(load.server_reads * asking(tier, 1, 1) * core)
     return Needs(
         load=load,
         row=ring.row,
@@ -160,7 +163,7 @@ def needs_of(tier: Tier, found: Found) -> Needs:
         store_by_network=store[2],
         trainers=trainers,
         servers=servers,
-        fan_out=partitions * (1 - (1 - 1 / partitions) ** has.together),
+        fan_out=fan_out,
         writing=load.written_users * write / has.writers,
         cost=(max(store) + trainers + servers) * 24 * tier.prices.machine_hour,
         rebuild=people.users * ring.rows * ring.filled * tier.costs.remake / (trainers * has.cores),

@@ -46,7 +46,7 @@ def waiting_in(tier: Tier, needs: Needs, calls: int, seed: int = 0) -> Waiting:
     joined = _joined(asked, wrote)
     # Of less than a machine's nodes each has its share of the network alone.
     joined = joined._replace(send=joined.send * max(1.0, each / nodes))
-    site = Site(np.arange(nodes) // each, has.trip)
+    site = Site(np.arange(nodes) // each, has.trip, tier.costs.wake)
     began, done = simulate(joined, site)
     return _told(tier, nodes, len(asked.at), began, done)
 
@@ -57,7 +57,7 @@ def _reads(tier: Tier, needs: Needs, draw: np.random.Generator, nodes: int, prim
     jitter = draw.choice(np.array(tier.costs.jitter), count)
     send = np.full(count, tier.ring.bytes / tier.machines.network)
     at = np.sort(draw.random(count) * seconds)
-    return _single(at, draw.integers(nodes, size=count), reading(tier) * jitter, send, asking(tier))
+    return _single(at, draw.integers(nodes, size=count), reading(tier) * jitter, send, asking(tier, 1, 1))
 
 
 def _writes(tier: Tier, needs: Needs, nodes: int, primaries: int, seconds: float) -> Calls:

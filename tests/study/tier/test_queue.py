@@ -45,3 +45,14 @@ def test_a_client_asks_again_when_it_has_its_answer_and_not_before_its_time() ->
     )  # fmt: skip
     began, done = simulate(calls, Site(np.zeros(1, np.int64), 0.2))
     assert began.tolist() == pytest.approx([0.0, 1.7, 10.0]) and done.tolist() == pytest.approx([1.7, 3.4, 11.7])
+
+
+def test_a_node_that_was_idle_works_longer_and_one_that_has_work_does_not() -> None:
+    none = np.zeros(4)
+    calls = Calls(
+        at=np.array([1.0, 1.5, 3.0, 9.0]), client=np.full(4, -1), after=none, first=np.arange(5),
+        node=np.zeros(4, np.int64), work=np.ones(4), send=none,
+    )  # fmt: skip
+    _, done = simulate(calls, Site(np.zeros(1, np.int64), 0.0, wake=0.5))
+    # Worked 1 to 2.5, its successors at once: to 3.5, to 4.5. At 9 nobody has asked for long.
+    assert done.tolist() == pytest.approx([2.5, 3.5, 4.5, 10.5])

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from marm.cli.app import app
 from marm.errors import SettingError
 from marm.study.tier.settings import FRAGMENTATION, KEYS, Costs, Machines, People, Prices, Ring, Tier
-from marm.study.tier.size import Found, needs_of
+from marm.study.tier.size import Found, asking, needs_of, reading
 from marm.study.tier.wait import waiting_in
 from tests.docs.pages import text_of
 
@@ -19,8 +19,8 @@ TIER = Tier(
     people=EVEN,
     ring=Ring(depths=2, width=16, number=2, facts=28, sums=8, window=80, beside=20, filled=0.5),
     machines=Machines(node_memory=1e9, memory=4e9, cores=8, network=1e9, replicas=1, full=0.5, busy=0.5, overhead=1.25, cut=10),
-    costs=Costs(read_call=1e-4, read_byte=0, append_user=2e-4, append_byte=0, ask_user=0, ask_byte=0, write_user=1e-3,
-                write_byte=1e-6, learn=0.01, answer=0.04, remake=0.001),
+    costs=Costs(read_call=6e-5, read_user=4e-5, read_byte=0, wake=0, append_user=2e-4, append_byte=0, ask_call=0, ask_node=0,
+                ask_user=0, ask_byte=0, write_user=1e-3, write_byte=1e-6, learn=0.01, answer=0.04, remake=0.001),
     prices=Prices(machine_hour=2),
 )  # fmt: skip
 
@@ -41,6 +41,27 @@ def test_what_there_must_be_is_as_worked_out_by_hand() -> None:
     assert needs.fan_out == pytest.approx(12 * (1 - (11 / 12) ** 64))
     assert needs.rebuild == pytest.approx(1e6 * 100 * 0.5 * 0.001 / (3 * 8))
     assert needs.unremembered == pytest.approx(80 / 7 * 16) and needs.refill == pytest.approx(12.5e9 / 7 / 0.5e9)
+
+
+def test_a_call_costs_beside_its_nodes_users_and_bytes() -> None:
+    """A user has 5,000 bytes: 1 us each for the node, 2 us for the asking side."""
+    tier = TIER.set(costs={"read_byte": 1e-6, "ask_call": 0.08, "ask_node": 0.01, "ask_user": 0.005, "ask_byte": 2e-6})
+    assert reading(tier) == pytest.approx(6e-5 + 4e-5 + 5e-3)
+    assert asking(tier, 1, 1) == pytest.approx(0.08 + 0.01 + 0.005 + 0.01)
+    assert asking(tier, 8, 4) == pytest.approx((0.08 + 4 * 0.01) / 8 + 0.005 + 0.01)
+    # Servers ask for 80 users a second one at a time, trainers for 50 in calls of 64; a machine has four cores' time for it.
+    needs = needs_of(tier.set(costs={"ask_call": 0.985}), Found(server_hit=0.2, trainer_hit=0.5, written=0.25))
+    trained = (0.985 + needs.fan_out * 0.01) / 64 + 0.015
+    assert needs.servers == math.ceil(4 / 4) + math.ceil(80 * (0.985 + 0.01 + 0.015) / 4) == 1 + 21
+    assert needs.trainers == 3 + math.ceil(50 * trained / 4) == 3 + 1
+
+
+def test_a_reading_waits_for_a_node_that_was_idle() -> None:
+    tier = TIER.set(costs={"jitter": (1.0,), "append_user": 0})
+    found = Found(server_hit=0.2, trainer_hit=0.5, written=0.25)
+    asleep = tier.set(costs={"wake": 0.01})
+    awake, woken = (waiting_in(one, needs_of(one, found), 2000) for one in (tier, asleep))
+    assert woken.p50 - awake.p50 == pytest.approx(0.01, rel=0.05)
 
 
 def test_room_in_redis_is_that_of_the_newest_line_and_the_same_on_every_page() -> None:

@@ -183,30 +183,30 @@ class Machines(Settings):
 class Costs(Settings):
     """Seconds of work, measured by `python -m benchmarks.tier` on two Xeon cores; `--costs` reads another machine's."""
 
-    read_call: NonNegativeFloat = 5.36e-05
+    read_call: NonNegativeFloat = 8.84e-05
     """A node's, for each call that it is asked."""
-    read_user: NonNegativeFloat = 9.07e-06
+    read_user: NonNegativeFloat = 5.82e-06
     read_byte: NonNegativeFloat = 1.32e-09
-    wake: NonNegativeFloat = 0.00018
+    wake: NonNegativeFloat = 6.37e-05
     """What a call waits longer for a node that was idle."""
-    append_user: NonNegativeFloat = 0.000128
+    append_user: NonNegativeFloat = 0.000117
     """A node's, for a user's rows of one cut, with the half chunk that they are written to."""
-    append_byte: NonNegativeFloat = 4.97e-09
-    ask_call: NonNegativeFloat = 0.000447
+    append_byte: NonNegativeFloat = 4.03e-09
+    ask_call: NonNegativeFloat = 0.000631
     """The asking side's, for each call."""
-    ask_node: NonNegativeFloat = 0.000146
+    ask_node: NonNegativeFloat = 8.54e-05
     """For each node that a call asks."""
-    ask_user: NonNegativeFloat = 1.35e-05
-    ask_byte: NonNegativeFloat = 1.34e-09
-    write_user: NonNegativeFloat = 3.93e-05
+    ask_user: NonNegativeFloat = 2.03e-05
+    ask_byte: NonNegativeFloat = 1.27e-09
+    write_user: NonNegativeFloat = 3.12e-05
     """The writing side's, for each user written."""
-    write_byte: NonNegativeFloat = 2.09e-09
+    write_byte: NonNegativeFloat = 8.89e-10
     jitter: tuple[PositiveFloat, ...] = (
-        0.79, 0.8, 0.81, 0.82, 0.83, 0.83, 0.83, 0.85, 0.85, 0.86, 0.86, 0.86, 0.87, 0.87, 0.88, 0.88, 0.89, 0.89, 0.9, 0.9,
-        0.9, 0.91, 0.91, 0.91, 0.91, 0.92, 0.92, 0.92, 0.93, 0.93, 0.94, 0.94, 0.94, 0.94, 0.95, 0.95, 0.95, 0.96, 0.96, 0.96,
-        0.97, 0.97, 0.98, 0.98, 0.98, 0.98, 0.99, 0.99, 0.99, 1, 1, 1, 1.01, 1.01, 1.01, 1.01, 1.02, 1.02, 1.02, 1.03,
-        1.03, 1.03, 1.04, 1.04, 1.04, 1.04, 1.05, 1.05, 1.05, 1.06, 1.06, 1.06, 1.07, 1.07, 1.07, 1.08, 1.08, 1.08, 1.09, 1.09,
-        1.1, 1.1, 1.1, 1.11, 1.11, 1.11, 1.13, 1.14, 1.15, 1.16, 1.18, 1.19, 1.22, 1.23, 1.25, 1.27, 1.29, 1.33, 1.38, 1.53,
+        0.85, 0.87, 0.88, 0.88, 0.88, 0.89, 0.89, 0.9, 0.9, 0.91, 0.91, 0.91, 0.92, 0.92, 0.92, 0.92, 0.92, 0.92, 0.93, 0.93,
+        0.93, 0.94, 0.94, 0.94, 0.94, 0.95, 0.95, 0.95, 0.95, 0.96, 0.96, 0.96, 0.96, 0.96, 0.97, 0.97, 0.97, 0.97, 0.98, 0.98,
+        0.98, 0.98, 0.98, 0.99, 0.99, 0.99, 0.99, 1, 1, 1, 1, 1, 1, 1.01, 1.01, 1.01, 1.01, 1.02, 1.02, 1.02,
+        1.02, 1.03, 1.03, 1.03, 1.03, 1.03, 1.03, 1.04, 1.04, 1.04, 1.05, 1.05, 1.05, 1.06, 1.06, 1.07, 1.07, 1.08, 1.08, 1.09,
+        1.09, 1.09, 1.1, 1.1, 1.11, 1.11, 1.12, 1.12, 1.13, 1.15, 1.17, 1.18, 1.19, 1.19, 1.2, 1.23, 1.25, 1.3, 1.4, 1.5,
     )  # fmt: skip
     """Of a reading, seconds taken over the median: equally likely draws."""
 

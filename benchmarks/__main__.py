@@ -28,6 +28,7 @@ SMALL = {
     "kafka": [],
     "search": ["--repeats", "3"],
     "rebuild": [],
+    "recovery": [],
     "tier": ["--users", "100", "--repeats", "3", "--asked", "1000"],
 }
 """Names, and how to ask each for its small size."""

@@ -5,8 +5,8 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,8 @@ from marm.train.erase import finish
 _log = logging.getLogger("marm.server")
 _GRACE = 10
 """Seconds that requests have to end once the server is asked to stop."""
+_WAITING = 1024
+"""Connections that are not taken up yet."""
 
 
 def serve(
@@ -36,9 +38,9 @@ def serve(
     check_certificate(run.serve)
     with suppress(FolderError):  # whoever trains in the folder carries it out
         finish(folder)
-    listening, token = _listen(host, port), os.environ.get("MARM_TOKEN") or None
+    place, token = _bound(host, port), os.environ.get("MARM_TOKEN") or None
     log_to_stderr()
-    if token is None and not ip_address(listening.getsockname()[0]).is_loopback:
+    if token is None and not ip_address(place.getsockname()[0]).is_loopback:
         _log.warning("--host %s: whoever reaches it is answered: set MARM_TOKEN, which requests must bear then", host)
     server = Server(folder, run)
     try:
@@ -55,10 +57,13 @@ def serve(
         )
         listener = uvicorn.Server(config)
         _end_orderly(listener)
-        name, number = listening.getsockname()[:2]
+        name, number = place.getsockname()[:2]
+        # Only now: a balancer takes who is refused to another server, and would wait for one who listens and is not ready.
+        with _said(host, port):
+            place.listen(_WAITING)
         kind = "https" if run.serve.tls_certificate else "http"
         ready(f"{kind}://{f'[{name}]' if ':' in name else name}:{number}")
-        listener.run(sockets=[listening])
+        listener.run(sockets=[place])
     finally:
         server.close()
 
@@ -88,13 +93,19 @@ def _end_orderly(listener: uvicorn.Server) -> None:
         signal.signal(number, end)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    try:
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that has the address, and refuses who connects."""
+    with _said(host, port):
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.socket(family)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(1024)
+        place = socket.socket(family)
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind((host, port))
+    return place
+
+
+@contextmanager
+def _said(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
     except (OSError, OverflowError) as error:
         raise SettingError(f"--host {host} --port {port}: {error}: name another address") from None
-    return listening

@@ -1,4 +1,5 @@
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -9,13 +10,16 @@ from threading import Event
 
 import httpx
 import pytest
+import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from marm.cli.cluster.nodes import free_port
 from marm.config import load_run
 from marm.data import inbox
 from marm.data.place import Position
 from marm.errors import SettingError
+from marm.server import run as serving
 from marm.server.server import warm_up
 from tests.server.running import Running
 from tests.store import servers
@@ -205,6 +209,20 @@ def test_the_first_request_of_a_user_with_a_tail_finds_everything_compiled(folde
     assert len(server.server.tails) == 0
     server.post("/v1/events", {"events": [event(1)]}, 202)
     assert server.post("/v1/rank", RANK)["trace"]["tail"] == 1
+
+
+def test_who_connects_before_it_is_warm_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port, reached = free_port(), list[bool]()
+
+    def connect(_: object) -> None:
+        with socket.socket() as one:
+            reached.append(one.connect_ex(("127.0.0.1", port)) == 0)
+
+    monkeypatch.setattr(serving, "warm_up", connect)
+    monkeypatch.setattr(serving, "_end_orderly", lambda _: None)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda _, sockets: sockets[0].close())
+    serving.serve(folder, load_run(folder / "run.toml"), "127.0.0.1", port, connect)
+    assert reached == [False, True]
 
 
 def test_a_token_is_asked_for(folder: Path, start: Start) -> None:

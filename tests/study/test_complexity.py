@@ -51,8 +51,8 @@ def test_every_target_has_a_full_history_of_its_own(way: str) -> None:
     assert (views.end - views.begin == 6).all() and len(passed.item_of_row) == 3 * setting.rows
     reader = make_reader(run)
     with torch.no_grad():
-        state_QD = reader(torch.randn(complexity.ITEMS, 8), passed).states[-1]
-    assert state_QD.shape == (3, 8) and torch.isfinite(state_QD).all()
+        told_QD = reader(torch.randn(complexity.ITEMS, 8), passed).told[-1]
+    assert told_QD.shape == (3, 8) and torch.isfinite(told_QD).all()
     cost = measure(setting)
     assert cost.milliseconds > 0 and cost.flops == flops_of(reader, setting) // 3
 

@@ -26,6 +26,7 @@ LONG = (
     "cli/test_cluster_demo.py",
     "train/test_kill.py",
     "train/test_follow_kill.py",
+    "kafka/test_kill_cut.py",
     "server/test_many.py",
     "server/test_parity.py",
     "cli/test_demo.py",

@@ -95,9 +95,8 @@ def test_the_command_prints_tables_and_leaves_a_page(tmp_path: Path) -> None:
     file = tmp_path / "tier.toml"
     file.write_text("[prices]\nmachine_hour = 7.0\n")
     words = ["study", "tier", "--out", str(tmp_path / "out"), "--users", "40", "--calls", "100", "--quiet"]
-    done = CliRunner().invoke(
-        app, [*words, "--costs", str(costs), "--file", str(file), "--set", "people.users=1000000.0"]
-    )
+    fewer = ["--set", "people.users=1000000.0", "--set", "people.events=1.25e8"]
+    done = CliRunner().invoke(app, [*words, "--costs", str(costs), "--file", str(file), *fewer])
     assert done.exit_code == 0 and "x 24 h x 7" in done.stdout
     lines = [json.loads(line) for line in (tmp_path / "out" / "tier.jsonl").read_text().splitlines()]
     assert lines[0]["settings"]["costs"]["read_call"] == 0.5 and lines[0]["settings"]["people"]["users"] == 1e6

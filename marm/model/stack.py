@@ -87,23 +87,21 @@ class TargetAttentionStack(Reader):
 
     def forward(self, item_UD: Tensor, batch: Pass) -> Made:
         """What the layers make of a pass; rows are normed first."""
-        raw_UD = row_norm(item_UD)
-        state_QD, made, heard = self._through(item_UD, raw_UD, batch, len(self.layers))
+        raw_UD, target_QD = row_norm(item_UD), _targets(item_UD, batch)
+        state_QD, made, heard = self._through(target_QD, raw_UD, batch, len(self.layers))
         aside = [
             layer(state_QD, *self._rows(layer, batch, len(self.layers), state_QD, raw_UD))[0] for layer in self.top
         ]
-        target_QD = item_UD[torch.from_numpy(batch.item_of_query).to(item_UD.device)]
         return Made([state - target_QD for state in made], [state - target_QD for state in aside], heard, made)
 
     def states(self, item_UD: Tensor, batch: Pass, depths: int) -> list[Tensor]:
         """No layer above them is asked."""
-        return self._through(item_UD, row_norm(item_UD), batch, depths)[1]
+        return self._through(_targets(item_UD, batch), row_norm(item_UD), batch, depths)[1]
 
     def _through(
-        self, item_UD: Tensor, raw_UD: Tensor, batch: Pass, depths: int
+        self, state_QD: Tensor, raw_UD: Tensor, batch: Pass, depths: int
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """The last state, those of the first ``depths`` layers in a row, and what each heard."""
-        state_QD = item_UD[torch.from_numpy(batch.item_of_query).to(item_UD.device)]
         made, heard = [], []
         for depth, layer in enumerate(self.layers[:depths]):
             state_QD, outcomes = layer(state_QD, *self._rows(layer, batch, depth, state_QD, raw_UD))
@@ -166,3 +164,8 @@ class TargetAttentionStack(Reader):
         """Every layer folds its projections once, then meets each row of a view once for each head and stream."""
         layers = [layer for layer in [*self.layers, *self.top] if isinstance(layer, Layer)]
         return sum(layer.flops(size) for layer in layers)
+
+
+def _targets(item_UD: Tensor, batch: Pass) -> Tensor:
+    """Embeddings of the queries' items (Q, D)."""
+    return item_UD[torch.from_numpy(batch.item_of_query).to(item_UD.device)]

@@ -146,7 +146,8 @@ def test_an_arm_learns_from_its_own_users_alone_whatever_the_other_does(
 def test_each_model_runs_with_its_seeds_and_the_same_arm_again_with_those_after_them(
     world: Path, arm: Path, tmp_path: Path
 ) -> None:
-    test = study_ab(world, f"random,{arm},{arm}", tmp_path, show, BRIEF, users=40, seed=5, paired=True, seeds=2)
+    span = Span(before=0.15, days=0.06, tick=600.0)
+    test = study_ab(world, f"random,{arm},{arm}", tmp_path, show, span, users=40, seed=5, paired=True, seeds=2)
     assert [[one.seed for one in tested.seeds] for tested in test.arms] == [[None], [5, 6], [7, 8]]
     tables = [table for tested in test.arms[1:] for table in tested.tables]
     assert all(table["user"].equals(tables[0]["user"]) for table in tables)

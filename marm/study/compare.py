@@ -6,10 +6,24 @@ from typing import Any
 
 from marm.config import RunConfig
 from marm.errors import FolderError, SettingError
-from marm.study.interval import Difference, UserAucs, difference, user_aucs
+from marm.study.interval import Difference, UserAucs, difference, user_aucs, user_aucs_by_past
 from marm.study.latency import milliseconds
 from marm.study.models import laid_over
 from marm.study.runs import Trained
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the measured events, by how many their user had before."""
+
+    name: str
+    aucs: UserAucs
+    above: Difference | None
+    """None for the model that all are compared with."""
+
+    def line(self) -> dict[str, Any]:
+        """What a result file says of it."""
+        return {"events": int(self.aucs.sizes.sum()), "gauc": self.aucs.gauc, "above": self.above and self.above.line()}
 
 
 @dataclass(frozen=True)
@@ -24,6 +38,8 @@ class Compared:
     """By binary task."""
     above: dict[str, Difference]
     """Its GAUC less that of the model all are compared with, by task; empty for that model itself."""
+    parts: list[Part]
+    """New users and warm ones apart, of the first task."""
 
     @property
     def point(self) -> tuple[str, ...]:
@@ -39,6 +55,7 @@ class Compared:
             "seeds": [one.result["seed"] for one in self.trained],
             "gauc": {task: aucs.gauc for task, aucs in self.aucs.items()},
             "above": {task: gap.line() for task, gap in self.above.items()},
+            "parts": {part.name: part.line() for part in self.parts},
             "milliseconds_500": self.milliseconds,
             **{key: first[key] for key in ("flops_per_event", "commit", "data_hash", "machine")},
         }
@@ -57,14 +74,20 @@ def seeded(run: RunConfig, seed: int) -> RunConfig:
     return laid_over(run, {"train": {"seed": seed}})
 
 
-def compare(trained: Sequence[Trained], tasks: Sequence[str], base: str) -> list[Compared]:
-    """Each model beside the one named. Errors: ``FolderError`` where a training read another log."""
+def compare(trained: Sequence[Trained], tasks: Sequence[str], base: str, window: int) -> list[Compared]:
+    """Each model beside the one named; new users are those with fewer than ``window`` events before.
+
+    Errors: ``FolderError`` where a training read another log.
+    """
     for one in trained:
         if one.result["data_hash"] != trained[0].result["data_hash"]:
             raise FolderError(f"{one.folder}: trained on a log that has changed since: name a new folder for the study")
     names = list(dict.fromkeys(one.name for one in trained))
     own = {name: [one for one in trained if one.name == name] for name in names}
-    aucs = {name: {task: user_aucs([one.folder for one in ones], task) for task in tasks} for name, ones in own.items()}
+    folders = {name: [one.folder for one in ones] for name, ones in own.items()}
+    aucs = {name: {task: user_aucs(folders[name], task) for task in tasks} for name in names}
+    parts = {name: user_aucs_by_past(folders[name], tasks[0], window) for name in names}
+    called = f"new: fewer than {window} events before", f"warm: {window} or more"
     return [
         Compared(
             name,
@@ -72,6 +95,10 @@ def compare(trained: Sequence[Trained], tasks: Sequence[str], base: str) -> list
             milliseconds(own[name][0].folder),
             aucs[name],
             {} if name == base else {task: difference(aucs[name][task], aucs[base][task]) for task in tasks},
+            [
+                Part(part, own_part, None if name == base else difference(own_part, base_part))
+                for part, own_part, base_part in zip(called, parts[name], parts[base], strict=True)
+            ],
         )
         for name in names
     ]

@@ -70,6 +70,25 @@ class Scores:
         """Of the part that studies measure on."""
         return self.aucs(len(self.first) * 4 // 5, len(self.first)) if len(self.first) else self.aucs(0, 0)
 
+    def last_fifth_by_past(self, events: int) -> tuple[UserAucs, UserAucs]:
+        """Of that part, the events whose user had fewer than so many before, and the others."""
+        warm = past(self.user[self.first]) >= events
+        begin = len(self.first) * 4 // 5
+        rows = np.diff(self.first, append=len(self.user))[begin:]
+        ofs = slice(int(self.first[begin]) if len(self.first) else 0, None)
+        user, score, label = self.user[ofs], self.score[ofs], self.label[ofs]
+        new, old = (np.repeat(kept[begin:], rows) for kept in (~warm, warm))
+        return aucs_of(user[new], score[new], label[new]), aucs_of(user[old], score[old], label[old])
+
+
+def past(user: U64) -> I64:
+    """How many events of the same user stand before each (E,)."""
+    order = np.argsort(user, kind="stable")
+    begin = np.flatnonzero(np.diff(user[order], prepend=user[order[:1]] + np.uint64(1)))
+    found = np.empty(len(user), np.int64)
+    found[order] = np.arange(len(user)) - np.repeat(begin, np.diff(begin, append=len(user)))
+    return found
+
 
 def aucs_of(user: U64, score: F32, label: F32) -> UserAucs:
     """Of one seed's scores (R,)."""
@@ -92,6 +111,12 @@ def user_aucs(folders: Sequence[Path], task: str) -> UserAucs:
     Errors: ``FolderError`` where they scored different events.
     """
     return together([scores_of(folder, task).last_fifth() for folder in folders], folders)
+
+
+def user_aucs_by_past(folders: Sequence[Path], task: str, events: int) -> tuple[UserAucs, UserAucs]:
+    """The same of events whose user had fewer than so many before, and of the others."""
+    new, warm = zip(*(scores_of(folder, task).last_fifth_by_past(events) for folder in folders), strict=True)
+    return together(new, folders), together(warm, folders)
 
 
 def together(found: Sequence[UserAucs], folders: Sequence[Path]) -> UserAucs:

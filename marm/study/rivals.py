@@ -47,7 +47,7 @@ def study_rivals(
     ]
     trained = list(train_all(whole, out, show))
     write_lines(out / "trainings.jsonl", (one.line() for one in trained))
-    compared = compare(trained, tasks, "marm")
+    compared = compare(trained, tasks, "marm", run.memory.window)
     write_lines(out / "models.jsonl", (one.line() for one in compared))
     return Study(run, places, compared)
 

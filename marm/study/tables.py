@@ -47,6 +47,22 @@ def quality(models: Sequence[Compared], task: str, base: str) -> Cells:
     return head, rows
 
 
+def by_past(models: Sequence[Compared], task: str, base: str) -> str:
+    """A card: the first task's GAUC among new users and among warm ones, each beside the model named."""
+    note = f"{task}; events by how many their user had before. A user counts where both outcomes are among such events."
+    first = models[0].parts
+    head = ["model", *(name for part in first for name in (f"GAUC, {part.name}", f"above {base} (95 %)"))]
+    rows = [
+        [model.name, *(cell for part in model.parts for cell in (figure(part.aucs.gauc), gap_text(part.above)))]
+        for model in ranked(models, task)
+    ]
+    return page.table(f"New and warm users, {task}", f"{note} Events counted: {_counted(models[0])}.", head, rows)
+
+
+def _counted(model: Compared) -> str:
+    return ", ".join(f"{whole(int(part.aucs.sizes.sum()))} {part.name}" for part in model.parts)
+
+
 def costs(model: Compared) -> list[str]:
     """What a model costs, as ``COSTS`` heads it."""
     results = [one.result for one in model.trained]
@@ -71,8 +87,8 @@ def spread(values: Sequence[object]) -> str:
 
 
 def gap_text(gap: Difference | None) -> str:
-    """A difference and its interval; nothing for the model that all are compared with."""
-    return f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})" if gap else ""
+    """A difference and its interval; nothing for the model that all are compared with, or where nothing could be measured."""
+    return f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})" if gap and math.isfinite(gap.value) else ""
 
 
 def headline(models: Sequence[Compared], task: str, base: str) -> list[tuple[str, str]]:

@@ -58,7 +58,7 @@ def study_variants(run: RunConfig, out: Path, show: Show, design: Design, seeds:
     trainings = [Training(name, seeded(one, run.train.seed + s)) for s in range(seeds) for name, one in runs.items()]
     trained = list(train_all(trainings, out, show))
     write_lines(out / "trainings.jsonl", (one.line() for one in trained))
-    models = compare(trained, tasks, design.base)
+    models = compare(trained, tasks, design.base, runs[design.base].memory.window)
     measured = {model.name: design.measure(model, out, show) for model in models}
     write_lines(out / "models.jsonl", ({**model.line(), **measured[model.name]} for model in models))
     return Varied(design, tasks, models, measured, left_out)

@@ -104,6 +104,21 @@ def test_differences_are_of_the_same_events_of_the_last_fifth(done: tuple[Path, 
             assert one.result["tasks"]["click"]["gauc"] == pytest.approx(value)
 
 
+def test_new_and_warm_users_are_told_apart_by_their_events_before(done: tuple[Path, Study]) -> None:
+    trained = [one for model in done[1].models for one in model.trained if one.result["seed"] == 0]
+    for model in compare(trained, ["click"], "marm", 18):
+        frame = predictions(model.trained[0].folder)
+        warm = pl.int_range(pl.len()).over("user") >= 18
+        parts = frame.with_columns(warm=warm)[192:].partition_by("warm", as_dict=True)
+        assert set(parts) == {(False,), (True,)} and not frame["drawn"].any()
+        for part, later in zip(model.parts, (False, True), strict=True):
+            own = parts[later,]
+            user = own["user"].str.tail(-1).cast(pl.UInt64).to_numpy()
+            columns = (own[f"{name}_click"].cast(pl.Float32).to_numpy() for name in ("score", "label"))
+            assert part.aucs.gauc == pytest.approx(gauc(user, *columns).value)
+            assert (part.above is None) == (model.name == "marm") and "18" in part.name
+
+
 def test_an_interval_holds_the_difference_and_narrows_with_users() -> None:
     rng = np.random.default_rng(0)
 
@@ -132,7 +147,7 @@ def test_a_log_that_has_changed_is_not_compared(done: tuple[Path, Study]) -> Non
     trained = [one for model in done[1].models for one in model.trained]
     changed = runs.Trained(trained[0].training, trained[0].folder, trained[0].result | {"data_hash": "other"})
     with pytest.raises(FolderError, match="changed since"):
-        compare([*trained[1:], changed], ["click"], "marm")
+        compare([*trained[1:], changed], ["click"], "marm", 10)
 
 
 def test_the_page_and_the_table_tell_what_was_measured(done: tuple[Path, Study]) -> None:

@@ -17,14 +17,11 @@ from marm.model.stack import TargetAttentionStack
 from marm.nn.blocks import Experts, Heads, row_norm
 from marm.nn.dense import dense, fill
 
-ARITHMETIC = 2
+ARITHMETIC = 3
 """Raised whenever weights of the same names and shapes come to mean other scores: no release scores with another's."""
 
 LOUD = 3.0
-"""Factor of the shortest way from outcomes of similar rows to a logit: it is learned faster than all else.
-
-The first layer has it whole, as if it were alone; of L layers each of the others has an Lth of it.
-"""
+"""Factor of the shortest way from outcomes of similar rows to a logit: it is learned faster than all else."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,8 @@ class Ranker(nn.Module):
         of_item, of_user, of_context = torch.split(biases, self._counts(batch))
         logit_QT = of_item[item] + of_user[segment] + of_context[context]
         target = row_norm(item_UD[item])
-        parts = [row_norm(part) for part in [*made.told[self._first :], user_BD[segment], context_XD[context]]]
+        told = hushed([row_norm(part) for part in made.told[self._first :]])
+        parts = [*told, row_norm(user_BD[segment]), row_norm(context_XD[context])]
         # What the target has in common with its history and its user, which a perceptron finds only slowly.
         crossed = [target * part for part in parts[:-1]]
         inputs = [target, *parts, *crossed, *made.heard]
@@ -97,9 +95,7 @@ class Ranker(nn.Module):
             pace_QD, bias_QT = self.pace(batch.views)
             inputs, logit_QT = [*inputs, pace_QD], logit_QT + bias_QT
         if made.heard:
-            first, *others = made.heard
-            loud = [LOUD * first, *(LOUD / len(made.heard) * heard for heard in others)]
-            logit_QT = logit_QT + dense(torch.cat(loud, 1), self.hear)
+            logit_QT = logit_QT + dense(LOUD * torch.cat(hushed(made.heard), 1), self.hear)
         mixed_QTN = self.experts(torch.cat(inputs, 1))
         if made.aside:
             mixed_QTN = torch.cat([mixed_QTN, torch.stack([row_norm(a) for a in made.aside], 1)], 2)
@@ -146,6 +142,14 @@ class Ranker(nn.Module):
         """Probabilities and numbers: (Q, T)."""
         full = fill(logit_QT)
         return torch.where(self._binary, full.sigmoid(), full.sign() * full.abs().expm1())[: len(logit_QT)]
+
+
+def hushed(parts: list[Tensor]) -> list[Tensor]:
+    """What L layers say: the first whole, as if it were alone, and of each of the others an Lth.
+
+    All weights take steps of one size, so that with every layer more the sum of what they say would jump further.
+    """
+    return [part / len(parts) if depth else part for depth, part in enumerate(parts)]
 
 
 def has_pace(config: ModelConfig) -> bool:

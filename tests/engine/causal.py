@@ -63,7 +63,8 @@ class CausalPass:
             self.states[k] = made
         sides = [self.user[k], torch.zeros_like(item)]
         shown = made if self.run.model.all_states else made[-1:]
-        parts = [row_norm(p) for p in [*(state - item for state in shown), *sides]]
+        told = [row_norm(state - item) / (len(shown) if depth else 1) for depth, state in enumerate(shown)]
+        parts = [*told, *map(row_norm, sides)]
         crossed = [row_norm(item) * part for part in parts[:-1]]
         pace = self.pace(k)
         bias = bias + self.user_bias[k] + (pace[len(item) :] if len(pace) else 0)

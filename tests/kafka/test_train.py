@@ -22,7 +22,7 @@ from marm.train import run as commands
 from marm.train.cut import Cut
 from marm.train.follow import follow
 from tests.kafka.topics import Cluster, as_messages, at_once, by_user
-from tests.train.feeding import aside, assert_same_learning, columns, counts
+from tests.train.feeding import aside, assert_same_learning, columns, counts, run_of
 from tests.train.logs import START, log_frame, run_over, write_world
 from tests.train.test_kill import Killed, Reaper
 
@@ -135,31 +135,47 @@ def test_a_log_of_nothing_but_bad_rows_is_refused(cluster, run, frame, tmp_path)
 ROUNDS, SOAK_ROUNDS = 1, 20
 
 
+def pinned(out: Path) -> list[int]:
+    """Where a training's topic ends, partition by partition."""
+    return [end for _, end in sorted(json.loads((out / PIN).read_text())["end"].items())]
+
+
 def test_a_training_ended_at_any_call_reads_and_learns_what_the_unbroken_one_does(
     cluster: Cluster, run: RunConfig, frame: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     soak: Callable[[int, int], int],
 ) -> None:  # fmt: skip
-    name, rows = cluster.name(), as_messages(frame)
-    by_user(cluster, name, rows[:100])
-    topic = over(run, cluster.url(name))
-    reaper = Reaper(monkeypatch)
+    rows, reaper = as_messages(frame), Reaper(monkeypatch)
+
+    def topic() -> RunConfig:
+        name = cluster.name()
+        by_user(cluster, name, rows[:100])
+        return over(run, cluster.url(name))
+
+    def more(out: Path) -> None:
+        by_user(cluster, run_of(out).data.log.rpartition("/")[2], rows[100:101])
+
     whole = tmp_path / "whole"
-    commands.train(topic, whole, page=False)
+    commands.train(topic(), whole, page=False)
     calls, chance, rounds = reaper.calls, random.Random(5), soak(ROUNDS, SOAK_ROUNDS)
-    pin = json.loads((whole / PIN).read_text())
     for number in range(rounds):
         out = tmp_path / f"broken{number}"
         reaper.arm(chance.randrange(3, calls), True)
         with suppress(Killed):
-            commands.train(topic, out, page=False)
+            commands.train(topic(), out, page=False)
         reaper.arm(-1, True)
-        # What comes meanwhile is not of this training.
-        by_user(cluster, name, rows[100:101])
+        # What comes once the end is written down is not of this training.
+        begun = (out / PIN).exists()
+        if begun:
+            more(out)
         commands.resume(out, page=False)
-        assert json.loads((out / PIN).read_text())["end"] == pin["end"]
+        if not begun:
+            more(out)
+        assert pinned(out) == pinned(whole)
         assert_same_learning(whole, out)
     # Both go on with what came, from where the training ended.
-    result = follow(whole, at_once(whole), until_idle=0)
-    assert result["events"] == 1
-    assert counts(whole) == {"events": 1, **({"duplicate": rounds - 1} if rounds > 1 else {})}
-    assert sum(Cut(whole).state["inbox"].values()) == 100 + rounds
+    more(whole)
+    for one in (whole, out):
+        assert follow(one, at_once(one), until_idle=0)["events"] == 1
+        assert counts(one) == {"events": 1}
+        assert sum(Cut(one).state["inbox"].values()) == 101
+    assert_same_learning(whole, out)

@@ -17,13 +17,21 @@ class Part:
     """Some of the measured events, by how many their user had before."""
 
     name: str
+    past: str
+    """How many they had."""
     aucs: UserAucs
     above: Difference | None
     """None for the model that all are compared with."""
 
+    @property
+    def scored(self) -> int:
+        """Events and drawn rows that count: those of users with both outcomes among them."""
+        return int(self.aucs.sizes.sum())
+
     def line(self) -> dict[str, Any]:
         """What a result file says of it."""
-        return {"events": int(self.aucs.sizes.sum()), "gauc": self.aucs.gauc, "above": self.above and self.above.line()}
+        above = self.above and self.above.line()
+        return {"past": self.past, "scored": self.scored, "gauc": self.aucs.gauc, "above": above}
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ def compare(trained: Sequence[Trained], tasks: Sequence[str], base: str, window:
     folders = {name: [one.folder for one in ones] for name, ones in own.items()}
     aucs = {name: {task: user_aucs(folders[name], task) for task in tasks} for name in names}
     parts = {name: user_aucs_by_past(folders[name], tasks[0], window) for name in names}
-    called = f"new: fewer than {window} events before", f"warm: {window} or more"
+    called = ("new", f"fewer than {window} events before"), ("warm", f"{window} or more")
     return [
         Compared(
             name,
@@ -96,7 +104,7 @@ def compare(trained: Sequence[Trained], tasks: Sequence[str], base: str, window:
             aucs[name],
             {} if name == base else {task: difference(aucs[name][task], aucs[base][task]) for task in tasks},
             [
-                Part(part, own_part, None if name == base else difference(own_part, base_part))
+                Part(*part, own_part, None if name == base else difference(own_part, base_part))
                 for part, own_part, base_part in zip(called, parts[name], parts[base], strict=True)
             ],
         )

@@ -49,18 +49,14 @@ def quality(models: Sequence[Compared], task: str, base: str) -> Cells:
 
 def by_past(models: Sequence[Compared], task: str, base: str) -> str:
     """A card: the first task's GAUC among new users and among warm ones, each beside the model named."""
-    note = f"{task}; events by how many their user had before. A user counts where both outcomes are among such events."
     first = models[0].parts
-    head = ["model", *(name for part in first for name in (f"GAUC, {part.name}", f"above {base} (95 %)"))]
+    told = "; ".join(f"{part.name}: {part.past} ({whole(part.scored)} scored rows)" for part in first)
+    head = ["model", *(name for part in first for name in (part.name, f"above {base} (95 %)"))]
     rows = [
         [model.name, *(cell for part in model.parts for cell in (figure(part.aucs.gauc), gap_text(part.above)))]
         for model in ranked(models, task)
     ]
-    return page.table(f"New and warm users, {task}", f"{note} Events counted: {_counted(models[0])}.", head, rows)
-
-
-def _counted(model: Compared) -> str:
-    return ", ".join(f"{whole(int(part.aucs.sizes.sum()))} {part.name}" for part in model.parts)
+    return page.table(f"GAUC of new users and of warm ones, {task}", f"{told[:1].upper()}{told[1:]}.", head, rows)
 
 
 def costs(model: Compared) -> list[str]:

@@ -76,12 +76,15 @@ def check_figures(mine: Any, theirs: Any, name: str) -> None:
 
 
 def check_rings(one: Path, many: Path) -> None:
-    rings, again = remembered(one), remembered(many)
+    """Nine in ten numbers of states are within tolerance, and none is ten times as far off: what weights differ by adds up."""
+    rings, again, apart = remembered(one), remembered(many), []
     assert rings.keys() == again.keys()
     for user, (*bounds, facts, states, there) in rings.items():
         assert (*bounds, facts, there) == (*again[user][:4], again[user][5])
         mine, theirs = (np.frombuffer(data, np.float32) for data in (states, again[user][4]))
-        assert np.allclose(mine, theirs, atol=5 * TOLERANCE)
+        apart.append(np.abs(mine - theirs))
+    assert np.quantile(np.concatenate(apart), 0.9) < TOLERANCE
+    assert np.concatenate(apart).max() < 10 * TOLERANCE
 
 
 def test_two_ranks_train_as_one_process_does_and_share_a_redis(tmp_path: Path) -> None:

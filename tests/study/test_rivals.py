@@ -116,7 +116,8 @@ def test_new_and_warm_users_are_told_apart_by_their_events_before(done: tuple[Pa
             user = own["user"].str.tail(-1).cast(pl.UInt64).to_numpy()
             columns = (own[f"{name}_click"].cast(pl.Float32).to_numpy() for name in ("score", "label"))
             assert part.aucs.gauc == pytest.approx(gauc(user, *columns).value)
-            assert (part.above is None) == (model.name == "marm") and "18" in part.name
+            assert (part.above is None) == (model.name == "marm") and "18" in part.past
+            assert part.name == ("warm" if later else "new") and part.scored <= len(own)
 
 
 def test_an_interval_holds_the_difference_and_narrows_with_users() -> None:

@@ -72,13 +72,13 @@ class Scores:
 
     def last_fifth_by_past(self, events: int) -> tuple[UserAucs, UserAucs]:
         """Of that part, the events whose user had fewer than so many before, and the others."""
-        warm = past(self.user[self.first]) >= events
-        begin = len(self.first) * 4 // 5
-        rows = np.diff(self.first, append=len(self.user))[begin:]
-        ofs = slice(int(self.first[begin]) if len(self.first) else 0, None)
-        user, score, label = self.user[ofs], self.score[ofs], self.label[ofs]
-        new, old = (np.repeat(kept[begin:], rows) for kept in (~warm, warm))
-        return aucs_of(user[new], score[new], label[new]), aucs_of(user[old], score[old], label[old])
+        event = np.repeat(np.arange(len(self.first)), np.diff(self.first, append=len(self.user)))
+        warm = (past(self.user[self.first]) >= events)[event]
+        last = event >= len(self.first) * 4 // 5
+        new, old = (
+            aucs_of(self.user[rows], self.score[rows], self.label[rows]) for rows in (last & ~warm, last & warm)
+        )
+        return new, old
 
 
 def past(user: U64) -> I64:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from marm.config import RunConfig
 from marm.errors import FolderError, SettingError
-from marm.study.interval import Difference, UserAucs, difference, user_aucs, user_aucs_by_past
+from marm.study.interval import Difference, UserAucs, difference, scores_of, together, user_aucs
 from marm.study.latency import milliseconds
 from marm.study.models import laid_over
 from marm.study.runs import Trained
@@ -47,7 +48,7 @@ class Compared:
     above: dict[str, Difference]
     """Its GAUC less that of the model all are compared with, by task; empty for that model itself."""
     parts: list[Part]
-    """New users and warm ones apart, of the first task."""
+    """New users and warm ones apart, of the first task; who has no measured event with both outcomes is left out."""
 
     @property
     def point(self) -> tuple[str, ...]:
@@ -92,9 +93,9 @@ def compare(trained: Sequence[Trained], tasks: Sequence[str], base: str, window:
             raise FolderError(f"{one.folder}: trained on a log that has changed since: name a new folder for the study")
     names = list(dict.fromkeys(one.name for one in trained))
     own = {name: [one for one in trained if one.name == name] for name in names}
-    folders = {name: [one.folder for one in ones] for name, ones in own.items()}
-    aucs = {name: {task: user_aucs(folders[name], task) for task in tasks} for name in names}
-    parts = {name: user_aucs_by_past(folders[name], tasks[0], window) for name in names}
+    aucs, past = {}, {}
+    for name, ones in own.items():
+        aucs[name], past[name] = _aucs([one.folder for one in ones], tasks, window)
     called = ("new", f"fewer than {window} events before"), ("warm", f"{window} or more")
     return [
         Compared(
@@ -104,9 +105,22 @@ def compare(trained: Sequence[Trained], tasks: Sequence[str], base: str, window:
             aucs[name],
             {} if name == base else {task: difference(aucs[name][task], aucs[base][task]) for task in tasks},
             [
-                Part(*part, own_part, None if name == base else difference(own_part, base_part))
-                for part, own_part, base_part in zip(called, parts[name], parts[base], strict=True)
+                Part(*part, mine, None if name == base else difference(mine, others))
+                for part, mine, others in zip(called, past[name], past[base], strict=True)
+                if len(mine.users)
             ],
         )
         for name in names
     ]
+
+
+def _aucs(
+    folders: Sequence[Path], tasks: Sequence[str], window: int
+) -> tuple[dict[str, UserAucs], tuple[UserAucs, UserAucs]]:
+    """One model's by task, and those of the first task among new users and among warm ones."""
+    main, *others = tasks
+    scores = [scores_of(folder, main) for folder in folders]
+    new, warm = zip(*(one.last_fifth_by_past(window) for one in scores), strict=True)
+    aucs = {main: together([one.last_fifth() for one in scores], folders)}
+    aucs |= {task: user_aucs(folders, task) for task in others}
+    return aucs, (together(new, folders), together(warm, folders))

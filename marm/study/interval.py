@@ -113,12 +113,6 @@ def user_aucs(folders: Sequence[Path], task: str) -> UserAucs:
     return together([scores_of(folder, task).last_fifth() for folder in folders], folders)
 
 
-def user_aucs_by_past(folders: Sequence[Path], task: str, events: int) -> tuple[UserAucs, UserAucs]:
-    """The same of events whose user had fewer than so many before, and of the others."""
-    new, warm = zip(*(scores_of(folder, task).last_fifth_by_past(events) for folder in folders), strict=True)
-    return together(new, folders), together(warm, folders)
-
-
 def together(found: Sequence[UserAucs], folders: Sequence[Path]) -> UserAucs:
     """Seeds of one model, each of a folder. Errors: ``FolderError`` where they scored different events."""
     first = found[0]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from marm.report import page
 from marm.study.rivals import TUNED_ON, Study
-from marm.study.tables import COSTS, beside, by_past, costs, forest, headline, markdown, origin, quality
+from marm.study.tables import COSTS, beside, costs, figures, headline, markdown, origin, quality
 
 BASE = "marm"
 
@@ -15,7 +15,7 @@ def write_page(out: Path, study: Study) -> Path:
     marm = next(model for model in models if model.name == BASE)
     parts = [
         page.tiles(headline(models, tasks[0], BASE)),
-        page.section("Quality", _figures(study, tasks)),
+        page.section("Quality", figures(models, tasks, BASE)),
         page.section("Cost", [_cost(study)]),
         page.section("How", [page.pairs("Protocol", _protocol(study)), _points(study)]),
     ]
@@ -27,16 +27,6 @@ def table(study: Study) -> str:
     """Markdown: every model's figures, best GAUC of the main task first."""
     first = quality(study.models, next(iter(study.models[0].aucs)), BASE)
     return markdown(beside(first, COSTS, {model.name: costs(model) for model in study.models}))
-
-
-def _figures(study: Study, tasks: list[str]) -> list[str]:
-    forests = [forest(study.models, task, BASE) for task in tasks]
-    return [*forests, *(_quality(study, task) for task in tasks), by_past(study.models, tasks[0], BASE)]
-
-
-def _quality(study: Study, task: str) -> str:
-    note = "Mean and deviation over seeds, on the last fifth of the events; every event is scored before it is learned from."
-    return page.table(f"Figures, {task}", note, *quality(study.models, task, BASE))
 
 
 def _cost(study: Study) -> str:

@@ -47,7 +47,15 @@ def quality(models: Sequence[Compared], task: str, base: str) -> Cells:
     return head, rows
 
 
-def by_past(models: Sequence[Compared], task: str, base: str) -> str:
+def figures(models: Sequence[Compared], tasks: Sequence[str], base: str) -> list[str]:
+    """Cards of quality: differences of each task, its figures, and new users and warm ones of the first."""
+    note = "Mean and deviation over seeds, on the last fifth of the events; every event is scored before it is learned from."
+    forests = [forest(models, task, base) for task in tasks]
+    tables = [page.table(f"Figures, {task}", note, *quality(models, task, base)) for task in tasks]
+    return [*forests, *tables, _by_past(models, tasks[0], base)]
+
+
+def _by_past(models: Sequence[Compared], task: str, base: str) -> str:
     """A card: the first task's GAUC among new users and among warm ones, each beside the model named."""
     first = models[0].parts
     told = "; ".join(f"{part.name}: {part.past} ({whole(part.scored)} scored rows)" for part in first)
@@ -83,8 +91,8 @@ def spread(values: Sequence[object]) -> str:
 
 
 def gap_text(gap: Difference | None) -> str:
-    """A difference and its interval; nothing for the model that all are compared with, or where nothing could be measured."""
-    return f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})" if gap and math.isfinite(gap.value) else ""
+    """A difference and its interval; nothing for the model that all are compared with."""
+    return f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})" if gap else ""
 
 
 def headline(models: Sequence[Compared], task: str, base: str) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from marm.report import page
-from marm.study.tables import COSTS, Cells, beside, by_past, costs, forest, headline, markdown, origin, quality
+from marm.study.tables import COSTS, Cells, beside, costs, figures, headline, markdown, origin, quality
 from marm.study.variants import Varied
 
 
@@ -13,7 +13,7 @@ def write_page(out: Path, found: Varied) -> Path:
     cost = f"{design.notes} Events/s: training, end to end, median of the seeds. Milliseconds: one request of 500 candidates."
     parts = [
         page.tiles(headline(models, tasks[0], design.base)),
-        page.section("Quality", _figures(found)),
+        page.section("Quality", figures(models, tasks, design.base)),
         page.section("Measured", [page.table("What it takes", cost, *_measured(found))]),
         page.section(
             "How", [page.pairs("Protocol", _protocol(found)), page.pairs("Left out", [*found.left_out.items()])]
@@ -28,17 +28,6 @@ def table(found: Varied) -> str:
     head, rows = _measured(found)
     first = quality(found.models, found.tasks[0], found.design.base)
     return markdown(beside(first, head[1:], {row[0]: row[1:] for row in rows}))
-
-
-def _figures(found: Varied) -> list[str]:
-    base, tasks = found.design.base, found.tasks
-    forests = [forest(found.models, task, base) for task in tasks]
-    return [*forests, *(_quality(found, task) for task in tasks), by_past(found.models, tasks[0], base)]
-
-
-def _quality(found: Varied, task: str) -> str:
-    note = "Mean and deviation over seeds, on the last fifth of the events; every event is scored before it is learned from."
-    return page.table(f"Figures, {task}", note, *quality(found.models, task, found.design.base))
 
 
 def _measured(found: Varied) -> Cells:

@@ -118,6 +118,9 @@ def test_new_and_warm_users_are_told_apart_by_their_events_before(done: tuple[Pa
             assert part.aucs.gauc == pytest.approx(gauc(user, *columns).value)
             assert (part.above is None) == (model.name == "marm") and "18" in part.past
             assert part.name == ("warm" if later else "new") and part.scored <= len(own)
+    everybody = compare(trained, ["click"], "marm", 0)
+    assert [[part.name for part in model.parts] for model in everybody] == [["warm"]] * 2
+    assert all(model.parts[0].above == model.above.get("click") for model in everybody)
 
 
 def test_an_interval_holds_the_difference_and_narrows_with_users() -> None:
@@ -158,6 +161,10 @@ def test_the_page_and_the_table_tell_what_was_measured(done: tuple[Path, Study])
     din = next(model for model in found.models if model.name == "din")
     gap = din.above["click"]
     assert f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})" in text
+    for part in din.parts:
+        assert (
+            f"{part.above.value:+.4f} ({part.above.low:+.4f} to {part.above.high:+.4f})" in text and part.past in text
+        )
     lines = table(found).splitlines()
     assert len(lines) == 4 and {line.split(" | ")[0] for line in lines[2:]} == {"| din", "| marm"}
 

@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 
 from marm.config import load_run
+from marm.data.among import log_among
 from marm.data.guess import Guess, guess_roles
 from marm.data.guess_features import FeatureGuess, SideGuess, guess_features
-from marm.data.look import Look, look_at, parted
+from marm.data.look import Look, look_at
 from marm.errors import DiskError, FolderError
 
 
@@ -21,13 +22,13 @@ def init(log: Path, out: Path, force: bool = False, given: dict[str, str] | None
     """
     if out.exists() and not force:
         raise FolderError(f"{out} exists: give --force to write it anew, or --out for another file")
-    look = look_at(log)
+    look = look_at(*log_among(log, given or {}))
     guess = guess_roles(look, given)
     features = guess_features(look, guess)
     guess.unsure += features.unsure
     if lost := look.left_out():
         guess.unsure.append(f"not all files have {', '.join(lost)}: left out")
-    text = _text(look, guess, features, log, out)
+    text = _text(look, guess, features, out)
     try:
         _write(text, out)
     except OSError as error:
@@ -47,24 +48,23 @@ def _write(text: str, out: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _text(look: Look, guess: Guess, features: FeatureGuess, log: Path, out: Path) -> str:
+def _text(look: Look, guess: Guess, features: FeatureGuess, out: Path) -> str:
     parts = [
-        f"# A first run file for {log.name} ({look.rows:,} rows). Lines marked `guess` are read off names and values:",
+        f"# A first run file for {look.log.name} ({look.rows:,} rows). Lines marked `guess` are read off names and values:",
         "# check them, then run `marm validate` on this file. Settings not named here have defaults.",
         *(f"# unsure: {line}" for line in guess.unsure),
         "",
-        *_data(look, guess, log, out),
-        *_sides(features, log),
+        *_data(look, guess, out),
+        *_sides(features, look.folder),
         *_features(features),
         *_tasks(guess),
     ]
     return "\n".join(parts) + "\n"
 
 
-def _data(look: Look, guess: Guess, log: Path, out: Path) -> list[str]:
-    folder, name = parted(log)
-    base = os.path.relpath(folder.resolve(), out.parent.resolve())
-    lines = ["[data]", _line("path", base, "base folder, relative to this file"), _line("log", name, "the log")]
+def _data(look: Look, guess: Guess, out: Path) -> list[str]:
+    base = os.path.relpath(look.folder.resolve(), out.parent.resolve())
+    lines = ["[data]", _line("path", base, "base folder, relative to this file"), _line("log", look.named, "the log")]
     if guess.where:
         lost = max(look.missing(column) for column in (guess.user, guess.item, guess.time))
         lines.append(_line("where", guess.where, f"rows to keep; {lost:.1%} of those seen have no value there"))
@@ -80,12 +80,12 @@ def _data(look: Look, guess: Guess, log: Path, out: Path) -> list[str]:
     return lines
 
 
-def _sides(features: FeatureGuess, log: Path) -> list[str]:
+def _sides(features: FeatureGuess, folder: Path) -> list[str]:
     lines = []
     for name, side in (("items", features.items), ("users", features.users)):
         if side is not None:
             reason = f"guess: has {side.overlap:.0%} of the log's {name}"
-            file = str(side.file.relative_to(parted(log)[0]))
+            file = str(side.file.relative_to(folder))
             lines += ["", f"[data.{name}]", _line("file", file, reason), _line("id", side.id, "its id column")]
     return lines
 

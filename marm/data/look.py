@@ -17,7 +17,8 @@ from marm.errors import DataError
 
 _SAMPLE_ROWS = 100_000
 _MOST_FILES = 50
-_TOLD_BY = 1000
+TOLD_BY = 1000
+"""Rows that tell the columns of a file of which nothing else is asked."""
 _BLANK = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "\\N")
 _ABBREVIATED = {
     "uid": ("user", "id"),
@@ -33,6 +34,9 @@ _ABBREVIATED = {
 class Look:
     """What is seen of a log."""
 
+    folder: Path
+    named: str | list[str]
+    """Its files as a run file names them, relative to the folder."""
     log: Log
     sample: pl.DataFrame
     """Its first rows."""
@@ -87,49 +91,64 @@ def is_text(dtype: pl.DataType | DataTypeClass) -> bool:
     return dtype in (pl.String, pl.Categorical, pl.Enum)
 
 
-def parted(path: Path) -> tuple[Path, str]:
-    """A folder that is there, and the log in it: a file, a folder or a glob."""
-    base = path.parent
-    while any(mark in str(base) for mark in "*?[") and not base.is_dir():
-        base = base.parent
-    return base, str(path.relative_to(base))
-
-
-def look_at(path: Path) -> Look:
+def look_at(folder: Path, named: str | list[str]) -> Look:
     """Read a log's columns, first rows and totals.
 
     Errors: ``DataError`` if it cannot be read, is empty, or has values where the names of its columns should be.
     """
-    log = open_log(*parted(path))
+    log = open_log(folder, named)
     unnamed = nameless(log.files[0])
     if unnamed is not None:
         remedy = 'give its columns names first, as docs/own_data.md does under "Files without names"'
         raise DataError(f"{log.files[0]}: the first line holds values, not names ({unnamed}): {remedy}")
-    sample = pl.DataFrame(schema=log.schema)
-    rows, nulls, ones = 0, dict.fromkeys(log.schema, 0), dict.fromkeys(log.schema, 0)
-    binary = {name for name, dtype in log.schema.items() if dtype.is_numeric() or dtype == pl.Boolean}
+    counts = _Counts(log)
     for _, frame in log.frames({name: pl.col(name) for name in log.schema}):
-        if sample.height < _SAMPLE_ROWS:
-            sample = pl.concat([sample, frame.head(_SAMPLE_ROWS - sample.height)])
-        rows += frame.height
+        counts.add(frame)
+    if not counts.rows:
+        raise DataError(f"{log.files[0]}: empty log (no rows): name one with rows")
+    return counts.look(folder, named, _beside(log, folder))
+
+
+def glance_at(folder: Path, named: str | list[str]) -> Look:
+    """Read a log's columns and the first rows of its first file alone; totals are theirs. Errors: as ``look_at``."""
+    log = open_log(folder, named)
+    counts = _Counts(log)
+    frames = log.frames({name: pl.col(name) for name in log.schema})
+    counts.add(next((frame for _, frame in frames if frame.height), counts.sample))
+    return counts.look(folder, named, {})
+
+
+class _Counts:
+    """Sample and totals of a log's columns, frame by frame."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.sample = pl.DataFrame(schema=log.schema)
+        self.rows = 0
+        self.nulls = dict.fromkeys(log.schema, 0)
+        self.ones = {name: 0 for name, dtype in log.schema.items() if dtype.is_numeric() or dtype == pl.Boolean}
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Count more rows."""
+        if self.sample.height < _SAMPLE_ROWS:
+            self.sample = pl.concat([self.sample, frame.head(_SAMPLE_ROWS - self.sample.height)])
+        self.rows += frame.height
         for name, count in frame.null_count().row(0, named=True).items():
-            nulls[name] += count
-        for name in list(binary):
+            self.nulls[name] += count
+        for name in list(self.ones):
             values = frame[name]
             if values.dtype != pl.Boolean and not ((values == 0) | (values == 1)).fill_null(True).all():
-                binary.discard(name)
+                del self.ones[name]
             else:
-                ones[name] += int(values.sum() or 0)
-    if not rows:
-        raise DataError(f"{log.files[0]}: empty log (no rows): name one with rows")
-    return Look(
-        log, sample, rows, nulls, {name: ones[name] for name in log.schema if name in binary}, _beside(log, path)
-    )
+                self.ones[name] += int(values.sum() or 0)
+
+    def look(self, folder: Path, named: str | list[str], beside: dict[Path, list[str]]) -> Look:
+        """What was counted."""
+        return Look(folder, named, self.log, self.sample, self.rows, self.nulls, self.ones, beside)
 
 
-def _beside(log: Log, path: Path) -> dict[Path, list[str]]:
+def _beside(log: Log, folder: Path) -> dict[Path, list[str]]:
     """Files in the log's folder that can be read."""
-    folder = parted(path)[0]
     own = {file.resolve() for file in log.files}
     near = [
         file for file in sorted(folder.iterdir()) if is_data(file, folder, named=True) and file.resolve() not in own
@@ -137,7 +156,7 @@ def _beside(log: Log, path: Path) -> dict[Path, list[str]]:
     found = {}
     for file in near[:_MOST_FILES]:
         with suppress(DataError, PolarsError, OSError):
-            found[file] = list(scan(file, rows=_TOLD_BY).collect_schema())
+            found[file] = list(scan(file, rows=TOLD_BY).collect_schema())
     return found
 
 

@@ -66,14 +66,12 @@ def test_a_file_of_another_shape_says_what_to_do(tmp_path, name, text, message):
         init(tmp_path / name, tmp_path / "run.toml")
 
 
-def test_a_folder_of_a_log_and_its_side_files_asks_for_the_log_alone(tmp_path):
-    folder = tmp_path / "all"
-    folder.mkdir()
-    (folder / "log_1.csv").write_text(f"user_id,video_id,time,click\n1,2,{START},1\n")
-    (folder / "users.csv").write_text("user_id,age\n1,9\n")
-    (folder / "videos.csv").write_text("video_id,author\n2,9\n")
+def test_files_that_are_not_one_log_are_told_apart(tmp_path):
+    (tmp_path / "log_1.csv").write_text(f"user_id,video_id,time,click\n1,2,{START},1\n")
+    (tmp_path / "users.csv").write_text("user_id,age\n1,9\n")
+    (tmp_path / "videos.csv").write_text("video_id,author\n2,9\n")
     with pytest.raises(DataError, match=r"3 files have no column in common \(log_1.csv has user_id.*; videos.csv has"):
-        init(folder, tmp_path / "run.toml")
+        open_log(tmp_path, ".")
 
 
 def test_files_nearby_with_a_like_ending_are_left_alone_in_a_folder(tmp_path):

@@ -9,6 +9,7 @@ from marm.config import load_run
 from marm.data.among import log_among
 from marm.data.guess import Guess, guess_roles
 from marm.data.guess_features import FeatureGuess, SideGuess, guess_features
+from marm.data.guess_model import Setting, guess_model
 from marm.data.look import Look, look_at
 from marm.errors import DiskError, FolderError
 
@@ -28,7 +29,7 @@ def init(log: Path, out: Path, force: bool = False, given: dict[str, str] | None
     guess.unsure += features.unsure
     if lost := look.left_out():
         guess.unsure.append(f"not all files have {', '.join(lost)}: left out")
-    text = _text(look, guess, features, out)
+    text = _text(look, guess, features, guess_model(look, guess, features), out)
     try:
         _write(text, out)
     except OSError as error:
@@ -48,7 +49,7 @@ def _write(text: str, out: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _text(look: Look, guess: Guess, features: FeatureGuess, out: Path) -> str:
+def _text(look: Look, guess: Guess, features: FeatureGuess, model: dict[str, Setting], out: Path) -> str:
     parts = [
         f"# A first run file for {look.log.name} ({look.rows:,} rows). Lines marked `guess` are read off names and values:",
         "# check them, then run `marm validate` on this file. Settings not named here have defaults.",
@@ -58,6 +59,7 @@ def _text(look: Look, guess: Guess, features: FeatureGuess, out: Path) -> str:
         *_sides(features, look.folder),
         *_features(features),
         *_tasks(guess),
+        *_model(model),
     ]
     return "\n".join(parts) + "\n"
 
@@ -121,6 +123,11 @@ def _tasks(guess: Guess) -> list[str]:
             _line("per_event", 4, "drawn from items of earlier events: the log has no negatives"),
         ]
     return lines
+
+
+def _model(settings: dict[str, Setting]) -> list[str]:
+    lines = [_line(name, setting.value, setting.reason) for name, setting in settings.items()]
+    return ["", "[model]", *lines] if lines else []
 
 
 def _line(key: str, value: object, reason: str) -> str:

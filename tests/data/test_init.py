@@ -33,7 +33,7 @@ def guessed(folder, frame, name="log.parquet"):
 
 
 def binary(share=0.3):
-    return (RNG.random(ROWS) < share).astype(int)
+    return (RNG.permutation(ROWS) < share * ROWS).astype(int)
 
 
 def test_a_short_video_log_gives_clicks_likes_and_the_share_watched(tmp_path):
@@ -170,3 +170,34 @@ def test_a_log_without_a_user_says_so(tmp_path):
     with pytest.raises(DataError, match="no column looks like the user among item_id, timestamp"):
         init(tmp_path / "log.parquet", tmp_path / "run.toml")
     assert not (tmp_path / "run.toml").exists()
+
+
+def test_a_log_whose_users_come_back_to_items_asks_for_equal_ids(tmp_path):
+    again = np.tile(np.arange(ROWS // 2), 2)
+    often = log_of(user_id=again % 30, item_id=again, category_id=again % 7, is_click=binary())
+    run = guessed(tmp_path, often)
+    assert run.model.equal_ids
+    assert "equal_ids = true  # guess: 50% of the rows are of items that their user had before" in text(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"item_id": np.arange(ROWS), "is_click": np.arange(ROWS) % 2},
+        {"item_id": np.arange(ROWS) // 4},
+        {
+            "is_click": np.arange(ROWS) % 2,
+            **{name: np.arange(ROWS) // 4 % 9 for name in ("brand", "shop", "genre", "artist")},
+        },
+    ],
+    ids=["never come back", "no outcome but the row itself", "many kinds of id"],
+)
+def test_other_logs_do_not(tmp_path, columns):
+    frame = log_of(**{"user_id": np.arange(ROWS) // 8, "item_id": np.arange(ROWS) // 4, **columns})
+    run = guessed(tmp_path, frame)
+    assert not run.model.equal_ids
+    assert len(run.features.item) == len(columns.keys() - {"item_id", "is_click"})
+
+
+def text(folder):
+    return (folder / "run.toml").read_text()

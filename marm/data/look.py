@@ -4,13 +4,14 @@ import re
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import polars as pl
 from polars.datatypes import DataTypeClass
 from polars.exceptions import PolarsError
 
-from marm.data.formats import is_data, nameless, scan
+from marm.data.formats import is_data, is_name_of_data, nameless, scan
 from marm.data.ids import as_text
 from marm.data.source import Log, open_log
 from marm.errors import DataError
@@ -43,6 +44,8 @@ class Look:
     """Of columns that hold nothing but 0, 1, true, false and null in the whole log: how many are 1."""
     beside: dict[Path, list[str]]
     """Data files in the log's folder that are none of its own, and the names of their columns."""
+    path: Path
+    """The log as it was named: a file, a folder or a glob."""
 
     def numeric(self, column: str) -> bool:
         """Whether a column holds numbers (not true and false)."""
@@ -95,16 +98,36 @@ def parted(path: Path) -> tuple[Path, str]:
     return base, str(path.relative_to(base))
 
 
-def look_at(path: Path) -> Look:
-    """Read a log's columns, first rows and totals.
+def takes_in(path: Path, file: Path) -> bool:
+    """Whether a log, a folder or a glob, holds a file by its name, or would once it is there."""
+    base, pattern = parted(path)
+    folder, file = (path if path.is_dir() else base).resolve(), file.resolve()
+    if not file.is_relative_to(folder):
+        return False
+    if path.is_dir():
+        return is_name_of_data(file, folder)
+    steps, wanted = file.relative_to(folder).parts, Path(pattern).parts
+    if "**" in wanted:
+        return fnmatchcase(steps[-1], wanted[-1])
+    return len(steps) == len(wanted) and all(map(fnmatchcase, steps, wanted))
 
-    Errors: ``DataError`` if it cannot be read, is empty, or has values where the names of its columns should be.
-    """
+
+def open_named(path: Path) -> Log:
+    """A log whose columns have names. Errors: ``DataError`` where values stand in their place, or where it cannot be read."""
     log = open_log(*parted(path))
     unnamed = nameless(log.files[0])
     if unnamed is not None:
         remedy = 'give its columns names first, as docs/own_data.md does under "Files without names"'
         raise DataError(f"{log.files[0]}: the first line holds values, not names ({unnamed}): {remedy}")
+    return log
+
+
+def look_at(path: Path) -> Look:
+    """Read a log's columns, first rows and totals.
+
+    Errors: ``DataError`` if it cannot be read, is empty, or has values where the names of its columns should be.
+    """
+    log = open_named(path)
     sample = pl.DataFrame(schema=log.schema)
     rows, nulls, ones = 0, dict.fromkeys(log.schema, 0), dict.fromkeys(log.schema, 0)
     binary = {name for name, dtype in log.schema.items() if dtype.is_numeric() or dtype == pl.Boolean}
@@ -122,9 +145,8 @@ def look_at(path: Path) -> Look:
                 ones[name] += int(values.sum() or 0)
     if not rows:
         raise DataError(f"{log.files[0]}: empty log (no rows): name one with rows")
-    return Look(
-        log, sample, rows, nulls, {name: ones[name] for name in log.schema if name in binary}, _beside(log, path)
-    )
+    known = {name: ones[name] for name in log.schema if name in binary}
+    return Look(log, sample, rows, nulls, known, _beside(log, path), path)
 
 
 def _beside(log: Log, path: Path) -> dict[Path, list[str]]:

@@ -184,6 +184,12 @@ def test_lists_beside_the_items_go_with_them_and_a_row_where_one_is_shorter_has_
     assert "left out, as lists without a value for each item: embedding" in said
 
 
+def test_flags_for_each_item_are_no_ids_though_items_are_called_0_and_1(tmp_path):
+    log = {"user": [1, 2], "items_shown": [[0, 1], [1, 0]], "clicks": [[0, 1], [0, 1]]}
+    rows, _ = rows_of(tmp_path, log)
+    assert rows.rows() == [(1, 0, 0, 1), (1, 1, 1, 2), (2, 1, 0, 1), (2, 0, 1, 2)]
+
+
 def test_several_columns_of_outcomes_and_a_list_that_only_sounds_like_one(tmp_path):
     log = {
         "user": [1, 2],

@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command()(data.init)
 app.command()(data.validate)
 app.command()(data.sort)
+app.command()(data.explode)
 app.command()(simulate.simulate)
 app.command()(ab.ab)
 app.command()(train.train)

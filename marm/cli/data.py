@@ -1,4 +1,4 @@
-"""The commands about data: a first run file, a check of everything, a sorted log."""
+"""The commands about data: a first run file, a check of everything, a sorted log, rows of lists."""
 
 from math import isnan
 from pathlib import Path
@@ -10,7 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from marm.config import RunConfig, load_run
+from marm.data.explode import explode_log
+from marm.data.exploded import lines
 from marm.data.init import init as write_run_file
+from marm.data.slates import Asked
 from marm.data.sort import sort_log
 from marm.data.summary import Summary
 from marm.data.validate import Report
@@ -71,6 +74,24 @@ def sort(
     with console.status(f"sorting {log}"):
         rows = sort_log(log, out, time)
     console.print(escape(f"wrote {rows:,} rows to {out}"), highlight=False)
+
+
+def explode(
+    log: Annotated[Path, typer.Argument(help="The log: a file or a folder of Parquet, CSV or NDJSON.")],
+    out: Annotated[Path, typer.Argument(help="The Parquet file to write.")],
+    list_: Annotated[str | None, typer.Option("--list", help="The column of lists, instead of a guess.")] = None,
+    clicked: Annotated[
+        list[str] | None, typer.Option("--clicked", help="A column of ids that were clicked; may be given again.")
+    ] = None,
+    item: Annotated[str | None, typer.Option("--item", help="The name of the new column of items.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write it anew if it is there.")] = False,
+) -> None:
+    """Write a log with a list on each row as rows, one for each item of a list."""
+    console = Console(stderr=True)
+    with console.status(f"making rows of {log}"):
+        done = explode_log(log, out, Asked(list_, tuple(clicked or ()), item), force)
+    for line in lines(done, out):
+        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def _print_troubles(console: Console, report: Report) -> None:

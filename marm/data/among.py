@@ -9,7 +9,7 @@ from marm.data.formats import scan
 from marm.data.guess import guess_roles
 from marm.data.look import TOLD_BY, Look, glance_at
 from marm.data.shapes import slates
-from marm.data.source import find_files, unreadable
+from marm.data.source import find_files, parted, unreadable
 from marm.errors import DataError
 
 _WILD = frozenset("*?[")
@@ -25,21 +25,13 @@ def log_among(path: Path, given: dict[str, str]) -> tuple[Path, str | list[str]]
 
     Errors: ``DataError`` where no kind, or more than one, may be the log.
     """
-    folder, named = _parted(path)
+    folder, named = parted(path)
     if not path.is_dir():
         return folder, named
     kinds = _kinds(find_files(folder, named))
     if len(kinds) < 2:
         return folder, named
     return path, _chosen(path, [_named(path, files) for files in kinds], given)
-
-
-def _parted(path: Path) -> tuple[Path, str]:
-    """A folder that is there, and the log in it."""
-    base = path.parent
-    while _WILD & set(str(base)) and not base.is_dir():
-        base = base.parent
-    return base, str(path.relative_to(base))
 
 
 def _kinds(files: list[Path]) -> list[list[Path]]:

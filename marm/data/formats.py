@@ -28,8 +28,13 @@ _LONG_NUMBER = re.compile(r"-?\d{5,}|-?\d+\.\d+")
 
 def is_data(file: Path, folder: Path, named: bool = False) -> bool:
     """Whether a file under a folder is a data file that is not hidden; ``named``: or would be one if it were named."""
+    return file.is_file() and is_name_of_data(file, folder, named)
+
+
+def is_name_of_data(file: Path, folder: Path, named: bool = False) -> bool:
+    """Whether a file under a folder, there or not, has the name of a data file that is not hidden."""
     hidden = any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
-    return file.is_file() and not hidden and _ending(file) in (_FORMATS | _ONLY_NAMED if named else _FORMATS)
+    return not hidden and _ending(file) in (_FORMATS | _ONLY_NAMED if named else _FORMATS)
 
 
 def format_of(path: Path) -> str:

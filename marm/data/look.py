@@ -48,6 +48,11 @@ class Look:
     beside: dict[Path, list[str]]
     """Data files in the log's folder that are none of its own, and the names of their columns."""
 
+    @property
+    def path(self) -> Path:
+        """The log as a command names it: a file or a glob; the folder where it is a list."""
+        return self.folder / self.named if isinstance(self.named, str) else self.folder
+
     def numeric(self, column: str) -> bool:
         """Whether a column holds numbers (not true and false)."""
         return self.log.schema[column].is_numeric()
@@ -91,16 +96,22 @@ def is_text(dtype: pl.DataType | DataTypeClass) -> bool:
     return dtype in (pl.String, pl.Categorical, pl.Enum)
 
 
-def look_at(folder: Path, named: str | list[str]) -> Look:
-    """Read a log's columns, first rows and totals.
-
-    Errors: ``DataError`` if it cannot be read, is empty, or has values where the names of its columns should be.
-    """
+def open_named(folder: Path, named: str | list[str]) -> Log:
+    """A log whose columns have names. Errors: ``DataError`` where values stand in their place, or where it cannot be read."""
     log = open_log(folder, named)
     unnamed = nameless(log.files[0])
     if unnamed is not None:
         remedy = 'give its columns names first, as docs/own_data.md does under "Files without names"'
         raise DataError(f"{log.files[0]}: the first line holds values, not names ({unnamed}): {remedy}")
+    return log
+
+
+def look_at(folder: Path, named: str | list[str]) -> Look:
+    """Read a log's columns, first rows and totals.
+
+    Errors: ``DataError`` if it cannot be read, is empty, or has values where the names of its columns should be.
+    """
+    log = open_named(folder, named)
     counts = _Counts(log)
     for _, frame in log.frames({name: pl.col(name) for name in log.schema}):
         counts.add(frame)

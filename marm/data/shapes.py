@@ -1,29 +1,29 @@
 """Logs that are no rows of exposures yet: what they look like, and what to do about it."""
 
+import shlex
+from pathlib import Path
+
 import polars as pl
 
-from marm.data.look import Look, is_text, words
-
-_LISTED = frozenset((
-    "inview", "impression", "impressions", "clicked", "clicks", "candidates", "shown", "exposed", "slate", "events", "items",
-    "recommended", "recommendations", "products", "articles",
-))  # fmt: skip
-_SLATES = 'make a row of each, as docs/own_data.md does under "Lists of items"'
-_MARKED = r"^\S+(?:[ |,]\S+)+$"
+from marm.data.look import Look, is_text
+from marm.data.slates import FIRST_ROWS, shown_columns
+from marm.data.source import takes_in
 
 
 def slates(look: Look) -> str | None:
     """What to say of a log with a list of items or events on each row; nothing where rows are single exposures."""
-    for column, dtype in look.log.schema.items():
-        if isinstance(dtype, (pl.List, pl.Array)) and _LISTED & set(words(column)) and dtype.inner is not None:
-            inner = dtype.inner
-            if isinstance(inner, pl.Struct) or inner.is_integer() or is_text(inner):
-                return f"{look.log.name}: {column} holds a list on each row, where a row is one exposure: {_SLATES}"
-        if dtype == pl.String and {"impression", "impressions", "slate", "inview"} & set(words(column)):
-            texts = look.sample[column].drop_nulls().head(1000)
-            if len(texts) and texts.str.contains(_MARKED).sum() > 0.5 * len(texts):
-                return f"{look.log.name}: {column} holds a list in text on each row, where a row is one exposure: {_SLATES}"
-    return None
+    found = shown_columns(look.log.schema, look.sample.head(FIRST_ROWS))
+    if not found:
+        return None
+    folder = "../" if takes_in(look.path, Path("rows.parquet")) else ""
+    command = shlex.join(["marm", "explode", str(look.path), f"{folder}rows.parquet"])
+    where = "in text on" if is_text(look.log.schema[found[0]]) else "on"
+    if len(found) == 1:
+        held = f"{found[0]} holds a list {where} each row"
+        return f"{look.log.name}: {held}, where a row is one exposure: run `{command}`"
+    held = f"{' and '.join(found)} hold lists on each row"
+    choices = " or ".join(f"--list {shlex.quote(name)}" for name in found[1:])
+    return f"{look.log.name}: {held}, where a row is one exposure: run `{command} --list {shlex.quote(found[0])}`, or {choices}"
 
 
 def records(look: Look) -> str:

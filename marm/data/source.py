@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,35 @@ from polars.exceptions import PolarsError
 
 from marm.config import is_topic
 from marm.data.broken import broken_row
-from marm.data.formats import is_data, scan
+from marm.data.formats import is_data, is_name_of_data, scan
 from marm.data.trouble import Chunk, Places, TroubleError, near_match
 from marm.errors import DataError
 
 _WILD = frozenset("*?[")
 CHUNK_ROWS = 2**18
 KEEP, HISTORY = "__keep", "__history"
+
+
+def parted(path: Path) -> tuple[Path, str]:
+    """A folder that is there, and the log in it: a file, a folder or a glob."""
+    base = path.parent
+    while _WILD & set(str(base)) and not base.is_dir():
+        base = base.parent
+    return base, str(path.relative_to(base))
+
+
+def takes_in(path: Path, file: Path) -> bool:
+    """Whether a log, a folder or a glob, holds a file by its name, or would once it is there."""
+    base, pattern = parted(path)
+    folder, file = (path if path.is_dir() else base).resolve(), file.resolve()
+    if not file.is_relative_to(folder):
+        return False
+    if path.is_dir():
+        return is_name_of_data(file, folder)
+    steps, wanted = file.relative_to(folder).parts, Path(pattern).parts
+    if "**" in wanted:
+        return fnmatchcase(steps[-1], wanted[-1])
+    return len(steps) == len(wanted) and all(map(fnmatchcase, steps, wanted))
 
 
 def find_files(base: Path, log: str | list[str]) -> list[Path]:

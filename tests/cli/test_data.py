@@ -5,12 +5,14 @@ from typer.testing import CliRunner
 
 from marm.cli import data
 from marm.config import load_run
+from marm.errors import FolderError
 from tests.data.logs import START, write_log
 
 app = typer.Typer()
 app.command()(data.init)
 app.command()(data.validate)
 app.command()(data.sort)
+app.command()(data.explode)
 
 
 @pytest.fixture
@@ -56,3 +58,33 @@ def test_sort_writes_a_sorted_file_and_says_how_many_rows(run, tmp_path):
     sorted_ = run("sort", "log.parquet", "out.parquet", "--time", "time")
     assert "wrote 4 rows to out.parquet" in sorted_.stderr
     assert pl.read_parquet(tmp_path / "out.parquet")["time"].to_list() == [START, START + 1, START + 2, START + 3]
+
+
+def test_explode_says_what_it_read_what_it_lost_and_what_to_run_next(run, tmp_path):
+    lists = {"items_shown": [[7, 8], [9], None, [7, 9]], "items_clicked": [[8], [5, 9], [7], []]}
+    log = pl.DataFrame({"user": [1, 2, 1, 2], "time": [START + at for at in range(4)], **lists})
+    log.with_columns(tags=pl.Series([[1, 2, 3]] * 4)).write_parquet(tmp_path / "slates.parquet")
+    made = run("explode", "slates.parquet", "rows.parquet")
+    assert made.exit_code == 0
+    assert made.stderr.splitlines() == [
+        "items_shown holds items: each is item_id; click by items_clicked",
+        "left out, as lists without a value for each item: tags",
+        "1 row of the log without items (1 with a clicked one): left out",
+        "1 id of items_clicked not among the items of the same row, first slates.parquet row 2: items_clicked = '5': "
+        "no click is made of such",
+        "wrote 5 rows of 3 lists to rows.parquet: now run `marm init rows.parquet --item item_id`",
+    ]
+    assert run("init", "rows.parquet", "--item", "item_id").exit_code == 0
+    assert run("validate", "run.toml").exit_code == 0
+
+
+def test_explode_takes_columns_and_a_name_instead_of_guesses(run, tmp_path):
+    log = pl.DataFrame({"user": [1], "saw": ["a|b"], "took": ["b"], "kept": ["a"]})
+    log.write_parquet(tmp_path / "slates.parquet")
+    words = ("explode", "slates.parquet", "rows.parquet", "--list", "saw", "--clicked", "took", "--clicked", "kept")
+    assert run(*words, "--item", "thing").exit_code == 0
+    rows = pl.read_parquet(tmp_path / "rows.parquet")
+    assert rows.rows() == [(1, "a", 0, 1, 1), (1, "b", 1, 0, 2)]
+    assert rows.columns == ["user", "thing", "is_took", "is_kept", "position"]
+    assert isinstance(run(*words).exception, FolderError)
+    assert run(*words, "--force").exit_code == 0

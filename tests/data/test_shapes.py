@@ -1,6 +1,7 @@
 """Shapes of public logs that a first run file is written for."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -228,12 +229,35 @@ def test_lists_in_text_are_said_to_be_read_whole(tmp_path):
         ({"impressions": ["N1-0 N2-1"] * ROWS}, "impressions holds a list in text on each row"),
     ],
 )
-def test_rows_of_lists_are_refused(tmp_path, columns, message):
-    write(log_of(**columns), tmp_path / "log.parquet")
-    with pytest.raises(
-        DataError, match=f"{message}, where a row is one exposure: make a row of each, as docs/own_data.md"
-    ):
-        init(tmp_path / "log.parquet", tmp_path / "run.toml")
+def test_rows_of_lists_are_refused_with_the_command_that_makes_rows_of_them(tmp_path, monkeypatch, columns, message):
+    monkeypatch.chdir(tmp_path)
+    write(log_of(**columns), tmp_path / "my log.parquet")
+    with pytest.raises(DataError) as told:
+        init(Path("my log.parquet"), Path("run.toml"))
+    command = "run `marm explode 'my log.parquet' rows.parquet`"
+    assert str(told.value) == f"my log.parquet: {message}, where a row is one exposure: {command}"
+
+
+def test_two_lists_that_could_be_what_was_shown_are_both_offered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(log_of(inview=[[1, 2]] * ROWS, candidates=[[1, 2, 3]] * ROWS), tmp_path / "log.parquet")
+    with pytest.raises(DataError) as told:
+        init(Path("log.parquet"), Path("run.toml"))
+    assert "inview and candidates hold lists on each row" in str(told.value)
+    assert "`marm explode log.parquet rows.parquet --list inview`, or --list candidates" in str(told.value)
+
+
+def test_rows_of_a_log_that_is_this_folder_go_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(log_of(inview=[[1, 2]] * ROWS), tmp_path / "log.parquet")
+    with pytest.raises(DataError, match=r"`marm explode \. \.\./rows\.parquet`"):
+        init(Path(), Path("run.toml"))
+
+
+@pytest.mark.parametrize("column", ["impression_time", "impression_note"])
+def test_a_time_or_a_sentence_of_an_impression_is_no_list(tmp_path, column):
+    texts = when("%Y-%m-%d %H:%M:%S") if column == "impression_time" else ["top of page"] * ROWS
+    assert guessed(tmp_path, log_of(**{column: texts}, is_click=binary()), "log.csv").data.item == "item_id"
 
 
 def test_records_and_empty_logs_say_what_to_do(tmp_path):

@@ -153,6 +153,8 @@ class TargetAttentionStack(Reader):
         return live, raw_UD, Operands(batch.work, batch.block, column, at, sides, layer.attention.spans)
 
     def _live(self, batch: Pass, depth: int, state_QD: Tensor, raw_UD: Tensor) -> tuple[Tensor, I64]:
+        if (batch.state_of_row >= 0).all():
+            return state_QD[:0], batch.state_of_row
         live, missing = self.coded(state_QD), batch.state_of_row == Pass.MISSING
         live = live if self.live_gradient else live.detach()
         if not missing.any():

@@ -19,13 +19,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from marm.nn.blocks import similar_heads
 from marm.nn.dense import dense, is_steady
-from marm.nn.fused import FusedAttention
+from marm.nn.fused import FusedAttention, rows_seen
 from marm.nn.one_view import Projected, attend_with_choices
 from marm.nn.operands import Operands, Shared, code_spans
 from marm.nn.plain import folded, projected, rows_of, weights
@@ -144,67 +145,73 @@ class TargetAttention(nn.Module):
     def _by_view(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
         """Groups of queries that share a view attend to it projected once; the others as ever. No gradient."""
         shared, (rest, others) = ops.work.parts
-        rows_RSD, codes = rows_of(ops, live, extra), self._codes()
         if not len(rest) and len(shared) == 1:
-            return self._one_view(target_QD, rows_RSD, ops, shared[0], codes)
+            return self._one_view(target_QD, live, extra, ops, shared[0])
         value_QD = target_QD.new_empty(target_QD.shape)
         heard = target_QD.new_empty(len(target_QD), self.heads, self.outcome_parts.shape[1] + 1)
         for view in shared:
             at = torch.from_numpy(view.choices.queries)
-            value_QD[at], heard[at] = self._one_view(target_QD[at], rows_RSD, ops, view, codes)
+            value_QD[at], heard[at] = self._one_view(target_QD[at], live, extra, ops, view)
         if len(rest):
             at = torch.from_numpy(rest)
             value_QD[at], heard[at] = self.read(target_QD[at], live, extra, replace(ops, work=others), "fused")
         return value_QD, heard
 
     def _one_view(
-        self, target_GD: Tensor, rows_RSD: Tensor, ops: Operands, view: Shared, codes: Tensor
+        self, target_GD: Tensor, live: Tensor, extra: Tensor, ops: Operands, view: Shared
     ) -> tuple[Tensor, Tensor]:
         """Plain attention of queries that share a view. Where a search picked, each reads its own choice of the first rows."""
         picked, inner = view.choices.rows, self.width // self.heads
-        every = self._projected_view(rows_RSD, replace(ops, work=view.work), picked, codes)
+        every = self._projected_view(live, extra, replace(ops, work=view.work), picked)
         rows = Projected(*(part[..., picked:] for part in every))
         own = Projected(*(part[..., :picked].movedim(-1, 0) for part in every))
-        q_HGK = torch.einsum("gd,hkd->hgk", target_GD, self.query) / self._root()
-        made_HGV = attend_with_choices(q_HGK, rows, own, view.choices, view.alike, self._in_common())
-        return torch.einsum("hgk,hkd->gd", made_HGV[:, :, :inner], self.out), made_HGV[:, :, inner:].transpose(0, 1)
+        q_GHK = (target_GD @ (self.query.flatten(0, 1).T / self._root())).view(-1, self.heads, inner)
+        made_HGV = attend_with_choices(q_GHK.transpose(0, 1), rows, own, view.choices, view.alike, self._in_common())
+        value_GHK, heard = made_HGV.transpose(0, 1).tensor_split([inner], 2)
+        return value_GHK.flatten(1) @ self.out.flatten(0, 1), heard
 
-    def _projected_view(self, rows_RSD: Tensor, one: Operands, null: int, codes: Tensor) -> Projected:
+    def _projected_view(self, live: Tensor, extra: Tensor, one: Operands, null: int) -> Projected:
         """What the ``one`` sees, the null row put in at a place: codes are added to the rows themselves."""
-        outcome, added_NSD, lean_HN = self._pair_rows(one, codes)
-        rows_NSD = rows_RSD[int(one.views.begin[0]) : int(one.views.end[0])]
-        more_HKN = torch.einsum("hkd,nd->hkn", self.value, rows_NSD[:, 0]) * self._more()[:, None, outcome]
-        x_NX = (rows_NSD + added_NSD).flatten(1)
-        # What a head heard of outcomes comes with the values, as columns that say which outcome each row has.
-        said_NF = functional.pad(self.outcome_parts[outcome], (0, 1))
-        null_X = functional.pad(codes[-1], (0, x_NX.shape[1] - self.width))
-        unsaid_F = functional.one_hot(torch.tensor(said_NF.shape[1] - 1)).to(said_NF.dtype)
-        x_NX = torch.cat([x_NX[:null], null_X[None], x_NX[null:]])
-        said_NF = torch.cat([said_NF[:null], unsaid_F[None], said_NF[null:]])
-        lean_HN = torch.cat(
-            [lean_HN[:, :null], self._leans(torch.tensor([[len(codes) - 1]]), codes), lean_HN[:, null:]], 1
-        )
+        plain_NX = rows_seen(one, live, extra, null).flatten(1)
+        # All that codes say in one sum: to gather and add them kind by kind takes ten times as long.
+        added = functional.embedding_bag(self._places(one, null), self._table(plain_NX.shape[1]), mode="sum")
+        row_NX, *others = self._parts(added, plain_NX.shape[1])
+        row_NX += plain_NX
         # Rows lie along the last axis: that is how the loops read them.
-        wide = [torch.cat(weights, 2) for weights in (self._keys(), self._values())]
-        key_HKN, value_HKN = (torch.einsum("hkx,nx->hkn", weight, x_NX) for weight in wide)
-        value_HKN[:, :, :null] += more_HKN[:, :, :null]
-        value_HKN[:, :, null + 1 :] += more_HKN[:, :, null:]
-        return Projected(key_HKN, torch.cat([value_HKN, said_NF.T.expand(self.heads, -1, -1)], 1), lean_HN)
+        said_FN, lean_HN, more_HN = (part.T.contiguous() for part in others)
+        key_HKN, value_HKN = (
+            (torch.cat(weights, 2).flatten(0, 1) @ row_NX.T).view(self.heads, -1, len(row_NX))
+            for weights in (self._keys(), self._values())
+        )
+        value_HKN += (self.value.flatten(0, 1) @ plain_NX[:, : self.width].T).view_as(value_HKN) * more_HN[:, None]
+        # What a head heard of outcomes comes with the values, as columns that say which outcome each row has.
+        return Projected(key_HKN, torch.cat([value_HKN, said_FN.expand(self.heads, -1, -1)], 1), lean_HN)
 
-    def _pair_rows(self, one: Operands, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Whichever ids are equal, of every row that the one query sees: outcome code (N,), and what all its codes come to.
-
-        As rows (N, S, D), and in logits (H, N).
-        """
+    def _places(self, one: Operands, null: int) -> Tensor:
+        """Places in ``_table`` of what each row that the one query sees is the sum of, the null row put in: (N + 1, any)."""
         one = replace(one, spans=code_spans(self.outcomes, self.shift))
-        outcome, *before, gap, rank = (torch.from_numpy(code) for code in one.pair_codes())
-        streams = [codes[outcome] + codes[gap] + codes[rank]]
+        places = np.stack(one.pair_codes(), 1)
+        nothing = one.spans[2] + 1 + self.shift * self.outcomes
+        return torch.from_numpy(np.insert(places, null, [one.spans[2], *[nothing] * (places.shape[1] - 1)], 0))
+
+    def _table(self, columns: int) -> Tensor:
+        """What codes come to, whichever ids are equal; after them previous outcomes, then nothing: (any, X + F + 2 H).
+
+        The row that a code stands for (X, all streams), its outcome's parts, what it adds to logits, and how much more
+        than once a row is taken.
+        """
+        codes, outcomes = self._codes(), self.outcomes
+        kept = len(codes) + self.shift * outcomes
+        table = codes.new_zeros(kept + 1, columns + self.outcome_parts.shape[1] + 2 * self.heads)
+        row, said, lean, more = self._parts(table, columns)
+        row[: len(codes), : self.width], lean[: len(codes)] = codes, self._lean(codes).T
+        said[:outcomes], more[:outcomes] = self.outcome_parts, self._more().T
         if self.shift:
-            # A previous outcome's place begins after all others; past the last of them there is no previous row.
-            streams.append(functional.pad(codes[: self.outcomes], (0, 0, 0, 1))[before[0] - int(one.spans[3])])
-        added = torch.stack(streams, 1)
-        added_NSD = functional.pad(added, (0, 0, 0, len(self._keys()) - added.shape[1]))
-        return outcome, added_NSD, self._leans(torch.stack([outcome, gap, rank]), codes)
+            row[len(codes) : kept, self.width : 2 * self.width] = codes[:outcomes]
+        return table
+
+    def _parts(self, table: Tensor, columns: int) -> tuple[Tensor, ...]:
+        return torch.split(table, [columns, self.outcome_parts.shape[1], self.heads, self.heads], 1)
 
     def _worths(self) -> Tensor:
         """What each outcome, with each answer to which ids are equal, multiplies a row's value by: (H, answers x O)."""

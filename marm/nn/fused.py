@@ -26,23 +26,42 @@ def _load(block, column, live, at, extra_rows, extra_at, first, last, rows, x): 
 
     Numbers of one dimension lie side by side, so that all loops after this run along the history.
     """
-    width = live.shape[1]
     for begin in range(first, last, LANES):
         tile = min(LANES, last - begin)
         for i in range(tile):
-            source = at[begin + i]
-            if source >= 0:
-                decode_row(block, source, column, rows[i])
-            else:
-                for d in range(width):
-                    rows[i, d] = live[-1 - source, d]
+            _state(block, column, live, at[begin + i], rows[i])
         turn(rows, begin - first, x[0])
         for s in range(extra_at.shape[0]):
             for i in range(tile):
-                beside = extra_at[s, begin + i]
-                for d in range(width):
-                    rows[i, d] = extra_rows[beside, d] if beside >= 0 else np.float32(0.0)
+                _beside(extra_rows, extra_at[s, begin + i], rows[i])
             turn(rows, begin - first, x[s + 1])
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _read(block, column, live, at, extra_rows, extra_at, first, null, out):  # type: ignore[no-untyped-def]
+    """``out`` (N + 1, S, D) = the rows from ``first`` on, and nothing at ``null``."""
+    out[null] = 0
+    for i in range(len(out) - 1):
+        row = out[i + (i >= null)]
+        _state(block, column, live, at[first + i], row[0])
+        for s in range(extra_at.shape[0]):
+            _beside(extra_rows, extra_at[s, first + i], row[s + 1])
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _state(block, column, live, source, out):  # type: ignore[no-untyped-def]
+    if source >= 0:
+        decode_row(block, source, column, out)
+    else:
+        row = np.uint64(-1 - source)
+        for d in range(np.uint64(len(out))):
+            out[d] = live[row, d]
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _beside(extra_rows, beside, out):  # type: ignore[no-untyped-def]
+    for d in range(len(out)):
+        out[d] = extra_rows[beside, d] if beside >= 0 else np.float32(0.0)
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
@@ -262,6 +281,14 @@ def _numpy(tensor: Tensor) -> F32:
     return tensor.detach().numpy()
 
 
+def rows_seen(one: Operands, live: Tensor, extra: Tensor, null: int) -> Tensor:
+    """The rows that the one query sees, decoded, with a row of zeros put in at ``null``: (N + 1, S, D). No gradient."""
+    first, last = int(one.views.begin[0]), int(one.views.end[0])
+    out = torch.empty(last - first + 1, 1 + len(one.beside), live.shape[1])
+    _read(*_rows(one, live, extra), first, null, _numpy(out))  # type: ignore[call-arg]
+    return out
+
+
 class FusedAttention(torch.autograd.Function):
     """(q, tab, worth, live, extra) -> (context, bins); see ``operands.py`` for the shapes."""
 
@@ -298,6 +325,9 @@ def _arrays(ops: Operands, live: Tensor, extra: Tensor) -> tuple[Any, ...]:
     v, work = ops.views, ops.work
     return (
         work.rows_at, work.queries_at, work.order, v.begin, v.end, work.pairs_at, work.runs_at,
-        *ops.codes(), ops.spans,
-        ops.block.view(ops.codec.bits).numpy(), ops.column, _numpy(live), ops.at, _numpy(extra), ops.beside,
+        *ops.codes(), ops.spans, *_rows(ops, live, extra),
     )  # fmt: skip
+
+
+def _rows(ops: Operands, live: Tensor, extra: Tensor) -> tuple[Any, ...]:
+    return ops.block.view(ops.codec.bits).numpy(), ops.column, _numpy(live), ops.at, _numpy(extra), ops.beside

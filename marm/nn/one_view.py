@@ -38,25 +38,28 @@ def attend_one_view(q_HGK: Tensor, key_HKN: Tensor, value_HVN: Tensor) -> Tensor
     rows = Projected(key_HKN, value_HVN, q_HGK.new_zeros(heads, key_HKN.shape[2]))
     none = Projected(q_HGK.new_zeros(0, heads, 1), q_HGK.new_zeros(0, heads, 1), q_HGK.new_zeros(0, heads))
     equal_HX = q_HGK.new_zeros(heads, 0)
-    return attend_with_choices(q_HGK, rows, none, no_choices(np.arange(targets)), none_alike(targets), equal_HX)
+    choices, alike = no_choices(np.arange(targets)), none_alike(targets)
+    return attend_with_choices(q_HGK, rows, none, choices, alike, equal_HX)[..., :-1]
 
 
 def attend_with_choices(
     q_HGK: Tensor, rows: Projected, own: Projected, choices: Choices, alike: Alike, equal_HX: Tensor
 ) -> Tensor:
-    """The same where each target also attends to those of ``own`` that it chose, in one softmax.
+    """The same where each target also attends to those of ``own`` that it chose, in one softmax: (H, G, V + 1).
 
-    ``equal_HX``: what an id in common adds to a logit, by its kind. The first of ``rows`` is the null row.
+    ``equal_HX``: what an id in common adds to a logit, by its kind. The first of ``rows`` is the null row, whose weight
+    comes last.
     """
     targets, row = q_HGK.shape[1], choices.row
     q = functional.pad(q_HGK, (0, 0, 0, -targets % _ABREAST)).contiguous()
-    out = torch.zeros(*q.shape[:2], rows.value.shape[1])
-    at, alike_at = (np.pad(first, (0, q.shape[1] - targets), "edge") for first in (choices.at, alike.at))
+    out = torch.zeros(*q.shape[:2], rows.value.shape[1] + 1)
     w_HC = np.empty((len(q), len(row)), np.float32)
     q_, *every, key, value, lean, equal = (t.contiguous().numpy() for t in (q, *rows, *own, equal_HX))
-    _score(q_, key, lean, at, row, w_HC)
-    _attend(q_, *every, at, w_HC, alike_at, alike.place, alike.kind, equal, out.numpy())  # type: ignore[call-arg]
-    _add(w_HC, value, at, row, out.numpy())
+    _score(q_, key, lean, choices.at, row, w_HC)
+    _attend(  # type: ignore[call-arg]
+        q_, *every, choices.at, w_HC, alike.at, alike.place, alike.kind, equal, out.numpy()
+    )
+    _add(w_HC, value, choices.at, row, out.numpy()[..., :-1])
     return out[:, :targets]
 
 
@@ -117,7 +120,7 @@ def _attend(
     equal: Any,
     out: Any,
 ) -> None:
-    """``out`` must be zero; ``chosen`` (H, C) holds logits of choices and takes their weights."""
+    """``out`` must be zero; targets past the last of ``at`` fill up. ``chosen`` (H, C): logits of choices, then weights."""
     rows, first = np.uint64(key.shape[2]), np.uint64(0)
     w = np.empty((_ABREAST, rows + (at[1:] - at[:-1]).max()), np.float32)
     for h in range(q.shape[0]):
@@ -125,7 +128,8 @@ def _attend(
             _repeat(lean[h], w)
             project(q[h, g : g + _ABREAST], key[h], first, rows, w)
             total = np.empty(_ABREAST, np.float32)
-            for t in range(_ABREAST):
+            real = min(_ABREAST, len(at) - 1 - g)
+            for t in range(real):
                 own = chosen[h, at[g + t] : at[g + t + 1]]
                 every = w[t, : rows + len(own)]
                 every[rows:] = own
@@ -133,6 +137,7 @@ def _attend(
                     every[place[e]] += equal[h, kind[e]]
                 total[t] = exp_sum(every, largest(every, len(every)), len(every))
                 own[:] = every[rows:] / total[t]
-            gather(w, value[h], first, rows, out[h, g : g + _ABREAST])
-            for t in range(_ABREAST):
+            gather(w, value[h], first, rows, out[h, g : g + _ABREAST, :-1])
+            for t in range(real):
+                out[h, g + t, -1] = w[t, 0]
                 out[h, g + t] /= total[t]

@@ -95,8 +95,10 @@ def sum_bags(table: F32, at: I64, keys: U64, offsets: I64, weights: F32, out: F3
     for i in range(len(offsets) - 1):
         for e in range(offsets[i], offsets[i + 1]):
             if keys[e] != 0:
-                for d in range(table.shape[1]):
-                    out[i, d] += weights[e] * (table[at[e, 0], d] + table[at[e, 1], d])
+                # Places without a sign, so that the loop vectorizes.
+                one, other = np.uint64(at[e, 0]), np.uint64(at[e, 1])
+                for d in range(np.uint64(table.shape[1])):
+                    out[i, d] += weights[e] * (table[one, d] + table[other, d])
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional
 
 from benchmarks import attention as benchmark
 from marm.nn.attention import TargetAttention
@@ -115,21 +114,21 @@ def test_queries_that_share_a_view_attend_together_as_each_alone(shift, raw, ids
 @pytest.mark.parametrize("ids", [0, 2])
 @pytest.mark.parametrize("codec", CODECS)
 def test_what_a_layer_makes_is_the_sum_of_rows_by_the_weights_that_it_tells(shift, raw, ids, codec):
+    torch.manual_seed(0)
     attention, target, live, extra, ops = random_pass(5, 3, 30, 12, width=8, codec=codec, shift=shift, raw=raw, ids=ids)
     with torch.no_grad():
         weight_QHN = attention.heed(target, live, extra, ops)
         made = attention.read(target, live, extra, ops, "fused")[0]
-        rows_RSD, codes = rows_of(ops, live, extra), attention._codes()
-        null_SD = functional.pad(codes[-1:], (0, 0, 0, rows_RSD.shape[1] - 1))
+        rows_RSD = rows_of(ops, live, extra)
+        table = attention._table(rows_RSD[0].numel())[:, : rows_RSD[0].numel()]
         for k in range(len(target)):
             begin, end = int(ops.views.begin[k]), int(ops.views.end[k])
-            seen_NSD = rows_RSD[begin:end] + attention._pair_rows(ops.of(np.array([k])), codes)[1]
-            weight = torch.cat([weight_QHN[k, :, : end - begin], weight_QHN[k, :, -1:]], 1)
-            outcome = attention._pair_rows(ops.of(np.array([k])), codes)[0]
+            places = attention._places(ops.of(np.array([k])), end - begin)
+            x_HNSD = table[places].sum(1).view(-1, *rows_RSD.shape[1:]).repeat(2, 1, 1, 1)
+            x_HNSD[:, :-1] += rows_RSD[begin:end]
             # What a row's outcome makes of its value, beyond the row itself.
-            more_HND = attention._more()[:, outcome, None] * rows_RSD[begin:end, 0]
-            x_HNSD = torch.cat([seen_NSD, null_SD[None]]).repeat(2, 1, 1, 1)
-            x_HNSD[:, :-1, 0] += more_HND
+            x_HNSD[:, :-1, 0] += attention._more()[:, places[:-1, 0], None] * rows_RSD[begin:end, 0]
+            weight = torch.cat([weight_QHN[k, :, : end - begin], weight_QHN[k, :, -1:]], 1)
             value = torch.einsum("hn,hnsd,shkd,hke->e", weight, x_HNSD, torch.stack(attention._values()), attention.out)
             torch.testing.assert_close(value, made[k], rtol=1e-5, atol=2e-6)
             assert not weight_QHN[k, :, end - begin : -1].any()

@@ -1,9 +1,10 @@
-"""Guesses at settings of the model, from what users do in a log."""
+"""Guesses at settings of model and memory, from what users do in a log."""
 
 from dataclasses import dataclass
 
 import polars as pl
 
+from marm.config.memory import MemoryConfig
 from marm.data.guess import Guess
 from marm.data.guess_features import FeatureGuess
 from marm.data.look import Look
@@ -12,6 +13,9 @@ _ROWS = 500_000
 _OFTEN = 0.05
 _KINDS = 4
 """Of ids that are compared: each doubles what a layer has to tell apart."""
+_WINDOW = MemoryConfig().window
+_LONG_WINDOW = 4 * _WINDOW
+_MANY = 0.1
 
 
 @dataclass(frozen=True)
@@ -22,27 +26,45 @@ class Setting:
     reason: str
 
 
-def guess_model(look: Look, guess: Guess, features: FeatureGuess) -> dict[str, Setting]:
-    """Settings of the section ``model`` that the log asks for, by name.
+def guess_model(look: Look, guess: Guess, features: FeatureGuess) -> dict[str, dict[str, Setting]]:
+    """Settings that the log asks for, by section and name.
 
     Where users often come back to an item, layers are told of equal ids: what became of it the last time says much, and
-    only outcomes of the log's own say it.
+    only outcomes of the log's own say it. Where many pasts are longer than the usual window, it is longer too.
     """
+    rows = _sampled(look, guess)
+    settings: dict[str, dict[str, Setting]] = {"model": {}, "memory": {}}
+    again, past = _again(rows), _long(rows)
+    if again >= _OFTEN and not guess.every_row and _kinds(features) <= _KINDS:
+        reason = f"guess: {again:.0%} of the rows are of items that their user had before"
+        settings["model"]["equal_ids"] = Setting(True, reason)
+    if past >= _MANY:
+        reason = f"guess: {past:.0%} of the rows have more than {_WINDOW} events of their user before them"
+        settings["memory"]["window"] = Setting(_LONG_WINDOW, reason)
+    return settings
+
+
+def _kinds(features: FeatureGuess) -> int:
+    """Kinds of id of an item."""
     items = {**(features.items.features if features.items else {}), **features.item}
-    if guess.every_row or 1 + list(items.values()).count("category") > _KINDS:
-        return {}
-    again = _again(look, guess)
-    if again < _OFTEN:
-        return {}
-    return {"equal_ids": Setting(True, f"guess: {again:.0%} of the rows are of items that their user had before")}
+    return 1 + list(items.values()).count("category")
 
 
-def _again(look: Look, guess: Guess) -> float:
-    """Share of rows of an item that its user had before, over all rows of a sample of the users."""
+def _sampled(look: Look, guess: Guess) -> pl.DataFrame:
+    """Users and items of all rows of a sample of the users."""
     user, item = pl.col(guess.user), pl.col(guess.item)
     every = max(1, look.rows // _ROWS)
     mine = (user.hash() % every == 0) & user.is_not_null() & item.is_not_null()
-    wanted = {"user": user, "item": item, "mine": mine}
-    frames = [frame.filter("mine").select("user", "item") for _, frame in look.log.frames(wanted)]
-    rows = pl.concat(frames)
+    frames = look.log.frames({"user": user, "item": item, "mine": mine})
+    return pl.concat([frame.filter("mine").select("user", "item") for _, frame in frames])
+
+
+def _again(rows: pl.DataFrame) -> float:
+    """Share of rows of an item that its user had before."""
     return 1 - rows.n_unique() / max(rows.height, 1)
+
+
+def _long(rows: pl.DataFrame) -> float:
+    """Share of rows with more events of their user before them than the usual window holds."""
+    beyond = (rows["user"].value_counts()["count"].cast(pl.Int64) - _WINDOW - 1).clip(0)
+    return float(beyond.sum()) / max(rows.height, 1)

@@ -49,7 +49,7 @@ def _write(text: str, out: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _text(look: Look, guess: Guess, features: FeatureGuess, model: dict[str, Setting], out: Path) -> str:
+def _text(look: Look, guess: Guess, features: FeatureGuess, settings: dict[str, dict[str, Setting]], out: Path) -> str:
     parts = [
         f"# A first run file for {look.log.name} ({look.rows:,} rows). Lines marked `guess` are read off names and values:",
         "# check them, then run `marm validate` on this file. Settings not named here have defaults.",
@@ -59,7 +59,7 @@ def _text(look: Look, guess: Guess, features: FeatureGuess, model: dict[str, Set
         *_sides(features, look.folder),
         *_features(features),
         *_tasks(guess),
-        *_model(model),
+        *_settings(settings),
     ]
     return "\n".join(parts) + "\n"
 
@@ -125,9 +125,12 @@ def _tasks(guess: Guess) -> list[str]:
     return lines
 
 
-def _model(settings: dict[str, Setting]) -> list[str]:
-    lines = [_line(name, setting.value, setting.reason) for name, setting in settings.items()]
-    return ["", "[model]", *lines] if lines else []
+def _settings(settings: dict[str, dict[str, Setting]]) -> list[str]:
+    parts = []
+    for section, named in settings.items():
+        lines = [_line(name, setting.value, setting.reason) for name, setting in named.items()]
+        parts += ["", f"[{section}]", *lines] if lines else []
+    return parts
 
 
 def _line(key: str, value: object, reason: str) -> str:

@@ -199,5 +199,14 @@ def test_other_logs_do_not(tmp_path, columns):
     assert len(run.features.item) == len(columns.keys() - {"item_id", "is_click"})
 
 
+@pytest.mark.parametrize(("users", "window"), [(3, 400), (4, 100)])
+def test_where_many_pasts_are_longer_than_the_usual_window_it_is_longer(tmp_path, users, window):
+    """400 rows: three users have 133 each, 32 of them with more than 100 before, four have none beyond 100."""
+    run = guessed(tmp_path, log_of(user_id=np.arange(ROWS) % users, is_click=binary()))
+    assert run.memory.window == window
+    if window == 400:
+        assert "window = 400  # guess: 24% of the rows have more than 100 events" in text(tmp_path)
+
+
 def text(folder):
     return (folder / "run.toml").read_text()

@@ -17,7 +17,7 @@ from marm.model.stack import TargetAttentionStack
 from marm.nn.blocks import Experts, Heads, row_norm
 from marm.nn.dense import dense, fill
 
-ARITHMETIC = 3
+ARITHMETIC = 4
 """Raised whenever weights of the same names and shapes come to mean other scores: no release scores with another's."""
 
 LOUD = 3.0

@@ -46,6 +46,7 @@ def _silence(attention: TargetAttention, config: ModelConfig) -> None:
     kept[ranks:null] = float(config.rank)
     with torch.no_grad():
         attention.other_rows.mul_(kept)
+        attention.doublings[:, -len(kept) :].mul_(kept.T)
         if not config.outcomes:
             attention.outcome_rows.zero_()
     if not (config.time_gap and config.rank):

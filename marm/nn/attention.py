@@ -12,6 +12,7 @@ Everything about a pair is a code with a learned row; nothing nonlinear follows,
 g is a head's own number for an outcome: what went well it may add, and take away what went badly, so that its sum says where
 a user's taste lies, where the sum of plain rows says what was shown.
 c is a head's own: what outcome, age or rank weighs whatever the target is, which by the target alone is learned slowly.
+Age and rank also weigh by a power of their own (rows fade): two numbers a head, learned fast, where buckets are many and slow.
 """
 
 import math
@@ -34,6 +35,10 @@ from marm.nn.views import GAPS, RANKS, Views
 
 SAME, SHARP, FADE = 1.0, 20.0, 3.0
 """At first: what an equal id adds to a logit; in a sharp head, what it adds, and what each doubling of rank takes away."""
+PACE = 4.0
+"""How much faster a head learns how rows fade than anything else: Adam moves all numbers alike, and these must move far."""
+IDLE = 2.0
+"""Most that the null row gains or loses as the newest row ages. Unbounded, a head shuts a history off before it can read it."""
 
 
 class TargetAttention(nn.Module):
@@ -75,9 +80,10 @@ class TargetAttention(nn.Module):
             self._beside(self.key * 0.5, self.value * 0.5)
         equal, newest = sharp_heads(heads, ids, shift, layer)
         self.equal = nn.Parameter(equal)
-        self.lean = nn.Parameter(torch.zeros(heads, len(self.other_rows) + self.outcomes) if ids else torch.zeros(0))
-        if ids:
-            self.lean.data[:, self.outcomes + GAPS : -1] = -FADE * newest[:, None] * doublings()
+        # A row by its age, by its rank; the null row by the age of the newest.
+        self.fade = nn.Parameter(functional.pad(FADE * newest[:, None] / PACE, (1, 1)))
+        self.doublings: Tensor
+        self.register_buffer("doublings", functional.pad(doublings(), (self.outcomes, 1)), persistent=False)
         # Heads that look for the newest keep to that.
         self.soft: Tensor
         self.register_buffer("soft", 1 - newest[:, None], persistent=False)
@@ -117,7 +123,7 @@ class TargetAttention(nn.Module):
             if way == "fused" and not alone and ops.work.parts[0]:
                 return self._by_view(target_QD, live, extra, ops)
         codes = self._codes()
-        q_QSHD, tab = self._folded_queries(target_QD, codes)
+        q_QSHD, tab = self._folded_queries(target_QD, codes, ops)
         if way == "projected":
             value_QD, bins = self._projected(target_QD, live, extra, ops, tab, codes)
         else:
@@ -128,19 +134,19 @@ class TargetAttention(nn.Module):
 
     def heed(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> Tensor:
         """The weights that ``read`` sums by, adding up to 1: (Q, H, N + 1), oldest row of the view first, the null row last."""
-        return weights(*self._folded_queries(target_QD, self._codes()), live, extra, ops)
+        return weights(*self._folded_queries(target_QD, self._codes(), ops), live, extra, ops)
 
     def sought(self, target_QD: Tensor) -> Tensor:
         """The query on the rows' side of the key projection, summed over heads: what a search compares states with, (Q, D)."""
         return dense(target_QD, torch.einsum("hkd,hke->de", self.query, self.key) / self._root())
 
-    def _folded_queries(self, target_QD: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def _folded_queries(self, target_QD: Tensor, codes: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
         """Queries on the rows' side of the key projection, one for each stream of rows (Q, S, H, D), and what codes add."""
         # The product of two projections first: one matrix for each head, whatever the number of targets.
         folds = [torch.einsum("hkd,hke->dhe", self.query, key) for key in self._keys()]
         fold = torch.stack(folds, 1).reshape(self.width, -1) / self._root()
         q_QSHD = dense(target_QD, fold).view(-1, len(folds), self.heads, self.width)
-        return q_QSHD, self._tab(q_QSHD, codes)
+        return q_QSHD, self._tab(q_QSHD, codes, ops)
 
     def _by_view(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
         """Groups of queries that share a view attend to it projected once; the others as ever. No gradient."""
@@ -174,7 +180,7 @@ class TargetAttention(nn.Module):
         """What the ``one`` sees, the null row put in at a place: codes are added to the rows themselves."""
         plain_NX = rows_seen(one, live, extra, null).flatten(1)
         # All that codes say in one sum: to gather and add them kind by kind takes ten times as long.
-        added = functional.embedding_bag(self._places(one, null), self._table(plain_NX.shape[1]), mode="sum")
+        added = functional.embedding_bag(self._places(one, null), self._table(one, plain_NX.shape[1]), mode="sum")
         row_NX, *others = self._parts(added, plain_NX.shape[1])
         row_NX += plain_NX
         # Rows lie along the last axis: that is how the loops read them.
@@ -194,7 +200,7 @@ class TargetAttention(nn.Module):
         nothing = one.spans[2] + 1 + self.shift * self.outcomes
         return torch.from_numpy(np.insert(places, null, [one.spans[2], *[nothing] * (places.shape[1] - 1)], 0))
 
-    def _table(self, columns: int) -> Tensor:
+    def _table(self, one: Operands, columns: int) -> Tensor:
         """What codes come to, whichever ids are equal; after them previous outcomes, then nothing: (any, X + F + 2 H).
 
         The row that a code stands for (X, all streams), its outcome's parts, what it adds to logits, and how much more
@@ -205,6 +211,7 @@ class TargetAttention(nn.Module):
         table = codes.new_zeros(kept + 1, columns + self.outcome_parts.shape[1] + 2 * self.heads)
         row, said, lean, more = self._parts(table, columns)
         row[: len(codes), : self.width], lean[: len(codes)] = codes, self._lean(codes).T
+        lean[len(codes) - 1] -= self._idle(one)[0]
         said[:outcomes], more[:outcomes] = self.outcome_parts, self._more().T
         if self.shift:
             row[len(codes) : kept, self.width : 2 * self.width] = codes[:outcomes]
@@ -248,10 +255,11 @@ class TargetAttention(nn.Module):
         """The row that each code stands for: outcomes, gaps, ranks and the null row, (C, D)."""
         return torch.cat([self.outcome_parts @ self.outcome_rows, self.other_rows])
 
-    def _tab(self, q_QSHD: Tensor, codes: Tensor) -> Tensor:
+    def _tab(self, q_QSHD: Tensor, codes: Tensor, ops: Operands) -> Tensor:
         """What each code adds to a logit: (Q, H, C)."""
         tab = dense(q_QSHD[:, 0].reshape(-1, self.width), codes.T).view(len(q_QSHD), self.heads, -1) + self._lean(codes)
-        parts = [self._answered(tab[:, :, : self.outcomes], 0), tab[:, :, self.outcomes :]]
+        null = tab[:, :, -1:] - self._idle(ops)[:, :, None]
+        parts = [self._answered(tab[:, :, : self.outcomes], 0), tab[:, :, self.outcomes : -1], null]
         if self.shift:
             before = dense(q_QSHD[:, 1].reshape(-1, self.width), codes[: self.outcomes].T).view(*tab.shape[:2], -1)
             # One place more, for rows without a previous event: it adds nothing.
@@ -316,7 +324,7 @@ class TargetAttention(nn.Module):
         gap0, rank0 = self.outcomes, self.outcomes + GAPS
         out = []
         for k in range(len(target)):
-            x, added = [null_SD], [self._leans(torch.tensor([len(codes) - 1]), codes)]
+            x, added = [null_SD], [self._leans(torch.tensor([len(codes) - 1]), codes) - self._idle(ops)[k]]
             more = [torch.zeros(self.heads, self.width)]
             for j in range(int(views.begin[k]), int(views.end[k])):
                 gap = int((ops.work.edges <= views.asked[k] - views.time[j]).sum())
@@ -343,8 +351,17 @@ class TargetAttention(nn.Module):
 
     def _lean(self, codes: Tensor) -> Tensor:
         """What each code adds to a logit, whatever the target: (H, C)."""
-        lean = (self.own * self.soft) @ codes.T
-        return lean + self.lean if self.lean.numel() else lean
+        return (self.own * self.soft) @ codes.T - PACE * self.fade[:, :2] @ self.doublings
+
+    def _idle(self, ops: Operands) -> Tensor:
+        """What the age of the newest row that each query sees takes from the null row: (Q, H).
+
+        As much as from that row, so that a history which ended long ago is read like any other; and within a bound what
+        the head has learned, so that less of it is read, or more.
+        """
+        gap = torch.from_numpy(ops.work.newest_gap).to(self.fade.device)
+        by_row, by_null = (PACE * self.doublings[0, self.outcomes + gap] * self.fade.T[[0, 2], :, None]).mT
+        return by_row + IDLE * torch.tanh(by_null / IDLE)
 
     def _leans(self, at: Tensor, codes: Tensor) -> Tensor:
         """What codes at these places (X, ...) add to a logit together, whatever the target: (H, ...)."""
@@ -376,9 +393,11 @@ def sharp_heads(heads: int, ids: int, shift: bool, layer: int) -> tuple[Tensor, 
 
 
 def doublings() -> Tensor:
-    """How often the rank of each bucket doubles the newest row's: (RANKS,)."""
+    """What each gap and each rank is to how rows fade, half the doublings of a gap and those of a rank: (2, GAPS + RANKS)."""
     bucket = torch.arange(RANKS, dtype=torch.float32)
-    return torch.where(bucket < 8, torch.log2(bucket + 1), 3 + (bucket - 7.5) / 4)
+    rank = torch.where(bucket < 8, torch.log2(bucket + 1), 3 + (bucket - 7.5) / 4)
+    gap = torch.arange(GAPS, dtype=torch.float32) / 2
+    return torch.stack([functional.pad(gap, (0, RANKS)), functional.pad(rank, (GAPS, 0))])
 
 
 def choose(device: torch.device, width: int, heads: int, queries: int, segments: int) -> str:

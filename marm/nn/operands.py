@@ -68,6 +68,12 @@ class Work:
         return self.runs_and_firsts[1]
 
     @cached_property
+    def newest_gap(self) -> I64:
+        """(Q,) gap bucket of the newest row that each query sees; 0 where it sees none."""
+        runs, firsts = self.runs_and_firsts
+        return np.where(firsts[1:] > firsts[:-1], runs[1, firsts[1:] - 1], 0)
+
+    @cached_property
     def parts(self) -> tuple[list["Shared"], tuple[I64, "Work"]]:
         """Views that many queries share, and the queries that share none with their work."""
         choices = self.choices or tuple(no_choices(group) for group in self.views.shared())

@@ -11,6 +11,7 @@ from marm.model.features import FeatureEncoder
 from marm.model.ranker import LOUD
 from marm.nn.blocks import row_norm
 from marm.nn.signs import planes
+from marm.nn.views import GAPS, RANKS
 
 
 def embed(engine, ids, scope, logged=None):
@@ -154,12 +155,25 @@ class CausalPass:
         if outcome is not None:
             rows = rows + attention.outcome_parts[outcome] @ attention.outcome_rows
         own = attention.own @ rows
-        if not self.run.model.equal_ids:
-            return own
-        lean = attention.lean[:, [attention.outcomes + code for code in codes]].sum(1)
-        # Every other head looks for the newest, and has nothing of its own beside.
-        own = torch.where(torch.arange(len(own)) % 2 == 1, 0.0, own)
-        return own + lean + (0 if outcome is None else attention.lean[:, outcome])
+        if self.run.model.equal_ids:
+            # Every other head looks for the newest, and has nothing of its own beside.
+            own = torch.where(torch.arange(len(own)) % 2 == 1, 0.0, own)
+        return own - 4 * sum(self.fades(attention.fade, code) for code in codes)
+
+    def fades(self, power, code):
+        """What each head takes away for a gap or a rank."""
+        if code < GAPS:
+            return power[:, 0] * code / 2 * self.run.model.time_gap
+        if code < GAPS + RANKS:
+            bucket = code - GAPS
+            doublings = math.log2(bucket + 1) if bucket < 8 else 3 + (bucket - 7.5) / 4
+            return power[:, 1] * doublings * self.run.model.rank
+        return 0 * power[:, 0]
+
+    def idle(self, power, newest):
+        """What the age of the newest row takes from the null row: as much as from it, and what was learned, at most 2."""
+        learned = 2 * torch.tanh(power[:, 2] * newest * self.run.model.time_gap)
+        return 4 * self.fades(power, newest) + learned
 
     def alike(self, attention, j, stream):
         """What it adds that the items of the target and j are the same or have the same categories."""
@@ -179,12 +193,13 @@ class CausalPass:
         view = [*self.picked(attention, depth, state, every), *view]
         keys, values = attention._keys(), attention._values()
         nothing = torch.zeros_like(state)
-        x, added = [[attention.other_rows[null], *[nothing] * (len(keys) - 1)]], [self.leans(attention, [null])]
+        gap_of = {j: min(((int(seen.time[k]) - int(seen.time[j])) >> 20).bit_length(), 31) for j in view}
+        idle = self.idle(attention.fade, gap_of[max(view)]) if view else 0
+        x, added = [[attention.other_rows[null], *[nothing] * (len(keys) - 1)]], [self.leans(attention, [null]) - idle]
         for j in view:
-            gap = (int(seen.time[k]) - int(seen.time[j])) >> 20
             rank = len(every) - every.index(j)
             far = 8 + math.floor(4 * math.log2(max(rank, 8) / 8))
-            codes = [gaps + min(gap.bit_length(), 31), ranks + (rank - 1 if rank <= 8 else min(far, 31))]
+            codes = [gaps + gap_of[j], ranks + (rank - 1 if rank <= 8 else min(far, 31))]
             streams = [
                 self.row(self.written(j, view), depth)
                 + self.outcome(attention, k, j)

@@ -15,7 +15,7 @@ from marm.nn.codec import CODECS
 from marm.nn.dense import steady_rows
 from marm.nn.operands import Operands, plan_work
 from marm.nn.plain import rows_of
-from marm.nn.views import GAPS, Views, rank_buckets
+from marm.nn.views import GAPS, RANKS, Views, rank_buckets
 
 OUTCOMES = 4
 
@@ -48,7 +48,7 @@ def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw
     beside = [np.where(previous >= 0, rng.integers(0, 9, total), -1)] * shift + [rng.integers(0, 9, total)] * raw
     attention = TargetAttention(width, 2, torch.eye(OUTCOMES), shift, raw, ids)
     with torch.no_grad():
-        attention.lean.normal_()
+        attention.fade.normal_(std=0.2)
         attention.own.normal_()
         attention.worth.uniform_(-2, 0)
     sides = np.stack(beside) if beside else np.zeros((0, total), np.int64)
@@ -84,7 +84,8 @@ def test_each_way_equals_the_reference_in_values_and_gradients(way, shift, raw, 
         if grad is not None and grad.any():
             torch.testing.assert_close(other, grad, rtol=1e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
         elif other is not None:
-            assert not other.any(), name
+            # Of fading, where all rows fade alike, a rounding is left.
+            assert not (other.abs() > 1e-6 * (name == "fade")).any(), name
 
 
 @pytest.mark.parametrize(("shift", "raw"), [(False, False), (True, True)])
@@ -120,7 +121,7 @@ def test_what_a_layer_makes_is_the_sum_of_rows_by_the_weights_that_it_tells(shif
         weight_QHN = attention.heed(target, live, extra, ops)
         made = attention.read(target, live, extra, ops, "fused")[0]
         rows_RSD = rows_of(ops, live, extra)
-        table = attention._table(rows_RSD[0].numel())[:, : rows_RSD[0].numel()]
+        table = attention._table(ops, rows_RSD[0].numel())[:, : rows_RSD[0].numel()]
         for k in range(len(target)):
             begin, end = int(ops.views.begin[k]), int(ops.views.end[k])
             places = attention._places(ops.of(np.array([k])), end - begin)
@@ -211,7 +212,7 @@ def test_a_layer_begins_by_reading_the_newest_row_of_each_kind_of_id_in_a_head_o
         assert added.argmax(1).tolist() == looked_at
         assert (added > 0).sum() == 2
         # Of two equal rows the newer is read, and an equal one far back rather than another near by.
-        rank = attention.lean[1, attention.outcomes + GAPS : -1]
+        rank = attention._lean(torch.zeros(attention.outcomes + GAPS + RANKS + 1, 8))[1, attention.outcomes + GAPS : -1]
         assert (rank.diff() < 0).all()
         assert added.max() + rank[16] > rank[0] > rank[1]
-        assert (attention.lean[[0, 2]] == 0).all()
+        assert (attention.fade[[0, 2]] == 0).all()

@@ -1,7 +1,7 @@
 """One layer of target attention: a query per target, the history's rows as keys and values, never projected (design: folding).
 
     x_kj  = u_j + A[outcome] + G[gap] + R[rank]; beside it e_{j-1} + A[outcome of j-1], and e_j
-    logit = q_k . (Wk x_kj + Sk beside_kj + ...) / sqrt(dk) + c . (A[outcome] + G[gap] + R[rank])
+    logit = q_k . (Wk x_kj + Sk beside_kj + ...) / sqrt(dk) + c . (A[outcome] + G[gap] + R[rank]) - f . (log gap, log rank)
           = (Wk^T q_k) . u_j + (A (Wk^T q_k + c))[outcome] + ...
     value = sum_j w_kj (Wv ((1 + g[outcome]) u_j + A[outcome] + ...) + Sv beside_kj + ...)
           = Wv (sum w (1 + g) u + A^T bins) + ...
@@ -12,7 +12,7 @@ Everything about a pair is a code with a learned row; nothing nonlinear follows,
 g is a head's own number for an outcome: what went well it may add, and take away what went badly, so that its sum says where
 a user's taste lies, where the sum of plain rows says what was shown.
 c is a head's own: what outcome, age or rank weighs whatever the target is, which by the target alone is learned slowly.
-Age and rank also weigh by a power of their own (rows fade): two numbers a head, learned fast, where buckets are many and slow.
+f is how rows fade with age and rank, by powers: two numbers of a head, learned fast, where buckets are many and slow.
 """
 
 import math
@@ -360,8 +360,8 @@ class TargetAttention(nn.Module):
         the head has learned, so that less of it is read, or more.
         """
         gap = torch.from_numpy(ops.work.newest_gap).to(self.fade.device)
-        by_row, by_null = (PACE * self.doublings[0, self.outcomes + gap] * self.fade.T[[0, 2], :, None]).mT
-        return by_row + IDLE * torch.tanh(by_null / IDLE)
+        old_Q1 = PACE * self.doublings[0, self.outcomes + gap, None]
+        return old_Q1 * self.fade[:, 0] + IDLE * torch.tanh(old_Q1 * self.fade[:, 2] / IDLE)
 
     def _leans(self, at: Tensor, codes: Tensor) -> Tensor:
         """What codes at these places (X, ...) add to a logit together, whatever the target: (H, ...)."""

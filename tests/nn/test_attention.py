@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import attention as benchmark
-from marm.nn.attention import TargetAttention
+from marm.nn.attention import IDLE, TargetAttention
 from marm.nn.codec import CODECS
 from marm.nn.dense import steady_rows
 from marm.nn.operands import Operands, plan_work
@@ -200,6 +200,31 @@ def test_a_contrast_is_the_rows_that_went_well_less_those_that_went_badly():
             value = torch.einsum("hkd,d->hk", attention.value, torch.zeros(8) + sum_D / (len(there) + 1))
             wanted = torch.einsum("hk,hkd->d", value, attention.out)
             torch.testing.assert_close(made[k], wanted, rtol=1e-5, atol=2e-6)
+
+
+def nothing_read(attention, age):
+    """The weight of the null row beside one row so many seconds old, in each head."""
+    one, none = np.ones(1, np.int64), np.zeros(1, np.int64)
+    views = Views(none, none, one.astype(np.int16), none - 1, none, none, one, age * 10**6 * one)
+    work = plan_work(views, none, np.array([0, 1]))
+    block = CODECS["float32"].encode(torch.zeros(1, 1, 8)).flatten(1)
+    ops = Operands(work, block, 0, none, np.zeros((0, 1), np.int64), attention.spans)
+    with torch.no_grad():
+        return attention.heed(torch.zeros(1, 8), torch.zeros(0, 8), torch.zeros(0, 8), ops)[0, :, -1]
+
+
+def test_how_much_of_an_old_history_is_read_does_not_hang_on_how_rows_fade_but_on_what_a_head_learned_within_a_bound():
+    attention = TargetAttention(8, 2, torch.eye(OUTCOMES))
+    with torch.no_grad():
+        attention.own.zero_()
+        attention.fade[:, :2] = torch.tensor([[0.5, 0.3], [-0.2, 0.0]])
+    new, old = nothing_read(attention, 5), nothing_read(attention, 10**7)
+    torch.testing.assert_close(old, new)
+    with torch.no_grad():
+        attention.fade[:, 2] = torch.tensor([-0.05, 5.0])
+    less, more = torch.logit(nothing_read(attention, 10**7)) - torch.logit(old)
+    assert 0 < less < IDLE
+    torch.testing.assert_close(more, torch.tensor(-IDLE))
 
 
 @pytest.mark.parametrize("shift", [False, True])

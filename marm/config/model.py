@@ -57,6 +57,9 @@ class ModelConfig(Settings):
     rank: bool = True
     """Rows of history carry how many events ago they were."""
 
+    fade: bool = True
+    """Heads learn at a faster pace than all else how rows fade with age and rank; false: from what a target asks alone."""
+
     user_id: bool = True
     """The user's id is a feature of the tower."""
 

@@ -10,6 +10,7 @@ SWITCHES = {
     "outcomes": "outcomes when read",
     "time_gap": "time gap",
     "rank": "rank",
+    "fade": "fading",
     "user_id": "user id",
     "token_shift": "token shift",
     "task_layers": "a last layer for each task",

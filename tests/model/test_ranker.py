@@ -22,6 +22,13 @@ def ranker() -> Ranker:
     return Ranker(ModelConfig(layers=1, width=8, heads=2, tower=8, experts=2), TASKS)
 
 
+@pytest.mark.parametrize("fade", [True, False])
+def test_how_rows_fade_is_learned_unless_it_is_switched_off(fade: bool) -> None:
+    engine = build(run_config(model={"fade": fade}))
+    learned = {name.split(".")[2]: p.requires_grad for name, p in engine.model.named_parameters() if "fade" in name}
+    assert learned == {"0": fade, "1": fade, "2": fade}
+
+
 def test_the_loss_is_the_weighted_sum_over_observed_outcomes() -> None:
     logit = torch.tensor([[0.0, 1.0, 5.0], [2.0, 0.0, 5.0], [1.0, -3.0, 5.0], [9.0, 9.0, 9.0]])
     label = torch.tensor([[1.0, math.e - 1, 0.0], [0.0, NAN, 1.0], [NAN, -(math.e**2 - 1), NAN], [NAN, NAN, NAN]])

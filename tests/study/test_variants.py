@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
 
 def test_every_ablation_differs_from_the_run_in_one_setting(run: RunConfig) -> None:
     variants = ablate(run).variants
-    assert next(iter(variants)) == "as set" and len(variants) == 14
+    assert next(iter(variants)) == "as set" and len(variants) == 15
     base = run.model_dump()
     for name, sections in variants.items():
         other = laid_over(run, sections).model_dump()

@@ -57,8 +57,8 @@ class ModelConfig(Settings):
     rank: bool = True
     """Rows of history carry how many events ago they were."""
 
-    fade: bool = True
-    """Heads learn at a faster pace than all else how rows fade with age and rank; false: from what a target asks alone."""
+    fade: bool = False
+    """Heads learn fast how rows fade with age and rank; with ``equal_ids`` they always do. Real logs gained by it."""
 
     user_id: bool = True
     """The user's id is a feature of the tower."""

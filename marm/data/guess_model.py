@@ -33,7 +33,8 @@ def guess_model(look: Look, guess: Guess, features: FeatureGuess) -> dict[str, d
     only outcomes of the log's own say it. Where many pasts are longer than the usual window, it is longer too.
     """
     rows = _sampled(look, guess)
-    settings: dict[str, dict[str, Setting]] = {"model": {}, "memory": {}}
+    fade = Setting(True, "rows of history fade with age: real logs gained by it or were level")
+    settings: dict[str, dict[str, Setting]] = {"model": {"fade": fade}, "memory": {}}
     again, past = _again(rows), _long(rows)
     if again >= _OFTEN and not guess.every_row and _kinds(features) <= _KINDS:
         reason = f"guess: {again:.0%} of the rows are of items that their user had before"

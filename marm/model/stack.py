@@ -53,7 +53,7 @@ def _silence(attention: TargetAttention, config: ModelConfig) -> None:
         attention.other_rows.register_hook(lambda grad: grad * kept.to(grad.device))  # type: ignore[no-untyped-call]
     if not config.outcomes:
         attention.outcome_rows.requires_grad_(False)
-    attention.fade.requires_grad_(config.fade)
+    attention.fade.requires_grad_(config.fade or bool(attention.equal.numel()))
 
 
 class TargetAttentionStack(Reader):

@@ -311,7 +311,7 @@ class TargetAttention(nn.Module):
         """Multiply-adds x 2 of the folded way, each query seeing ``window`` rows."""
         d, h, streams = self.width, self.heads, len(self._keys())
         codes, (outcomes, values) = len(self.other_rows) + self.outcomes, self.outcome_parts.shape
-        once = 2 * streams * d**3 + outcomes * values * (d + h) + h * codes * d
+        once = 2 * streams * d**3 + outcomes * values * (d + h) + h * codes * (d + 2)
         # For each query and head: folded query, table and bins of codes, what was heard, the rows, the value.
         beside = self.shift * 2 * outcomes * d
         each = (2 * streams * d + 2 * codes + 2 * window * streams) * d + beside + outcomes * values

@@ -22,11 +22,11 @@ def ranker() -> Ranker:
     return Ranker(ModelConfig(layers=1, width=8, heads=2, tower=8, experts=2), TASKS)
 
 
-@pytest.mark.parametrize("fade", [True, False])
-def test_how_rows_fade_is_learned_unless_it_is_switched_off(fade: bool) -> None:
-    engine = build(run_config(model={"fade": fade}))
-    learned = {name.split(".")[2]: p.requires_grad for name, p in engine.model.named_parameters() if "fade" in name}
-    assert learned == {"0": fade, "1": fade, "2": fade}
+@pytest.mark.parametrize(("setting", "learned"), [({}, False), ({"fade": True}, True), ({"equal_ids": True}, True)])
+def test_how_rows_fade_is_learned_where_it_is_asked_for_or_ids_are_compared(setting: dict, learned: bool) -> None:
+    engine = build(run_config(model=setting))
+    found = {name.split(".")[2]: p.requires_grad for name, p in engine.model.named_parameters() if "fade" in name}
+    assert found == {"0": learned, "1": learned, "2": learned}
 
 
 def test_the_loss_is_the_weighted_sum_over_observed_outcomes() -> None:

@@ -48,7 +48,7 @@ def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw
     beside = [np.where(previous >= 0, rng.integers(0, 9, total), -1)] * shift + [rng.integers(0, 9, total)] * raw
     attention = TargetAttention(width, 2, torch.eye(OUTCOMES), shift, raw, ids)
     with torch.no_grad():
-        attention.fade.normal_(std=0.2)
+        attention.fade.normal_(std=0.02)
         attention.own.normal_()
         attention.worth.uniform_(-2, 0)
     sides = np.stack(beside) if beside else np.zeros((0, total), np.int64)

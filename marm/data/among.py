@@ -8,7 +8,7 @@ from polars.exceptions import PolarsError
 from marm.data.formats import scan
 from marm.data.guess import guess_roles
 from marm.data.look import TOLD_BY, Look, glance_at
-from marm.data.shapes import slates
+from marm.data.shapes import SlatesError
 from marm.data.source import find_files, parted, unreadable
 from marm.errors import DataError
 
@@ -80,17 +80,17 @@ def _begin(names: list[str]) -> str:
 def _chosen(folder: Path, kinds: list[str | list[str]], given: dict[str, str]) -> str | list[str]:
     """The kind that is the log."""
     fit: list[Look] = []
-    refused: list[tuple[bool, DataError]] = []
+    refused: list[DataError] = []
     for named in kinds:
-        look = glance_at(folder, named)
         try:
+            look = glance_at(folder, named)
             guess_roles(look, given)
             fit.append(look)
         except DataError as error:
-            refused.append((slates(look) is not None, error))
+            refused.append(error)
     if not fit:
         # Lists of what was shown are a log, if not yet one of rows; else the largest kind most likely is one.
-        raise next((error for listed, error in refused if listed), refused[0][1])
+        raise next((error for error in refused if isinstance(error, SlatesError)), refused[0])
     if len(fit) > 1 and _bytes(fit[0].log.files) < _CLEARLY * _bytes(fit[1].log.files):
         both = " and ".join(look.log.name for look in fit[:2])
         raise DataError(f"{folder}: {both} may each be the log, and have other columns: name the one to learn from")

@@ -8,7 +8,7 @@ import polars as pl
 from marm.data.guess_tasks import Task, guess_delay, guess_tasks
 from marm.data.ids import as_text
 from marm.data.look import Look, words
-from marm.data.shapes import no_time, records, slates, whole_days
+from marm.data.shapes import SlatesError, no_time, records, slates, whole_days
 from marm.data.times import clock_of, doubtful, iso, iso_micros, to_micros
 from marm.data.trouble import Chunk, Places, TroubleError, no_column, sql_name, sql_text
 from marm.errors import DataError
@@ -65,7 +65,7 @@ def guess_roles(look: Look, given: dict[str, str] | None = None) -> Guess:
         if column not in schema:
             raise no_column(f"--{role}", column, schema, look.log.name)
     if "item" not in given and (found := slates(look)):
-        raise DataError(found)
+        raise SlatesError(found)
     times = {name: _time_score(look, name) for name in schema if name not in given.values()}
     time = given.get("time") or _best(look, "time", times)
     taken = {time, *given.values()}

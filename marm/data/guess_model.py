@@ -54,8 +54,8 @@ def _kinds(features: FeatureGuess) -> int:
 def _sampled(look: Look, guess: Guess) -> pl.DataFrame:
     """Users and items of all rows of a sample of the users."""
     user, item = pl.col(guess.user), pl.col(guess.item)
-    every = max(1, look.rows // _ROWS)
-    mine = (user.hash() % every == 0) & user.is_not_null() & item.is_not_null()
+    kept = pl.sql_expr(guess.where).fill_null(False) if guess.where else pl.lit(True)
+    mine = (user.hash() % max(1, look.rows // _ROWS) == 0) & kept
     frames = look.log.frames({"user": user, "item": item, "mine": mine})
     return pl.concat([frame.filter("mine").select("user", "item") for _, frame in frames])
 

@@ -122,7 +122,7 @@ def look_at(folder: Path, named: str | list[str]) -> Look:
 
 def glance_at(folder: Path, named: str | list[str]) -> Look:
     """Read a log's columns and the first rows of its first file alone; totals are theirs. Errors: as ``look_at``."""
-    log = open_log(folder, named)
+    log = open_named(folder, named)
     counts = _Counts(log)
     frames = log.frames({name: pl.col(name) for name in log.schema})
     counts.add(next((frame for _, frame in frames if frame.height), counts.sample))

@@ -8,6 +8,11 @@ import polars as pl
 from marm.data.look import Look, is_text
 from marm.data.slates import FIRST_ROWS, shown_columns
 from marm.data.source import takes_in
+from marm.errors import DataError
+
+
+class SlatesError(DataError):
+    """A log with a list on each row, which is none of rows yet."""
 
 
 def slates(look: Look) -> str | None:

@@ -46,14 +46,14 @@ def _silence(attention: TargetAttention, config: ModelConfig) -> None:
     kept[ranks:null] = float(config.rank)
     with torch.no_grad():
         attention.other_rows.mul_(kept)
-        attention.doublings[:, -len(kept) :].mul_(kept.T)
+        attention.fading.doublings[:, -len(kept) :].mul_(kept.T)
         if not config.outcomes:
             attention.outcome_rows.zero_()
     if not (config.time_gap and config.rank):
         attention.other_rows.register_hook(lambda grad: grad * kept.to(grad.device))  # type: ignore[no-untyped-call]
     if not config.outcomes:
         attention.outcome_rows.requires_grad_(False)
-    attention.fade.requires_grad_(config.fade or bool(attention.equal.numel()))
+    attention.fading.requires_grad_(config.fade or bool(attention.equal.numel()))
 
 
 class TargetAttentionStack(Reader):

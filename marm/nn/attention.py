@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from marm.nn.blocks import similar_heads
 from marm.nn.dense import dense, is_steady
+from marm.nn.fading import Fading
 from marm.nn.fused import FusedAttention, rows_seen
 from marm.nn.one_view import Projected, attend_with_choices
 from marm.nn.operands import Operands, Shared, code_spans
@@ -35,10 +36,6 @@ from marm.nn.views import GAPS, RANKS, Views
 
 SAME, SHARP, FADE = 1.0, 20.0, 3.0
 """At first: what an equal id adds to a logit; in a sharp head, what it adds, and what each doubling of rank takes away."""
-PACE = 4.0
-"""How much faster a head learns how rows fade than anything else: Adam moves all numbers alike, and these must move far."""
-IDLE = 2.0
-"""Most that the null row gains or loses as the newest row ages. Unbounded, a head shuts a history off before it can read it."""
 
 
 class TargetAttention(nn.Module):
@@ -80,10 +77,7 @@ class TargetAttention(nn.Module):
             self._beside(self.key * 0.5, self.value * 0.5)
         equal, newest = sharp_heads(heads, ids, shift, layer)
         self.equal = nn.Parameter(equal)
-        # A row by its age, by its rank; the null row by the age of the newest.
-        self.fade = nn.Parameter(functional.pad(FADE * newest[:, None] / PACE, (1, 1)))
-        self.doublings: Tensor
-        self.register_buffer("doublings", functional.pad(doublings(), (self.outcomes, 1)), persistent=False)
+        self.fading = Fading(FADE * newest, self.outcomes)
         # Heads that look for the newest keep to that.
         self.soft: Tensor
         self.register_buffer("soft", 1 - newest[:, None], persistent=False)
@@ -211,7 +205,7 @@ class TargetAttention(nn.Module):
         table = codes.new_zeros(kept + 1, columns + self.outcome_parts.shape[1] + 2 * self.heads)
         row, said, lean, more = self._parts(table, columns)
         row[: len(codes), : self.width], lean[: len(codes)] = codes, self._lean(codes).T
-        lean[len(codes) - 1] -= self._idle(one)[0]
+        lean[len(codes) - 1] -= self.fading.of_nothing(one)[0]
         said[:outcomes], more[:outcomes] = self.outcome_parts, self._more().T
         if self.shift:
             row[len(codes) : kept, self.width : 2 * self.width] = codes[:outcomes]
@@ -258,7 +252,7 @@ class TargetAttention(nn.Module):
     def _tab(self, q_QSHD: Tensor, codes: Tensor, ops: Operands) -> Tensor:
         """What each code adds to a logit: (Q, H, C)."""
         tab = dense(q_QSHD[:, 0].reshape(-1, self.width), codes.T).view(len(q_QSHD), self.heads, -1) + self._lean(codes)
-        null = tab[:, :, -1:] - self._idle(ops)[:, :, None]
+        null = tab[:, :, -1:] - self.fading.of_nothing(ops)[:, :, None]
         parts = [self._answered(tab[:, :, : self.outcomes], 0), tab[:, :, self.outcomes : -1], null]
         if self.shift:
             before = dense(q_QSHD[:, 1].reshape(-1, self.width), codes[: self.outcomes].T).view(*tab.shape[:2], -1)
@@ -324,7 +318,7 @@ class TargetAttention(nn.Module):
         gap0, rank0 = self.outcomes, self.outcomes + GAPS
         out = []
         for k in range(len(target)):
-            x, added = [null_SD], [self._leans(torch.tensor([len(codes) - 1]), codes) - self._idle(ops)[k]]
+            x, added = [null_SD], [self._leans(torch.tensor([len(codes) - 1]), codes) - self.fading.of_nothing(ops)[k]]
             more = [torch.zeros(self.heads, self.width)]
             for j in range(int(views.begin[k]), int(views.end[k])):
                 gap = int((ops.work.edges <= views.asked[k] - views.time[j]).sum())
@@ -351,17 +345,7 @@ class TargetAttention(nn.Module):
 
     def _lean(self, codes: Tensor) -> Tensor:
         """What each code adds to a logit, whatever the target: (H, C)."""
-        return (self.own * self.soft) @ codes.T - PACE * self.fade[:, :2] @ self.doublings
-
-    def _idle(self, ops: Operands) -> Tensor:
-        """What the age of the newest row that each query sees takes from the null row: (Q, H).
-
-        As much as from that row, so that a history which ended long ago is read like any other; and within a bound what
-        the head has learned, so that less of it is read, or more.
-        """
-        gap = torch.from_numpy(ops.work.newest_gap).to(self.fade.device)
-        old_Q1 = PACE * self.doublings[0, self.outcomes + gap, None]
-        return old_Q1 * self.fade[:, 0] + IDLE * torch.tanh(old_Q1 * self.fade[:, 2] / IDLE)
+        return (self.own * self.soft) @ codes.T - self.fading.of_codes()
 
     def _leans(self, at: Tensor, codes: Tensor) -> Tensor:
         """What codes at these places (X, ...) add to a logit together, whatever the target: (H, ...)."""
@@ -390,14 +374,6 @@ def sharp_heads(heads: int, ids: int, shift: bool, layer: int) -> tuple[Tensor, 
         if shift:
             equal[0, head, kind] = -SHARP
     return equal, newest
-
-
-def doublings() -> Tensor:
-    """What each gap and each rank is to how rows fade, half the doublings of a gap and those of a rank: (2, GAPS + RANKS)."""
-    bucket = torch.arange(RANKS, dtype=torch.float32)
-    rank = torch.where(bucket < 8, torch.log2(bucket + 1), 3 + (bucket - 7.5) / 4)
-    gap = torch.arange(GAPS, dtype=torch.float32) / 2
-    return torch.stack([functional.pad(gap, (0, RANKS)), functional.pad(rank, (GAPS, 0))])
 
 
 def choose(device: torch.device, width: int, heads: int, queries: int, segments: int) -> str:

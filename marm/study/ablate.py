@@ -35,6 +35,8 @@ def ablate(run: RunConfig, only: str | None = None) -> Design:
     model, deep = run.model, run.model.layers > 1
     variants: dict[str, Sections] = {BASE: {}}
     for name, told in {**SWITCHES, **(DEEP_SWITCHES if deep else {})}.items():
+        if name == "fade" and model.equal_ids:
+            continue  # There it is always on.
         on = getattr(model, name)
         variants[f"{'without' if on else 'with'} {told}"] = {"model": {name: not on}}
     variants["with feed-forward" if not model.ffn else "without feed-forward"] = {

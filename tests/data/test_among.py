@@ -70,3 +70,10 @@ def test_lists_of_what_was_shown_are_said_to_be_the_log_though_another_file_is_l
     write(slates, folder / "behaviors.csv")
     with pytest.raises(DataError, match=r"behaviors.csv: impressions holds a list"):
         log_among(folder, {})
+
+
+def test_a_log_without_names_is_told_by_its_own_error(tmp_path):
+    fill(tmp_path / "all", items=ITEMS)
+    (tmp_path / "all" / "seen.csv").write_text("1,2268318,pv,1511544070\n" * 100)
+    with pytest.raises(DataError, match=r"seen.csv: the first line holds values, not names"):
+        log_among(tmp_path / "all", {})

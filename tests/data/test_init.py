@@ -176,7 +176,7 @@ def test_a_log_whose_users_come_back_to_items_asks_for_equal_ids(tmp_path):
     again = np.tile(np.arange(ROWS // 2), 2)
     often = log_of(user_id=again % 30, item_id=again, category_id=again % 7, is_click=binary())
     run = guessed(tmp_path, often)
-    assert run.model.equal_ids
+    assert run.model.equal_ids and run.model.fade
     assert "equal_ids = true  # guess: 50% of the rows are of items that their user had before" in text(tmp_path)
 
 
@@ -206,6 +206,13 @@ def test_where_many_pasts_are_longer_than_the_usual_window_it_is_longer(tmp_path
     assert run.memory.window == window
     if window == 400:
         assert "window = 400  # guess: 24% of the rows have more than 100 events" in text(tmp_path)
+
+
+def test_rows_of_nobody_make_no_window_longer(tmp_path):
+    users = ["NA" if at % 2 else f"u{at % 40}" for at in range(ROWS)]
+    run = guessed(tmp_path, log_of(user_id=users, is_click=binary()), "log.csv")
+    assert run.data.where == "user_id NOT IN ('NA')"
+    assert run.memory.window == 100
 
 
 def text(folder):

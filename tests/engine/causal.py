@@ -158,7 +158,7 @@ class CausalPass:
         if self.run.model.equal_ids:
             # Every other head looks for the newest, and has nothing of its own beside.
             own = torch.where(torch.arange(len(own)) % 2 == 1, 0.0, own)
-        return own - 4 * sum(self.fades(attention.fade, code) for code in codes)
+        return own - 4 * sum(self.fades(attention.fading.power, code) for code in codes)
 
     def fades(self, power, code):
         """What each head takes away for a gap or a rank."""
@@ -194,7 +194,7 @@ class CausalPass:
         keys, values = attention._keys(), attention._values()
         nothing = torch.zeros_like(state)
         gap_of = {j: min(((int(seen.time[k]) - int(seen.time[j])) >> 20).bit_length(), 31) for j in view}
-        idle = self.idle(attention.fade, gap_of[max(view)]) if view else 0
+        idle = self.idle(attention.fading.power, gap_of[max(view)]) if view else 0
         x, added = [[attention.other_rows[null], *[nothing] * (len(keys) - 1)]], [self.leans(attention, [null]) - idle]
         for j in view:
             rank = len(every) - every.index(j)

@@ -25,7 +25,7 @@ def ranker() -> Ranker:
 @pytest.mark.parametrize(("setting", "learned"), [({}, False), ({"fade": True}, True), ({"equal_ids": True}, True)])
 def test_how_rows_fade_is_learned_where_it_is_asked_for_or_ids_are_compared(setting: dict, learned: bool) -> None:
     engine = build(run_config(model=setting))
-    found = {name.split(".")[2]: p.requires_grad for name, p in engine.model.named_parameters() if "fade" in name}
+    found = {name.split(".")[2]: p.requires_grad for name, p in engine.model.named_parameters() if "fading" in name}
     assert found == {"0": learned, "1": learned, "2": learned}
 
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import attention as benchmark
-from marm.nn.attention import IDLE, TargetAttention
+from marm.nn.attention import TargetAttention
 from marm.nn.codec import CODECS
 from marm.nn.dense import steady_rows
+from marm.nn.fading import IDLE
 from marm.nn.operands import Operands, plan_work
 from marm.nn.plain import rows_of
 from marm.nn.views import GAPS, RANKS, Views, rank_buckets
@@ -48,7 +49,7 @@ def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw
     beside = [np.where(previous >= 0, rng.integers(0, 9, total), -1)] * shift + [rng.integers(0, 9, total)] * raw
     attention = TargetAttention(width, 2, torch.eye(OUTCOMES), shift, raw, ids)
     with torch.no_grad():
-        attention.fade.normal_(std=0.02)
+        attention.fading.power.normal_(std=0.02)
         attention.own.normal_()
         attention.worth.uniform_(-2, 0)
     sides = np.stack(beside) if beside else np.zeros((0, total), np.int64)
@@ -85,7 +86,7 @@ def test_each_way_equals_the_reference_in_values_and_gradients(way, shift, raw, 
             torch.testing.assert_close(other, grad, rtol=1e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
         elif other is not None:
             # Of fading, where all rows fade alike, a rounding is left.
-            assert not (other.abs() > 1e-6 * (name == "fade")).any(), name
+            assert not (other.abs() > 1e-6 * (name == "fading.power")).any(), name
 
 
 @pytest.mark.parametrize(("shift", "raw"), [(False, False), (True, True)])
@@ -217,11 +218,11 @@ def test_how_much_of_an_old_history_is_read_does_not_hang_on_how_rows_fade_but_o
     attention = TargetAttention(8, 2, torch.eye(OUTCOMES))
     with torch.no_grad():
         attention.own.zero_()
-        attention.fade[:, :2] = torch.tensor([[0.5, 0.3], [-0.2, 0.0]])
+        attention.fading.power[:, :2] = torch.tensor([[0.5, 0.3], [-0.2, 0.0]])
     new, old = nothing_read(attention, 5), nothing_read(attention, 10**7)
     torch.testing.assert_close(old, new)
     with torch.no_grad():
-        attention.fade[:, 2] = torch.tensor([-0.05, 5.0])
+        attention.fading.power[:, 2] = torch.tensor([-0.05, 5.0])
     less, more = torch.logit(nothing_read(attention, 10**7)) - torch.logit(old)
     assert 0 < less < IDLE
     torch.testing.assert_close(more, torch.tensor(-IDLE))
@@ -240,4 +241,4 @@ def test_a_layer_begins_by_reading_the_newest_row_of_each_kind_of_id_in_a_head_o
         rank = attention._lean(torch.zeros(attention.outcomes + GAPS + RANKS + 1, 8))[1, attention.outcomes + GAPS : -1]
         assert (rank.diff() < 0).all()
         assert added.max() + rank[16] > rank[0] > rank[1]
-        assert (attention.fade[[0, 2]] == 0).all()
+        assert (attention.fading.power[[0, 2]] == 0).all()

@@ -68,11 +68,14 @@ def sort(
     log: Annotated[Path, typer.Argument(help="The log: a file or a folder of Parquet, CSV or NDJSON.")],
     out: Annotated[Path, typer.Argument(help="The Parquet file to write.")],
     time: Annotated[str, typer.Option("--time", help="Its column of times.")],
+    time_format: Annotated[
+        str | None, typer.Option("--time-format", help="How they are written, as data.time_format.")
+    ] = None,
 ) -> None:
     """Write a log in order of time; rows of one time stay in their order."""
     console = Console(stderr=True)
     with console.status(f"sorting {log}"):
-        rows = sort_log(log, out, time)
+        rows = sort_log(log, out, time, time_format)
     console.print(escape(f"wrote {rows:,} rows to {out}"), highlight=False)
 
 

@@ -48,10 +48,13 @@ class DataConfig(Settings):
     """Column of the item id; any type, compared as text."""
 
     time: str
-    """Column of the exposure's time: seconds, milliseconds, microseconds or datetimes."""
+    """Column of the exposure's time: a number since 1970, datetimes or text."""
 
-    time_unit: Literal["auto", "s", "ms", "us"] = "auto"
+    time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
     """Unit of a numeric time; ``auto`` tells it from the first value and says so."""
+
+    time_format: str | None = None
+    """How times are written that are text but not ISO, or days such as 20191115: ``%d/%m/%Y %H:%M``, as strftime has it."""
 
     first: PositiveInt | None = None
     """Only this many events, the first by time, are taken: for trials on the beginning of a log."""
@@ -76,10 +79,13 @@ class FeatureConfig(Settings):
     """One feature: ``name = "category"`` or ``name = {kind = "number", linear = true}``."""
 
     kind: Literal["category", "tags", "number", "vector"]
-    """``category`` one id, ``tags`` a list (or text split at ``|``), ``number`` a scalar, ``vector`` a list of floats."""
+    """``category`` one id, ``tags`` a list (or text that is one), ``number`` a scalar, ``vector`` a list of floats."""
 
     linear: bool = False
     """Numbers: a learned direction times sign(x) log(1 + |x|) instead of buckets of that."""
+
+    separator: str = Field("|", min_length=1)
+    """Tags: what parts them where they are text; brackets around a list, quotes and spaces around a tag are left out."""
 
 
 def _feature(value: Any) -> Any:

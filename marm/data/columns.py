@@ -1,5 +1,7 @@
 """Columns of a log or side file as features: ids hashed, numbers in float32, lists ragged."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
@@ -8,19 +10,31 @@ from marm.data.ids import hash_feature, hash_text, salt_of
 from marm.data.trouble import Chunk, TroubleError
 from marm.types import F64
 
-TAG_MARK = "|"
+_AROUND_TAGS = " \t\n[](){}"
+_AROUND_TAG = " \t\n'\""
 
 
-def convert(chunk: Chunk, name: str, kind: str, width: int) -> pl.Series:
-    """A feature's column in the stream's own type; ``width`` is that of a vector. Errors: the first bad row."""
-    match kind:
+@dataclass(frozen=True)
+class How:
+    """How a feature's column is read."""
+
+    kind: str
+    width: int = 1
+    """Of a vector."""
+    separator: str = "|"
+    """What parts tags that are text."""
+
+
+def convert(chunk: Chunk, name: str, how: How) -> pl.Series:
+    """A feature's column in the stream's own type. Errors: the first bad row."""
+    match how.kind:
         case "category":
             return _category(chunk, name)
         case "tags":
-            return _tags(chunk, name)
+            return _tags(chunk, name, how.separator)
         case "number":
             return pl.Series(name, as_number(chunk, name).astype(np.float32))
-    return _vector(chunk, name, width)
+    return _vector(chunk, name, how.width)
 
 
 def vector_width(first: pl.Series) -> int:
@@ -58,14 +72,25 @@ def _category(chunk: Chunk, name: str) -> pl.Series:
     return pl.Series(name, hash_feature(name, series))
 
 
-def _tags(chunk: Chunk, name: str) -> pl.Series:
+def parted(text: pl.Series, separator: str) -> pl.Series:
+    """Texts that are lists as lists: brackets around them, quotes and spaces around a tag, and empty tags are left out."""
+    tag = pl.element().str.strip_chars(_AROUND_TAG)
+    return text.str.strip_chars(_AROUND_TAGS).str.split(separator).list.eval(tag.filter(tag != ""))
+
+
+def parts_of(text: str, separator: str) -> list[str]:
+    """One text as ``parted`` has it."""
+    tags = [part.strip(_AROUND_TAG) for part in text.strip(_AROUND_TAGS).split(separator)]
+    return [tag for tag in tags if tag]
+
+
+def _tags(chunk: Chunk, name: str, separator: str) -> pl.Series:
     """Lists of hashes: nulls and empty tags go, a null list is an empty one."""
     series = chunk.frame[name]
     if isinstance(series.dtype, pl.Array):
         series = series.arr.to_list()
     if not isinstance(series.dtype, pl.List):
-        text = series.cast(pl.String)
-        series = text.str.split(TAG_MARK).list.eval(pl.element().filter(pl.element() != ""))
+        series = parted(series.cast(pl.String), separator)
     if series.dtype.inner.is_nested():  # type: ignore[attr-defined]
         raise TroubleError("type", name, f"column {name} is a {series.dtype}", "tags are a list of text or numbers")
     salt = salt_of(name)

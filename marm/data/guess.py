@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import polars as pl
 
 from marm.data.guess_tasks import Task, guess_delay, guess_tasks
+from marm.data.guess_time import clock_guessed, form_of, micros_of, time_score
 from marm.data.ids import as_text
 from marm.data.look import Look, words
-from marm.data.shapes import SlatesError, no_time, records, slates, whole_days
-from marm.data.times import clock_of, doubtful, iso, iso_micros, to_micros
-from marm.data.trouble import Chunk, Places, TroubleError, no_column, sql_name, sql_text
+from marm.data.shapes import SlatesError, no_time, records, slates
+from marm.data.times import doubtful
+from marm.data.trouble import no_column, sql_name, sql_text
 from marm.errors import DataError
 
 _USER = (
@@ -27,14 +27,8 @@ _VISIT = frozenset(("session", "visit", "cookie", "device"))
 """Stand for a user where there is none."""
 _KEY = ("id", "code", "key", "index", "idx")
 _SHOWN = ("inview", "impression", "target", "candidate", "shown", "exposed")
-_TIME = ("timestamp", "time", "date", "datetime", "at", "unix", "epoch", "when", "dat", "dt", "day")
-_SPENT = frozenset((
-    "watch", "play", "reading", "stay", "read", "spent", "dwell", "session", "duration", "listen", "view", "next", "response",
-))  # fmt: skip
-_PAST = frozenset(("start", "created", "updated", "birth", "upload", "first", "last"))
 _COUNTED = frozenset(("cnt", "count", "counts", "n", "time", "duration", "score", "rank", "price"))
 _NEAR = 1.5
-_TRIED = 1000
 _CROWD = 20
 _MOST_OF_ONE = 0.2
 _DAY = 86_400_000_000
@@ -48,6 +42,8 @@ class Guess:
     item: str
     time: str
     where: str | None = None
+    form: str | None = None
+    """In which the time is written, where it has to be said."""
     delay: float | str = 0.0
     tasks: dict[str, Task] = field(default_factory=dict)
     every_row: bool = False
@@ -66,7 +62,7 @@ def guess_roles(look: Look, given: dict[str, str] | None = None) -> Guess:
             raise no_column(f"--{role}", column, schema, look.log.name)
     if "item" not in given and (found := slates(look)):
         raise SlatesError(found)
-    times = {name: _time_score(look, name) for name in schema if name not in given.values()}
+    times = {name: time_score(look, name) for name in schema if name not in given.values()}
     time = given.get("time") or _best(look, "time", times)
     taken = {time, *given.values()}
     users = {name: _user_score(look, name) for name in schema if name not in taken}
@@ -74,6 +70,10 @@ def guess_roles(look: Look, given: dict[str, str] | None = None) -> Guess:
     items = {name: _item_score(look, name) for name in schema if name not in taken | {user}}
     item = given.get("item") or _best(look, "item", items)
     guess = Guess(user, item, time)
+    form = form_of(look.sample[time])
+    if form:
+        guess.form = form.form
+        guess.unsure += [form.doubt] if form.doubt else []
     guess.where = _where(look, guess)
     guess.unsure += [*_rivals("user", user, users), *_rivals("item", item, items), *_doubts(look, guess)]
     guess.tasks, guess.every_row, doubts = guess_tasks(look, {user, item, time})
@@ -89,7 +89,7 @@ def _best(look: Look, role: str, scores: dict[str, float]) -> str:
         columns = ", ".join(look.log.schema)
         files = len(look.log.files)
         among = columns if files == 1 else f"{columns} (which all {files} files have)"
-        hint = records(look) or (no_time(look) if role == "time" else "")
+        hint = records(look) or (no_time() if role == "time" else "")
         remedy = hint or f"name it with --{role} COLUMN, or write the run file by hand"
         raise DataError(f"{look.log.name}: no column looks like the {role} among {among}: {remedy}")
     return name
@@ -126,16 +126,14 @@ def _doubts(look: Look, guess: Guess) -> list[str]:
     if share > _MOST_OF_ONE:
         named = f"{guess.user} = {counts[guess.user][0]}"
         doubts.append(f"{named} has {share:.0%} of the rows seen: leave it out by data.where if it stands for nobody")
-    micros = _micros(look.sample[guess.time].drop_nulls())
+    micros = micros_of(look.sample[guess.time].drop_nulls())
     if micros is not None and len(micros) and bool((micros % _DAY == 0).all()):
         hours = [name for name in look.log.schema if name != guess.time and _is_hour(look, name)]
         join = f"; {hours[0]} may hold the hour: join the two first" if hours else ""
         doubts.append(f"{guess.time} holds days, not times: events of a user's day do not see each other{join}")
     if micros is not None and len(micros) and look.sample[guess.time].dtype.is_numeric():
-        clock = clock_of(look.sample[guess.time].drop_nulls().head(1), "auto")
-        if doubt := doubtful(clock, int(micros[0])):
-            own = "" if "nanoseconds" in doubt else "; if it counts from a zero of its own, that does no harm"
-            doubts.append(doubt + own)
+        doubt = doubtful(clock_guessed(look.sample[guess.time]), int(micros[0]))
+        doubts += [f"{doubt}; if it counts from a zero of its own, that does no harm"] if doubt else []
     return doubts
 
 
@@ -177,57 +175,12 @@ def _id_score(look: Look, column: str, wanted: tuple[str, ...]) -> float:
     return 5.0 + 3.0 * key + plain + 2.0 * shown - 0.05 * named[0] - 6.0 * look.missing(column)
 
 
-def _time_score(look: Look, column: str) -> float:
-    """How much a column looks like the time of an exposure: a plausible date, named so, rising."""
-    series = look.sample[column].drop_nulls()
-    parts = words(column)
-    if not len(series) or (set(_KEY) & set(parts) and not look.log.schema[column].is_temporal()):
-        return 0.0
-    try:
-        clock = clock_of(series.head(1), "auto")
-    except TroubleError:
-        return 0.0
-    named = max((len(_TIME) - at for at, word in enumerate(_TIME) if word in parts), default=0)
-    if clock.guessed and _implausible(series):
-        counted = {"timestamp", "time", "unix", "epoch"} & set(parts) and not _SPENT & set(parts)
-        return 0.1 if counted and series.n_unique() > _CROWD and not whole_days(series) else 0.0
-    if clock.unit == "text" and iso_micros(series.cast(pl.String).head(_TRIED)).null_count() > 0.1 * min(
-        len(series), _TRIED
-    ):
-        return 0.5 if named else 0.0
-    rising = series.is_sorted() if series.dtype != pl.Categorical else False
-    fine = min(1.0, 4 * series.n_unique() / len(series))
-    score = 1.0 + 0.2 * named + 2.0 * rising + fine + 2.0 * (series.dtype == pl.Datetime)
-    return max(0.2, score - 4.0 * bool(_PAST & set(parts)) - 4.0 * look.missing(column))
-
-
 def _median_gap(look: Look, user: str, time: str) -> float:
     """Seconds from one event of a user to the next; 0 where that cannot be told."""
     rows = look.sample.select(user, time).drop_nulls()
-    micros = _micros(rows[time])
+    micros = micros_of(rows[time])
     if micros is None or len(micros) < rows.height:
         return 0.0
     ordered = pl.DataFrame({"user": rows[user], "time": micros}).sort("user", "time")
     gaps = ordered.select(pl.col("time").diff().over("user").drop_nulls())["time"]
     return float(gaps.median() or 0) / 1e6  # type: ignore[arg-type]
-
-
-def _micros(series: pl.Series) -> pl.Series | None:
-    """Microseconds of times; nothing where they cannot be told."""
-    chunk = Chunk(series.to_frame(), np.arange(len(series)), Places(["log"], [0]))
-    try:
-        values, good, _ = to_micros(chunk, clock_of(series.head(1), "auto"))
-    except TroubleError:
-        return None
-    return pl.Series(values[good])
-
-
-def _implausible(series: pl.Series) -> bool:
-    """Whether numbers cannot be times of this age: before 1990 or after 2100, at the first or any other row."""
-    number = series.cast(pl.Float64, strict=False).drop_nulls()
-    if len(number) < len(series) or not len(number):
-        return True
-    clock = clock_of(pl.Series(series.name, [number[0]]), "auto")
-    factor = {"s": 1e6, "ms": 1e3}.get(clock.unit, 1.0)
-    edges = (float(number[0]), float(number.min() or 0), float(number.max() or 0))  # type: ignore[arg-type]
-    return any(doubtful(clock, int(edge * factor)) is not None for edge in edges) or not iso(int(edges[0] * factor))

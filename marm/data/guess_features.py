@@ -9,11 +9,11 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PolarsError
 
-from marm.data.columns import TAG_MARK
+from marm.data.columns import parted
 from marm.data.formats import scan
 from marm.data.guess import Guess
 from marm.data.guess_tasks import OUTCOME, positives
-from marm.data.ids import as_text, hash_text
+from marm.data.ids import hash_text
 from marm.data.look import Look, is_text, words
 from marm.data.lookup import Lookup
 from marm.errors import DataError
@@ -48,6 +48,10 @@ _TELLS = 0.3
 _SAMPLE_IDS = 20_000
 _MOST_VALUES = 10_000
 _MOST_CONTEXT = 1_000
+_LISTS = {"|": r"\|", **{mark: rf"^\[.*\]$|^[^{mark}.]{{1,40}}(?:{mark}[^{mark}.]{{1,40}})+$" for mark in ",;"}}
+"""How texts look that are lists, by what parts them."""
+_LISTED = 0.2
+_FEW = 20
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,8 @@ class SideGuess:
     """Kinds by column."""
     doubtful: dict[str, str]
     """Columns left out, and why."""
-    listed: list[str]
-    """Features whose texts look like lists that are not parted by a bar."""
+    separators: dict[str, str]
+    """What parts tags that are text, by column."""
 
 
 @dataclass
@@ -95,9 +99,6 @@ def guess_features(look: Look, guess: Guess) -> FeatureGuess:
             out.doubtful[column] = "bookkeeping"
         elif column not in taken and column not in beside:
             _log_column(look, guess, column, out)
-    for side in (out.items, out.users):
-        out.unsure += [f"{name} of {side.file.name} holds lists in text, read as one category each; parted by | they are tags"
-                       for name in side.listed] if side else []  # fmt: skip
     for group in (out.item, out.user, out.context):
         for column in list(group):
             if (task := _told(look, guess, column)) is not None:
@@ -172,9 +173,10 @@ def _join(file: Path, names: list[str], column: str, ids: pl.Series, telling: fr
     if not len(hashes) or not hashes.all():
         return None
     overlap = float((Lookup(hashes).find(hash_text(ids)) >= 0).mean()) if len(ids) else 0.0
-    features, doubtful = _side_columns(frame, keys[0], telling)
-    listed = [name for name, kind in features.items() if kind == "category" and _is_listed(frame[name])]
-    return SideGuess(file, keys[0], overlap, features, doubtful, listed)
+    separators = {name: mark for name in frame.columns if name != keys[0] and (mark := _mark(frame[name]))}
+    features, doubtful = _side_columns(frame, keys[0], telling, separators)
+    tags = {name: mark for name, mark in separators.items() if name in features}
+    return SideGuess(file, keys[0], overlap, features, doubtful, tags)
 
 
 def _same_key(name: str, column: str) -> bool:
@@ -184,33 +186,35 @@ def _same_key(name: str, column: str) -> bool:
     return one == other or (len(short) > 1 and long[-len(short) :] == short) or short == ["id"]
 
 
-def _side_columns(frame: pl.DataFrame, key: str, telling: frozenset[str]) -> tuple[dict[str, str], dict[str, str]]:
+def _side_columns(
+    frame: pl.DataFrame, key: str, telling: frozenset[str], separators: dict[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
     features: dict[str, str] = {}
     doubtful: dict[str, str] = {}
     for name in frame.columns:
         if name == key:
             continue
-        kind, reason = _side_kind(frame[name], set(words(name)), telling)
+        kind, reason = _side_kind(frame[name], set(words(name)), telling, name in separators)
         if kind:
             features[name] = kind
         else:
             doubtful[name] = reason
-    for text, lists in _said_twice(frame, [name for name, kind in features.items() if kind == "tags"]):
+    for text, lists in _said_twice(frame, [name for name, kind in features.items() if kind == "tags"], separators):
         del features[text]
         doubtful[text] = f"says what {lists} says"
     return features, doubtful
 
 
-def _said_twice(frame: pl.DataFrame, tags: list[str]) -> list[tuple[str, str]]:
-    """Columns of text split at ``|`` that another column holds as lists."""
-    texts = [name for name in tags if frame.schema[name] == pl.String]
+def _said_twice(frame: pl.DataFrame, tags: list[str], separators: dict[str, str]) -> list[tuple[str, str]]:
+    """Columns of text that another column holds as lists."""
+    texts = [name for name in tags if name in separators]
     lists = [name for name in tags if frame.schema[name] == pl.List(pl.String)]
     pairs = [(text, other) for text in texts for other in lists]
-    return [(text, other) for text, other in pairs if frame[text].str.split(TAG_MARK).equals(frame[other])]
+    return [(text, other) for text, other in pairs if parted(frame[text], separators[text]).equals(frame[other])]
 
 
-def _side_kind(series: pl.Series, parts: set[str], telling: frozenset[str]) -> tuple[str, str]:
-    """Kind of a side file's column, or none and the reason."""
+def _side_kind(series: pl.Series, parts: set[str], telling: frozenset[str], listed: bool) -> tuple[str, str]:
+    """Kind of a side file's column, or none and the reason; ``listed``: its texts are lists."""
     dtype = series.dtype
     if parts & _WHOLE_PERIOD:
         return "", "a figure over the whole period would tell the future"
@@ -225,38 +229,39 @@ def _side_kind(series: pl.Series, parts: set[str], telling: frozenset[str]) -> t
     values = series.n_unique()
     if values < 2:
         return "", "always the same"
-    if dtype == pl.String and _has_marks(series):
+    if listed:
         return "tags", ""
     if is_text(dtype) or dtype == pl.Boolean or parts & telling:
-        few = values <= min(_MOST_VALUES, max(20, len(series) // 2))
+        few = values <= min(_MOST_VALUES, max(_FEW, len(series) // 2))
         return ("category", "") if few else ("", "nearly a value of its own on each row")
     if dtype.is_integer() and "id" in parts:
         return "", "an id of something else"
     return "", "a number that may have been taken after the log began"
 
 
-def _has_marks(series: pl.Series) -> bool:
-    """Whether texts are lists split at ``|``."""
-    marked = series.drop_nulls().head(1000).str.contains(TAG_MARK, literal=True)
-    return bool(marked.sum() > 0.2 * len(marked))
+def _mark(series: pl.Series) -> str | None:
+    """What parts texts that are lists: a bar, or a comma or semicolon whose parts come again and again."""
+    if series.dtype != pl.String:
+        return None
+    texts = series.drop_nulls().unique(maintain_order=True).head(1000)
+    for mark, looks in _LISTS.items():
+        found = texts.str.contains(looks)
+        if found.sum() > _LISTED * len(texts) and (mark == "|" or _come_again(parted(texts, mark))):
+            return mark
+    return None
 
 
-def _is_listed(series: pl.Series) -> bool:
-    """Whether texts look like lists in brackets or with commas."""
-    if not is_text(series.dtype):
-        return False
-    texts = as_text(series.drop_nulls().unique().head(1000))
-    return len(texts) > 0 and bool(
-        texts.str.contains(r"^\[.*\]$|^[^,.]{1,40}(?:,[^,.]{1,40})+$").sum() > 0.2 * len(texts)
-    )
+def _come_again(lists: pl.Series) -> bool:
+    """Whether what lists hold is no value of its own in nearly each."""
+    flat = lists.drop_nulls().explode().drop_nulls()
+    return flat.n_unique() <= max(_FEW, len(flat) // 2)
 
 
 def _list_kind(series: pl.Series) -> tuple[str, str]:
     lists = series.arr.to_list() if isinstance(series.dtype, pl.Array) else series
     assert isinstance(lists.dtype, pl.List)
     inner = lists.dtype.inner
-    flat = lists.drop_nulls().explode().drop_nulls()
-    if inner == pl.String and flat.n_unique() > max(20, len(flat) // 2):
+    if inner == pl.String and not _come_again(lists):
         return "", "nearly a value of its own on each row"
     if inner == pl.String or inner.is_integer():
         return "tags", ""

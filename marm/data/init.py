@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from marm.config import load_run
 from marm.data.among import log_among
@@ -75,6 +76,8 @@ def _data(look: Look, guess: Guess, out: Path) -> list[str]:
         _line("item", guess.item, "guess: what was shown"),
         _line("time", guess.time, "guess: when it was shown; the unit is recognised"),
     ]
+    if guess.form:
+        lines.append(_line("time_format", guess.form, "guess: how times are written"))
     if guess.delay:
         lines.append(_line("feedback_delay", guess.delay, "guess: seconds until an outcome is known"))
     else:
@@ -99,11 +102,15 @@ def _features(features: FeatureGuess) -> list[str]:
     return lines + _group("context", features.context, features.doubtful)
 
 
-def _of(side: SideGuess | None) -> dict[str, str]:
-    return side.features if side is not None else {}
+def _of(side: SideGuess | None) -> dict[str, Any]:
+    """Its features as a run file has them."""
+    if side is None:
+        return {}
+    parted = {name: mark for name, mark in side.separators.items() if mark != "|"}
+    return side.features | {name: {"kind": "tags", "separator": mark} for name, mark in parted.items()}
 
 
-def _group(name: str, features: dict[str, str], doubtful: dict[str, str]) -> list[str]:
+def _group(name: str, features: dict[str, Any], doubtful: dict[str, str]) -> list[str]:
     if not features and not doubtful:
         return []
     lines = ["", f"[features.{name}]"]
@@ -143,4 +150,6 @@ def _key(key: str) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{_key(key)} = {_value(inner)}' for key, inner in value.items())} }}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

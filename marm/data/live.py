@@ -42,8 +42,8 @@ class LiveLog:
     def __init__(self, run: RunConfig, folder: Path) -> None:
         manifest, data = Manifest.read(folder), run.data
         self._types = _types_of(folder)
-        features = [Feature(group, name, kind, manifest.widths.get(f"{group}.{name}", 1))
-                    for group in _GROUPS for name, kind in manifest.columns[group].items()]  # fmt: skip
+        features = [Feature(group, name, manifest.how(group, name))
+                    for group in _GROUPS for name in manifest.columns[group]]  # fmt: skip
         self._reading = Reading(run, clock_named(data.time, manifest.time_unit), features, set())
         self._where = None if data.where is None else pl.sql_expr(data.where).fill_null(False)
         self._history = pl.lit(True) if data.history is None else pl.sql_expr(data.history).fill_null(False)
@@ -139,6 +139,10 @@ class LiveLog:
 
     def _time(self, at: Sequence[Any]) -> tuple[pl.Series, Bool]:
         clock, dtype = self._reading.clock, self._types[self._reading.clock.column]
+        if clock.form:
+            text = [str(v) if isinstance(v, (str, int)) and not isinstance(v, bool) else None for v in at]
+            series = pl.Series(clock.column, text, dtype=pl.String).cast(dtype, strict=False)
+            return series, series.is_null().to_numpy()
         words = clock.unit in ("datetime", "text")
         values = list(at)
         if not set(map(type, values)) <= ({str} if words else {int, float}):

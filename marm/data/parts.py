@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from marm.data.arrow import map_batch, write_batch
+from marm.data.columns import How
 from marm.data.events import Tags
 from marm.data.place import START, Mark, mark_of
 from marm.errors import FolderError
@@ -104,6 +105,13 @@ class Manifest:
     outstanding: int = 0
     """Most events of a user that waited for their outcomes at once, in the log as it was prepared."""
     growth: Growth = Growth()
+    separators: dict[str, str] = field(default_factory=dict)
+    """Of tags that are text, as ``widths``."""
+
+    def how(self, group: str, name: str) -> How:
+        """How a column is read; ``group`` as in ``columns``."""
+        key, plain = f"{group}.{name}", How(self.columns[group][name])
+        return How(plain.kind, self.widths.get(key, plain.width), self.separators.get(key, plain.separator))
 
     def write(self, folder: Path) -> None:
         """Write it as JSON into a folder, in place of the one that is there."""

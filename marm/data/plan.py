@@ -9,7 +9,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from marm.config import FeatureConfig, RunConfig, SideFile
-from marm.data.columns import vector_width
+from marm.data.columns import How, vector_width
 from marm.data.labels import columns_of
 from marm.data.source import CHUNK_ROWS, Log, LogReader, open_log, schema_of
 from marm.data.times import Clock, clock_of
@@ -34,9 +34,7 @@ class Feature:
 
     group: Group
     name: str
-    kind: str
-    width: int
-    """Of a vector; else 1."""
+    how: How
 
     @property
     def column(self) -> str:
@@ -80,7 +78,8 @@ class Plan(Reading):
     def row_bytes(self) -> int:
         """About how many bytes a row of the stream takes."""
         each = {"category": 8, "number": 4, "tags": _TAG_BYTES}
-        wide = sum(4 * feature.width if feature.kind == "vector" else each[feature.kind] for feature in self.features)
+        hows = [feature.how for feature in self.features]
+        wide = sum(4 * how.width if how.kind == "vector" else each[how.kind] for how in hows)
         return _BASE_BYTES + 4 * len(self.run.tasks) + wide
 
     def chunk_rows(self) -> int:
@@ -127,7 +126,7 @@ def make_plan(run: RunConfig, report: Report, also: Sequence[str] = ()) -> Plan:
     ]
     if lost:
         raise lost[0]
-    clock = clock_of(log.first(data.time, where), data.time_unit)
+    clock = clock_of(log.first(data.time, where), data.time_unit, data.time_format)
     reader = LogReader(log, [data.user, data.item, data.time, *needed], where, history)
     return Plan(run, clock, features, missing, log, reader, LogReader(log, [data.time], where, None), sides)
 
@@ -214,4 +213,4 @@ def _log_feature(
         found = f'{setting}: {feature.kind} in the log, where items have "category" only'
         raise TroubleError("item feature", name, found, "move the column to an item file (data.items)")
     width = vector_width(log.first(name, where)) if feature.kind == "vector" else 1
-    return Feature(group, name, feature.kind, width)
+    return Feature(group, name, How(feature.kind, width, feature.separator))

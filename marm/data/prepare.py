@@ -126,11 +126,13 @@ class _Preparation:
         plan, reader, tally = self._plan, self._plan.reader, self._tally
         columns: dict[str, dict[str, str]] = {"item": {}, "user": {}, "context": {}, "items": {}, "users": {}}
         for feature in plan.features:
-            columns[feature.group][feature.name] = feature.kind
-            if feature.kind == "vector":
-                widths[feature.column] = feature.width
+            columns[feature.group][feature.name] = feature.how.kind
+            if feature.how.kind == "vector":
+                widths[feature.column] = feature.how.width
+        separators = {feature.column: feature.how.separator for feature in plan.features}
         for side in plan.sides:
             columns[side.name] = {name: feature.kind for name, feature in side.features.items()}
+            separators |= {f"{side.name}.{name}": feature.separator for name, feature in side.features.items()}
         return Manifest(
             rows=writer.rows,
             log_rows=reader.rows,
@@ -143,6 +145,7 @@ class _Preparation:
             tasks=list(plan.run.tasks),
             columns=columns,
             widths=widths,
+            separators=separators,
             part_rows=plan.part_rows(),
             files=list(zip(reader.places.names, reader.places.first, strict=True)),
             data_hash=writer.data_hash(),

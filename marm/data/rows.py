@@ -77,7 +77,7 @@ def full(chunk: Chunk, plan: Reading, report: Report) -> pl.DataFrame:
         pl.Series("known", frame["time"].to_numpy() + delay),
         own[HISTORY].cast(pl.UInt8).alias("history"),
         pl.Series(LABELS, labels(chunk, plan, report)),
-        *(convert(chunk, feature.name, feature.kind, feature.width).alias(feature.column) for feature in plan.features),
+        *(convert(chunk, feature.name, feature.how).alias(feature.column) for feature in plan.features),
         own[data.user].alias(USER_ID),
         own[data.item].alias(ITEM_ID),
         own[data.time].alias(TIME_VALUE),

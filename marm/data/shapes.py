@@ -37,22 +37,9 @@ def records(look: Look) -> str:
     return f'make columns of what {found[0]} holds: frame.unnest("{found[0]}")' if found else ""
 
 
-def no_time(look: Look) -> str:
+def no_time() -> str:
     """What to do where no column looks like a time."""
-    for column, dtype in look.log.schema.items():
-        values = look.sample[column].drop_nulls()
-        if dtype.is_integer() and len(values) and whole_days(values):
-            return (
-                f'{column} looks like yyyymmdd: write it as a date, pl.col("{column}").cast(str).str.to_date("%Y%m%d")'
-            )
     return (
         "name it with --time COLUMN; if rows lie in the order in which they happened, number them, as docs/own_data.md "
         'does under "No time"'
     )
-
-
-def whole_days(values: pl.Series) -> bool:
-    """Whether whole numbers are days as yyyymmdd."""
-    days = values.cast(pl.Int64, strict=False)
-    month, day = days // 100 % 100, days % 100
-    return bool((days.is_between(19_900_101, 21_001_231) & month.is_between(1, 12) & day.is_between(1, 31)).all())

@@ -7,7 +7,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from marm.data.arrow import map_batch
-from marm.data.columns import convert, vector_width
+from marm.data.columns import How, convert, vector_width
 from marm.data.events import Side, Tags
 from marm.data.formats import scan
 from marm.data.ids import hash_text
@@ -45,7 +45,8 @@ def convert_side(plan: SidePlan, chunk: Chunk, widths: dict[str, int]) -> pl.Dat
         bad = np.zeros(len(ids), bool)
         bad[again] = True
         raise chunk.trouble("repeated id", plan.id, bad, "was there before", "keep one row for each id")
-    columns = [convert(chunk, name, feature.kind, widths.get(name, 1)) for name, feature in plan.features.items()]
+    columns = [convert(chunk, name, How(feature.kind, widths.get(name, 1), feature.separator))
+               for name, feature in plan.features.items()]  # fmt: skip
     frame = pl.DataFrame([pl.Series(ID, ids), *(column.alias(f"{plan.name}.{column.name}") for column in columns),
                           chunk.frame[plan.id].alias(ORIGINAL)])  # fmt: skip
     return frame[order]

@@ -18,8 +18,10 @@ _WHOLE = "whole.parquet"
 _BUCKET_ROWS = 2**19
 
 
-def sort_log(log: Path, out: Path, time: str) -> int:
+def sort_log(log: Path, out: Path, time: str, form: str | None = None) -> int:
     """Write a log's rows to ``out`` by rising time, rows of one time as they were; returns how many.
+
+    ``form``: as ``data.time_format``.
 
     Errors: ``DataError`` for a time that cannot be read, ``FolderError`` if ``out`` is there already.
     """
@@ -34,7 +36,7 @@ def sort_log(log: Path, out: Path, time: str) -> int:
     if other:
         raise DataError(f"{other[0]} has columns that not all files of {log} have: give them the same columns")
     reader = LogReader(found, list(found.schema), None, None)
-    clock = clock_of(found.first(time, None), "auto")
+    clock = clock_of(found.first(time, None), "auto", form)
     beside = out.with_name(out.name + ".tmp")
     shutil.rmtree(beside, ignore_errors=True)
     try:

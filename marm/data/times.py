@@ -10,53 +10,69 @@ import polars as pl
 from marm.data.trouble import Chunk, TroubleError, where_remedy
 from marm.types import F64, I64, Bool
 
-Unit = Literal["s", "ms", "us", "datetime", "text"]
-_MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+Unit = Literal["s", "ms", "us", "ns", "datetime", "text"]
+MICROS: dict[str, tuple[int, int]] = {"s": (1_000_000, 1), "ms": (1_000, 1), "us": (1, 1), "ns": (1, 1_000)}
+"""What times in a unit are multiplied by, and then divided by, to be microseconds."""
 # What can be read in one way only: no day before month, no month before day without AM or PM.
 _FORMS = (
     "%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M%z", "%Y-%m-%d %H:%M", "%Y-%m-%d",
     "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%a %b %d %H:%M:%S %z %Y", "%a, %d %b %Y %H:%M:%S %z",
 )  # fmt: skip
-_SECONDS_BELOW, _MILLIS_BELOW = 1e11, 1e14
+_BELOW: dict[Unit, float] = {"s": 1e11, "ms": 1e14, "us": 1e17}
+_FORMED = "text as "
 _PLAUSIBLE = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
 
 @dataclass(frozen=True)
 class Clock:
-    """How a log writes times: numbers in a unit, datetimes, or ISO text."""
+    """How a log writes times: numbers in a unit, datetimes, ISO text, or text in a form of its own."""
 
     column: str
     unit: Unit
     guessed: bool = False
     """The unit was told from the first value's magnitude."""
+    form: str = ""
+    """Of text that is not ISO: ``%d/%m/%Y %H:%M``, say."""
 
     def says(self) -> str:
         """The unit in words, for messages and the manifest."""
-        words = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "text": "ISO text"}
+        if self.form:
+            return _FORMED + self.form
+        words = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds", "text": "ISO text"}
         return words.get(self.unit, "datetimes")
 
 
 def clock_named(column: str, words: str) -> Clock:
     """The clock that says this of itself."""
-    units: tuple[Unit, ...] = ("s", "ms", "us", "text", "datetime")
+    if words.startswith(_FORMED):
+        return Clock(column, "text", form=words.removeprefix(_FORMED))
+    units: tuple[Unit, ...] = ("s", "ms", "us", "ns", "text", "datetime")
     return Clock(column, next(unit for unit in units if Clock(column, unit).says() == words))
 
 
-def clock_of(first: pl.Series, setting: str) -> Clock:
-    """How to read a time column, from its first value and ``data.time_unit``. Errors: a type that is no time."""
+def clock_of(first: pl.Series, setting: str, form: str | None = None) -> Clock:
+    """How to read a time column, from its first value, ``data.time_unit`` and ``data.time_format``.
+
+    Errors: a type that is no time, or that is read in no form.
+    """
     column, dtype = first.name, first.dtype
+    if form:
+        if dtype == pl.String or dtype.is_integer():
+            return Clock(column, "text", form=form)
+        found = f"data.time_format: column {column} is a {dtype}"
+        raise TroubleError("unparsable time", column, found, "it is for text and whole numbers; leave it out")
     if dtype in (pl.Datetime, pl.Date):
         return Clock(column, "datetime")
     number = first.cast(pl.Float64, strict=False) if dtype == pl.String else first
     if dtype == pl.String and not number.drop_nulls().len():
         return Clock(column, "text")
     if not (dtype == pl.String or dtype.is_numeric()):
-        remedy = "give seconds, milliseconds, microseconds, datetimes or ISO text"
+        remedy = "give numbers since 1970, datetimes, or text"
         raise TroubleError("unparsable time", column, f"data.time: column {column} is a {dtype}", remedy)
-    if setting in ("s", "ms", "us"):
+    if setting in MICROS:
         return Clock(column, setting)  # type: ignore[arg-type]
     size = abs(float(number[0])) if len(number) else 0.0
-    return Clock(column, "s" if size < _SECONDS_BELOW else "ms" if size < _MILLIS_BELOW else "us", guessed=True)
+    return Clock(column, next((unit for unit, most in _BELOW.items() if size < most), "ns"), guessed=True)
 
 
 def doubtful(clock: Clock, micros: int) -> str | None:
@@ -64,8 +80,6 @@ def doubtful(clock: Clock, micros: int) -> str | None:
     low, high = (int(edge.timestamp()) * 1_000_000 for edge in _PLAUSIBLE)
     if not clock.guessed or low <= micros < high:
         return None
-    if low <= micros // 1000 < high:
-        return f"column {clock.column} looks like nanoseconds, which are not read: divide it by 1,000"
     return f"column {clock.column} read as {clock.says()} begins at {iso(micros)}: set data.time_unit if that is wrong"
 
 
@@ -90,9 +104,8 @@ def to_micros(chunk: Chunk, clock: Clock) -> tuple[I64, Bool, list[TroubleError]
     if absent.any():
         troubles.append(chunk.trouble("null", clock.column, absent, "", where_remedy(clock.column, "IS NOT NULL")))
     if unread.any():
-        says = f"is not a time in {clock.says()}"
-        iso_text = "write ISO text as in 2024-01-31 10:00:00" if clock.unit == "text" else "mend it"
-        remedy = f"{iso_text}, or leave such rows out with data.where"
+        says = f"is not {clock.says()}" if clock.form else f"is not a time in {clock.says()}"
+        remedy = f"{_remedy(clock)}, or leave such rows out with data.where"
         troubles.append(chunk.trouble("unparsable time", clock.column, unread, says, remedy))
     if negative.any():
         remedy = where_remedy(clock.column, ">= 0")
@@ -100,20 +113,28 @@ def to_micros(chunk: Chunk, clock: Clock) -> tuple[I64, Bool, list[TroubleError]
     return values, ~(absent | unread | negative), troubles
 
 
+def _remedy(clock: Clock) -> str:
+    if clock.unit != "text":
+        return "mend it"
+    return "mend data.time_format" if clock.form else "say how it is written with data.time_format"
+
+
 def _parse(series: pl.Series, clock: Clock) -> pl.Series:
     """Microseconds; null where the value is none, or beyond what 64 bits hold."""
     if clock.unit == "datetime":
         return series.cast(pl.Datetime("us", series.dtype.time_zone if isinstance(series.dtype, pl.Datetime) else None)
                            ).to_physical()  # fmt: skip
+    if clock.form:
+        return form_micros(series, clock.form)
     if clock.unit == "text":
         return iso_micros(series)
-    factor = _MICROS[clock.unit]
+    by, over = MICROS[clock.unit]
     if series.dtype.is_integer() and series.dtype != pl.UInt64:
         whole = series.cast(pl.Int64)
-        limit = (2**63 - 1) // factor
+        limit = (2**63 - 1) // by
         inside = whole.abs() <= limit
-        return pl.select(pl.when(inside).then(whole * factor)).to_series()
-    number: F64 = series.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy() * factor
+        return pl.select(pl.when(inside).then(whole * by // over)).to_series()
+    number: F64 = series.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy() * by / over
     good = np.abs(number) < 2.0**63
     return pl.select(pl.when(pl.Series(good)).then(pl.Series(np.rint(np.where(good, number, 0)).astype(np.int64)))
                      ).to_series()  # fmt: skip
@@ -133,6 +154,16 @@ def iso_micros(series: pl.Series) -> pl.Series:
         more = text.str.to_datetime(form, time_unit="us", strict=False).to_physical()
         parsed = parsed.fill_null(more) if parsed.null_count() < len(parsed) else more
     return parsed
+
+
+def form_micros(series: pl.Series, form: str) -> pl.Series:
+    """Microseconds of times written in one form (as of strftime; UTC where it has no zone); null where they are not."""
+    return series.cast(pl.String).str.strip_chars().str.to_datetime(form, time_unit="us", strict=False).to_physical()
+
+
+def in_form(micros: int, form: str) -> str:
+    """A time as text in a form, as finely as the form says it."""
+    return str(pl.Series([micros]).cast(pl.Datetime("us", "UTC")).dt.strftime(form)[0])
 
 
 def seconds_to_micros(chunk: Chunk, delay: float | str) -> I64:

@@ -66,9 +66,8 @@ class Laying:
     def __init__(self, log: EventLog) -> None:
         self._log, manifest = log, log.manifest
         self._logged = list(manifest.columns["item"])
-        sided = {name: kind for name, kind in manifest.columns["items"].items() if name not in self._logged}
-        kinds = dict.fromkeys(self._logged, "category") | sided
-        self._converters = {n: Converter(n, k, manifest.widths.get(f"items.{n}", 1)) for n, k in kinds.items()}
+        groups = dict.fromkeys(manifest.columns["items"], "items") | dict.fromkeys(self._logged, "item")
+        self._converters = {name: Converter(name, manifest.how(group, name)) for name, group in groups.items()}
         self.nothing = nothing_told(log.items, len(self._logged))
 
     def over(self, known: Told, items: Sequence[Mapping[str, Any]]) -> Told:

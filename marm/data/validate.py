@@ -1,5 +1,6 @@
 """All that is wrong, or doubtful, in a run's data, at once; and what the data comes to."""
 
+import shlex
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def _frames(plan: Plan, met: Troubles) -> Iterator[pl.DataFrame]:
         yield frame.with_columns(pl.Series(LABELS, labels(chunk, plan, met.add)))
         for feature in plan.features:
             try:
-                convert(chunk, feature.name, feature.kind, feature.width)
+                convert(chunk, feature.name, feature.how)
             except TroubleError as error:
                 met.add(error)
         try:
@@ -108,10 +109,12 @@ def _frames(plan: Plan, met: Troubles) -> Iterator[pl.DataFrame]:
 
 def _unsorted(plan: Plan, fall: UnsortedError) -> Trouble:
     place, time = plan.reader.places.at(fall.row), plan.run.data.time
+    form = plan.run.data.time_format
+    named = f"--time {time}" + (f" --time-format {shlex.quote(form)}" if form else "")
     falls = f"{time} falls from {iso(fall.before)} to {iso(fall.after)}"
     message = (
         f"{place}: {falls}: the log will be sorted each time it is prepared; "
-        f"`marm sort LOG OUT.parquet --time {time}` does it once for all"
+        f"`marm sort LOG OUT.parquet {named}` does it once for all"
     )
     return Trouble("unsorted", "warning", message)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from marm.data.columns import TAG_MARK
+from marm.data.columns import How, parts_of
 from marm.data.events import Column, Tags, absent
 from marm.data.ids import as_text, hash_texts, salt_of
 from marm.errors import DataError
@@ -42,8 +42,8 @@ def hashes_of(ids: list[Any]) -> U64:
 class Converter:
     """One value of a feature as a column of one entry. Errors: ``DataError``."""
 
-    def __init__(self, name: str, kind: str, width: int) -> None:
-        self.name, self.kind, self.width = name, kind, width
+    def __init__(self, name: str, how: How) -> None:
+        self.name, self.kind, self.width, self._separator = name, how.kind, how.width, how.separator
         self._salt = salt_of(name)
 
     def __call__(self, value: Any) -> Column:
@@ -56,7 +56,7 @@ class Converter:
                     raise self._wrong(value, "give text or a number")
                 return hash_texts([text_of(value)], self._salt)
             case "tags":
-                parts = value if isinstance(value, list) else [p for p in text_of(value).split(TAG_MARK) if p]
+                parts = value if isinstance(value, list) else parts_of(text_of(value), self._separator)
                 if any(isinstance(part, list) for part in parts):
                     raise self._wrong(value, "give a list of text or numbers")
                 tags = hash_texts([text_of(part) for part in parts if part is not None], self._salt)

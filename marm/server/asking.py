@@ -59,9 +59,7 @@ class Asker:
         self.tails, self._catalogue, self._seen = tails, catalogue, LastSeen(log)
         manifest = log.manifest
         self._columns = {
-            scope: {
-                n: Converter(n, k, manifest.widths.get(f"{scope}.{n}", 1)) for n, k in manifest.columns[scope].items()
-            }
+            scope: {name: Converter(name, manifest.how(scope, name)) for name in manifest.columns[scope]}
             for scope in ("context", "user")
         }
         self.logged = list(manifest.columns["item"])

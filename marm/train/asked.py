@@ -8,12 +8,10 @@ from marm.data.columns import convert
 from marm.data.events import Column, Tags, absent, take
 from marm.data.ids import hash_text
 from marm.data.stream import EventLog
-from marm.data.times import Clock, clock_of, to_micros
+from marm.data.times import MICROS, Clock, clock_named, clock_of, to_micros
 from marm.data.trouble import Chunk, Places
 from marm.errors import DataError
 from marm.types import I64, U64
-
-_UNITS = {"seconds": "s", "milliseconds": "ms", "microseconds": "us"}
 
 
 def chunk_of(frame: pl.DataFrame, name: str) -> Chunk:
@@ -32,9 +30,9 @@ def ids_of(frame: pl.DataFrame, column: str, name: str) -> U64:
     return hashes
 
 
-def logged_unit(log: EventLog) -> str | None:
-    """``s``, ``ms`` or ``us`` where the log's times are numbers."""
-    return _UNITS.get(log.manifest.time_unit)
+def logged_clock(log: EventLog) -> Clock:
+    """How the log writes times."""
+    return clock_named(log.manifest.time_column, log.manifest.time_unit)
 
 
 def times_of(chunk: Chunk, log: EventLog) -> I64:
@@ -46,19 +44,20 @@ def times_of(chunk: Chunk, log: EventLog) -> I64:
 
 
 def clock_for(given: pl.Series, log: EventLog) -> Clock:
-    """How to read times that are given from outside: in the log's unit, if they are numbers."""
-    return clock_of(given, logged_unit(log) or "auto")
+    """How to read times that are given from outside: in the log's unit, if they are numbers, or in its form."""
+    clock = logged_clock(log)
+    return clock_of(given, clock.unit if clock.unit in MICROS else "auto", clock.form or None)
 
 
 def features_of(chunk: Chunk, run: RunConfig, scope: str, log: EventLog) -> dict[str, Column]:
     """Logged features of a scope, from columns of the same names; one that is not there is missing on every row."""
     out: dict[str, Column] = {}
-    for name, kind in log.manifest.columns[scope].items():
-        width = log.manifest.widths.get(f"{scope}.{name}", 1)
+    for name in log.manifest.columns[scope]:
+        how = log.manifest.how(scope, name)
         if name in chunk.frame.columns:
-            out[name] = as_column(convert(chunk, name, kind, width))
+            out[name] = as_column(convert(chunk, name, how))
         else:
-            out[name] = absent(kind, len(chunk.frame), width)
+            out[name] = absent(how.kind, len(chunk.frame), how.width)
     return out
 
 

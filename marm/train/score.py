@@ -11,7 +11,7 @@ import polars as pl
 import torch
 
 from marm.config import RunConfig
-from marm.data.columns import convert
+from marm.data.columns import How, convert
 from marm.data.events import Column
 from marm.data.formats import scan
 from marm.data.seen import LastSeen
@@ -148,7 +148,7 @@ class Scorer:
         out = self.engine.told.logged.over(item, self.seen_items.columns(item))
         for c, name in enumerate(self.log.manifest.columns["item"]):
             if name in chunk.frame.columns:
-                out[:, c] = convert(chunk, name, "category", 1).to_numpy()
+                out[:, c] = convert(chunk, name, How("category")).to_numpy()
         return out
 
     def close(self) -> None:

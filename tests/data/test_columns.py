@@ -2,14 +2,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from marm.data.columns import convert, vector_width
+from marm.data.columns import How, convert, vector_width
 from marm.data.ids import hash_feature
 from marm.data.trouble import Chunk, Places, TroubleError
+from marm.data.values import Converter
 
 
-def made(series, kind, width=1):
+def made(series, kind, width=1, separator="|"):
     chunk = Chunk(pl.DataFrame({"x": series}), np.arange(len(series)), Places(["items.csv"], [0]))
-    return convert(chunk, "x", kind, width)
+    return convert(chunk, "x", How(kind, width, separator))
 
 
 def hashes(*values):
@@ -30,6 +31,18 @@ def test_a_category_is_its_hash_and_null_is_0():
 )
 def test_tags_are_ragged_hashes_of_lists_or_of_text_split_at_the_bar(series):
     assert made(series, "tags").to_list() == [hashes("a", "b"), [], [], hashes("c")]
+
+
+LISTS = ["['Sci-Fi', \"Fi\"]", "[3,9]", "a , b", "a", "[]", "", " , ", "'a' "]
+
+
+def test_lists_in_text_are_their_parts_whatever_is_around_them():
+    """And one value alone, as a request has it, is the same."""
+    found = made(pl.Series(LISTS), "tags", separator=",").to_list()
+    parts = [["Sci-Fi", "Fi"], ["3", "9"], ["a", "b"], ["a"], [], [], [], ["a"]]
+    assert found == [hashes(*one) if one else [] for one in parts]
+    one_by_one = [Converter("x", How("tags", separator=","))(text).values.tolist() for text in LISTS]
+    assert one_by_one == found
 
 
 def test_tags_of_integers_hash_as_their_text():

@@ -47,10 +47,42 @@ def test_a_day_and_an_hour_in_two_columns_are_to_be_joined(tmp_path):
     assert any("hour may hold the hour: join the two first" in line for line in unsure(tmp_path))
 
 
-def test_nanoseconds_are_said_to_be_none_that_are_read(tmp_path):
+def test_nanoseconds_are_read_as_what_they_are(tmp_path):
     log = log_of(is_click=binary()).with_columns(pl.col("timestamp") * 1_000_000_000)
-    guessed(tmp_path, log)
-    assert unsure(tmp_path) == ["column timestamp looks like nanoseconds, which are not read: divide it by 1,000"]
+    summary = validate(guessed(tmp_path, log)).summary
+    assert (unsure(tmp_path), summary.time_unit) == ([], "nanoseconds")
+    assert summary.first_time == datetime.fromtimestamp(START, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@pytest.mark.parametrize(
+    ("form", "step", "doubt"),
+    [
+        ("%d/%m/%Y %H:%M", 600, ""),
+        ("%m/%d/%Y %H:%M:%S", 600, ""),
+        ("%d.%m.%y %H:%M", 600, ""),
+        ("%d-%m-%Y", 600, ""),
+        ("%m/%d/%Y %H:%M", 1, "timestamp could begin with the day or the month: read as %d/%m/%Y %H:%M"),
+    ],
+)
+def test_what_stands_first_is_told_by_what_no_month_can_be(tmp_path, form, step, doubt):
+    when_it_begins = datetime(2021, 5, 4, tzinfo=UTC)
+    times = [(when_it_begins + timedelta(minutes=step * at)).strftime(form) for at in range(ROWS)]
+    run = guessed(tmp_path, log_of(timestamp=times, is_click=binary()), "log.csv")
+    assert [line for line in unsure(tmp_path) if "could begin" in line] == [doubt] * bool(doubt)
+    assert run.data.time_format == (doubt.partition("read as ")[2] or form)
+    if not doubt:
+        assert validate(run).summary.first_time == "2021-05-04T00:00:00"
+
+
+def test_an_order_that_only_one_reading_gives_tells_what_stands_first(tmp_path):
+    """No number is above twelve, but only with the day first do times never fall."""
+    times = [f"{day:02d}/{month:02d}/2021 10:00" for month in range(1, 13) for day in range(1, 13)]
+    frame = pl.DataFrame({"timestamp": times, "user_id": [7, 8] * 72, "item_id": range(144), "is_click": [0, 1] * 72})
+    assert guessed(tmp_path, frame, "log.csv").data.time_format == "%d/%m/%Y %H:%M"
+    swapped = frame.with_columns(pl.col("timestamp").str.replace(r"^(\d+)/(\d+)", "$2/$1"))
+    other = tmp_path / "other"
+    other.mkdir()
+    assert guessed(other, swapped, "log.csv").data.time_format == "%m/%d/%Y %H:%M"
 
 
 def test_an_id_that_could_be_a_time_is_none(tmp_path):
@@ -215,10 +247,29 @@ def test_what_users_did_is_no_feature_of_theirs(tmp_path):
     assert list(guessed(tmp_path, log_of(is_click=binary())).features.user) == ["gender"]
 
 
-def test_lists_in_text_are_said_to_be_read_whole(tmp_path):
-    write(pl.DataFrame({"item_id": range(60), "tag": ["1,2", "3"] * 30}), tmp_path / "items.csv")
-    guessed(tmp_path, log_of(is_click=binary()))
-    assert any(line.startswith("tag of items.csv holds lists in text") for line in unsure(tmp_path))
+@pytest.mark.parametrize(
+    ("texts", "separator"),
+    [
+        (["1,2", "3"], ","),
+        (["['Action', 'Indie']", "['Indie']"], ","),
+        (["Bars, Food", "Food, Doctors"], ","),
+        (["a;b", "c;a"], ";"),
+        (["a|b,c", "d"], "|"),
+    ],
+)
+def test_lists_in_text_are_tags(tmp_path, texts, separator):
+    write(pl.DataFrame({"item_id": range(60), "tag": texts * 30}), tmp_path / "items.parquet")
+    run = guessed(tmp_path, log_of(is_click=binary()))
+    assert (run.features.item["tag"].kind, run.features.item["tag"].separator) == ("tags", separator)
+    assert validate(run).ok
+
+
+def test_lists_that_are_nearly_all_different_are_tags_where_what_they_hold_is_not(tmp_path):
+    kinds = [", ".join(f"kind {(at * step) % 17}" for step in (1, 3, 5)) for at in range(60)]
+    names = [f"Street {at}, Town {at}" for at in range(60)]
+    write(pl.DataFrame({"item_id": range(60), "kinds": kinds, "place": names}), tmp_path / "items.parquet")
+    run = guessed(tmp_path, log_of(is_click=binary()))
+    assert {name: one.kind for name, one in run.features.item.items()} == {"kinds": "tags"}
 
 
 @pytest.mark.parametrize(
@@ -277,9 +328,19 @@ def test_a_log_without_a_time_says_what_to_do(tmp_path):
         DataError, match=r"no column looks like the time among .*: name it with --time COLUMN; if rows lie"
     ):
         init(tmp_path / "log.parquet", tmp_path / "run.toml")
-    write(log_of(timestamp=20200101 + RNG.integers(0, 30, ROWS)), tmp_path / "log.parquet")
-    with pytest.raises(DataError, match="timestamp looks like yyyymmdd: write it as a date"):
-        init(tmp_path / "log.parquet", tmp_path / "run.toml")
+
+
+@pytest.mark.parametrize("kind", [pl.Int64, pl.String])
+def test_whole_days_are_a_time_where_there_is_no_other(tmp_path, kind):
+    days = pl.Series(20200101 + RNG.integers(0, 30, ROWS)).cast(kind)
+    run = guessed(tmp_path, log_of(date=days, timestamp=np.arange(ROWS) + START, is_click=binary()))
+    assert (run.data.time, run.data.time_format) == ("timestamp", None)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    run = guessed(alone, log_of(date=days, is_click=binary()).drop("timestamp"))
+    assert (run.data.time, run.data.time_format) == ("date", "%Y%m%d")
+    assert any("date holds days, not times" in line for line in unsure(alone))
+    assert validate(run).summary.last_time == "2020-01-30T00:00:00"
 
 
 def test_roles_that_are_named_need_no_guess(tmp_path):

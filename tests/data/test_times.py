@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from marm.data.times import Clock, clock_of, doubtful, iso, to_micros
+from marm.data.times import Clock, clock_named, clock_of, doubtful, form_micros, in_form, iso, to_micros
 from marm.data.trouble import Chunk, Places, TroubleError
 
 MICROS = 1_704_103_200_000_000  # 2024-01-01T10:00:00Z
@@ -21,6 +21,8 @@ def chunk_of(series):
         (MICROS / 1_000_000, "seconds"),
         (MICROS // 1000, "milliseconds"),
         (MICROS, "microseconds"),
+        (MICROS * 1000 + 999, "nanoseconds"),
+        (float(MICROS * 1000), "nanoseconds"),
         (str(MICROS // 1000), "milliseconds"),
         (datetime(2024, 1, 1, 10), "datetimes"),
         ("2024-01-01T10:00:00Z", "ISO text"),
@@ -47,6 +49,42 @@ def test_the_unit_comes_from_the_first_value_alone_and_a_set_one_wins():
     assert clock_of(series[:1], "auto").unit == "s"
     assert clock_of(series[1:], "auto").unit == "us"
     assert clock_of(series, "ms") == Clock("t", "ms")
+
+
+@pytest.mark.parametrize(
+    ("value", "form"),
+    [
+        ("1/1/2024 10:00", "%d/%m/%Y %H:%M"),
+        (" 01.01.24 10:00:00.00", "%d.%m.%y %H:%M:%S%.f"),
+        ("01/01/2024 11:00+0100", "%d/%m/%Y %H:%M%z"),
+        (20240101, "%Y%m%d"),
+    ],
+)
+def test_times_are_read_in_the_form_that_is_said(value, form):
+    series = pl.Series("t", [value])
+    clock = clock_of(series, "auto", form)
+    whole_day = 86_400_000_000
+    assert to_micros(chunk_of(series), clock)[0].tolist() == [MICROS - (form == "%Y%m%d") * MICROS % whole_day]
+    assert clock_named("t", clock.says()) == clock
+
+
+def test_a_form_gives_back_what_it_read():
+    for form in ("%d/%m/%Y %H:%M", "%m/%d/%Y %I:%M:%S %p", "%d.%m.%y %H:%M:%S%.f %z"):
+        assert form_micros(pl.Series([in_form(MICROS, form)]), form).to_list() == [MICROS]
+
+
+def test_a_time_in_another_form_is_named_with_a_remedy():
+    text = pl.Series("t", ["31/12/2020 10:00", "2020-12-31"])
+    _, good, troubles = to_micros(chunk_of(text), clock_of(text, "auto", "%d/%m/%Y %H:%M"))
+    assert good.tolist() == [True, False]
+    assert str(troubles[0]) == (
+        "log.csv row 2: t = '2020-12-31' is not text as %d/%m/%Y %H:%M: mend data.time_format, "
+        "or leave such rows out with data.where"
+    )
+    with pytest.raises(
+        TroubleError, match=r"data\.time_format: column t is a Float64: it is for text and whole numbers"
+    ):
+        clock_of(pl.Series("t", [1.5]), "auto", "%d")
 
 
 def test_floats_of_seconds_keep_their_microseconds():

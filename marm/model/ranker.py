@@ -68,6 +68,8 @@ class Ranker(nn.Module):
         self.experts = Experts(inputs, config.tower, config.experts, len(tasks))
         self.heads = Heads(config.tower + (config.width if self.stack.aside else 0), len(tasks))
         self.hear = nn.Parameter(torch.zeros(self.stack.heard, len(tasks)))
+        self.loud_P1: Tensor
+        self.register_buffer("loud_P1", torch.tensor([1.0, *loudness(read), 1.0, 1.0])[:, None], persistent=False)
         self._binary: Tensor
         self._weight: Tensor
         self.register_buffer("_binary", torch.tensor([t.kind == "binary" for t in tasks.values()]), persistent=False)
@@ -85,17 +87,20 @@ class Ranker(nn.Module):
         made = self.stack(item_UD, batch)
         of_item, of_user, of_context = torch.split(biases, self._counts(batch))
         logit_QT = of_item[item] + of_user[segment] + of_context[context]
-        target = row_norm(item_UD[item])
-        told = hushed([row_norm(part) for part in made.told[self._first :]])
-        parts = [*told, row_norm(user_BD[segment]), row_norm(context_XD[context])]
+        told = made.told[self._first :]
+        parts_QPD = row_norm(torch.stack([item_UD[item], *told, user_BD[segment], context_XD[context]], 1))
+        if len(told) > 1:
+            parts_QPD = parts_QPD * self.loud_P1
         # What the target has in common with its history and its user, which a perceptron finds only slowly.
-        crossed = [target * part for part in parts[:-1]]
-        inputs = [target, *parts, *crossed, *made.heard]
+        crossed_QPD = parts_QPD[:, :1] * parts_QPD[:, 1:-1]
+        inputs = [parts_QPD.flatten(1), crossed_QPD.flatten(1), *made.heard]
         if self.pace:
             pace_QD, bias_QT = self.pace(batch.views)
             inputs, logit_QT = [*inputs, pace_QD], logit_QT + bias_QT
         if made.heard:
-            logit_QT = logit_QT + dense(LOUD * torch.cat(hushed(made.heard), 1), self.hear)
+            loud = [LOUD * by for by in loudness(len(made.heard))]
+            said = torch.cat([part * by for part, by in zip(made.heard, loud, strict=True)], 1)
+            logit_QT = logit_QT + dense(said, self.hear)
         mixed_QTN = self.experts(torch.cat(inputs, 1))
         if made.aside:
             mixed_QTN = torch.cat([mixed_QTN, torch.stack([row_norm(a) for a in made.aside], 1)], 2)
@@ -144,12 +149,12 @@ class Ranker(nn.Module):
         return torch.where(self._binary, full.sigmoid(), full.sign() * full.abs().expm1())[: len(logit_QT)]
 
 
-def hushed(parts: list[Tensor]) -> list[Tensor]:
-    """What L layers say: the first whole, as if it were alone, and of each of the others an Lth.
+def loudness(layers: int) -> list[float]:
+    """How much is told of what each of L layers says: the first whole, as if it were alone, and of the others an Lth.
 
     All weights take steps of one size, so that with every layer more the sum of what they say would jump further.
     """
-    return [part / len(parts) if depth else part for depth, part in enumerate(parts)]
+    return [1 / layers if depth else 1.0 for depth in range(layers)]
 
 
 def has_pace(config: ModelConfig) -> bool:

@@ -63,6 +63,11 @@ class TargetAttention(nn.Module):
         self.spans = code_spans(self.outcomes, shift, 2**ids)
         self.outcome_parts: Tensor
         self.register_buffer("outcome_parts", outcomes, persistent=False)
+        # What each code says that is heard: an outcome its parts, the null row that it is one.
+        self.said: Tensor
+        said = functional.pad(outcomes, (0, 1, 0, GAPS + RANKS + 1))
+        said[-1, -1] = 1
+        self.register_buffer("said", said, persistent=False)
         self.query, self.key, self.value, self.out = (nn.Parameter(part) for part in similar_heads(width, heads))
         # As loud together as one, however many tasks there are.
         self.outcome_rows = nn.Parameter(torch.randn(outcomes.shape[1], width) * 0.3 / outcomes.sum(1).max().sqrt())
@@ -119,12 +124,14 @@ class TargetAttention(nn.Module):
         codes = self._codes()
         q_QSHD, tab = self._folded_queries(target_QD, codes, ops)
         if way == "projected":
-            value_QD, bins = self._projected(target_QD, live, extra, ops, tab, codes)
-        else:
-            attend = FusedAttention.apply if way == "fused" else folded
-            context, bins = attend(q_QSHD, tab, self._worths(), live, extra, ops)
-            value_QD = self._unfolded(context.unbind(1), self._coded(bins, codes))
-        return value_QD, self._heard(bins)
+            value_QD, bins = self._projected(target_QD, live, extra, ops, tab)
+            coded, heard = self._coded(bins, codes)
+            return value_QD + self._unfolded(coded), heard
+        attend = FusedAttention.apply if way == "fused" else folded
+        context, bins = attend(q_QSHD, tab, self._worths(), live, extra, ops)
+        coded, heard = self._coded(bins, codes)
+        streams = [sum(parts[1:], parts[0]) for parts in _of_streams(context.unbind(1), coded)]
+        return self._unfolded(streams), heard
 
     def heed(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> Tensor:
         """The weights that ``read`` sums by, adding up to 1: (Q, H, N + 1), oldest row of the view first, the null row last."""
@@ -138,7 +145,7 @@ class TargetAttention(nn.Module):
         """Queries on the rows' side of the key projection, one for each stream of rows (Q, S, H, D), and what codes add."""
         # The product of two projections first: one matrix for each head, whatever the number of targets.
         folds = [torch.einsum("hkd,hke->dhe", self.query, key) for key in self._keys()]
-        fold = torch.stack(folds, 1).reshape(self.width, -1) / self._root()
+        fold = (torch.stack(folds, 1) if len(folds) > 1 else folds[0]).reshape(self.width, -1) / self._root()
         q_QSHD = dense(target_QD, fold).view(-1, len(folds), self.heads, self.width)
         return q_QSHD, self._tab(q_QSHD, codes, ops)
 
@@ -216,7 +223,8 @@ class TargetAttention(nn.Module):
 
     def _worths(self) -> Tensor:
         """What each outcome, with each answer to which ids are equal, multiplies a row's value by: (H, answers x O)."""
-        return 1 + self._more().repeat(1, 2 ** self.equal.shape[2])
+        answers = 2 ** self.equal.shape[2]
+        return 1 + (self._more().repeat(1, answers) if answers > 1 else self._more())
 
     def _more(self) -> Tensor:
         """How much more than once a row with each outcome is taken, or less: (H, O)."""
@@ -236,12 +244,6 @@ class TargetAttention(nn.Module):
         """Of each stream of rows: (H, K, D)."""
         return [self.value, *self.beside_value]
 
-    def _heard(self, bins: Tensor) -> Tensor:
-        """Weight on each of the rows that outcomes are the sum of, and on the null row: (Q, H, F + 1)."""
-        plain = self._unanswered(bins)[0]
-        known = dense(plain[:, :, : self.outcomes].reshape(-1, self.outcomes), self.outcome_parts)
-        return torch.cat([known.view(*bins.shape[:2], -1), plain[:, :, -1:]], 2)
-
     def _root(self) -> float:
         return math.sqrt(self.width // self.heads)
 
@@ -253,6 +255,8 @@ class TargetAttention(nn.Module):
         """What each code adds to a logit: (Q, H, C)."""
         tab = dense(q_QSHD[:, 0].reshape(-1, self.width), codes.T).view(len(q_QSHD), self.heads, -1) + self._lean(codes)
         null = tab[:, :, -1:] - self.fading.of_nothing(ops)[:, :, None]
+        if not (self.equal.numel() or self.shift):
+            return torch.cat([tab[:, :, :-1], null], 2)
         parts = [self._answered(tab[:, :, : self.outcomes], 0), tab[:, :, self.outcomes : -1], null]
         if self.shift:
             before = dense(q_QSHD[:, 1].reshape(-1, self.width), codes[: self.outcomes].T).view(*tab.shape[:2], -1)
@@ -271,25 +275,34 @@ class TargetAttention(nn.Module):
 
     def _unanswered(self, bins: Tensor) -> list[Tensor]:
         """Weight on each code whatever the ids: outcomes to the null row (Q, H, C), then previous outcomes (Q, H, O)."""
+        if not (self.equal.numel() or self.shift):
+            return [bins]
         gap, null = int(self.spans[0]), int(self.spans[2])
         wide = [bins[:, :, :gap], *([bins[:, :, null + 1 : -1]] if self.shift else [])]
         own, *before = [part.reshape(*part.shape[:2], -1, self.outcomes).sum(2) for part in wide]
         return [torch.cat([own, bins[:, :, gap : null + 1]], 2), *before]
 
-    def _coded(self, bins: Tensor, codes: Tensor) -> list[Tensor]:
-        """The rows that codes stand for, weighted, of each stream that has any: (Q, H, D)."""
-        plain = self._unanswered(bins)
-        return [dense(part.flatten(0, 1), codes[: part.shape[2]]).view(*part.shape[:2], -1) for part in plain]
+    def _coded(self, bins: Tensor, codes: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The rows that codes stand for, weighted, of each stream that has any (Q, H, D); and what a head heard.
 
-    def _unfolded(self, *parts: Sequence[Tensor]) -> Tensor:
+        Heard is the weight on each of the rows that outcomes are the sum of, and on the null row: (Q, H, F + 1).
+        """
+        own, *before = self._unanswered(bins)
+        table = torch.cat([codes, self.said], 1)
+        both = dense(own.flatten(0, 1), table).view(*own.shape[:2], -1)
+        coded, heard = both.tensor_split([self.width], 2)
+        more = [dense(part.flatten(0, 1), codes[: self.outcomes]).view(*part.shape[:2], -1) for part in before]
+        return [coded, *more], heard
+
+    def _unfolded(self, streams: Sequence[Tensor]) -> Tensor:
         """What sums of rows, stream by stream (Q, H, D), are as values: (Q, D)."""
-        given = [[one for one in streams if one is not None] for streams in zip_longest(*parts)]
-        summed_QSHD = torch.stack([torch.stack(streams).sum(0) for streams in given], 1)
-        unfold = [torch.einsum("hkd,hke->hde", value, self.out) for value in self._values()[: len(given)]]
-        return dense(summed_QSHD.flatten(1), torch.stack(unfold).reshape(-1, self.width))
+        unfold = [torch.einsum("hkd,hke->hde", value, self.out) for value in self._values()[: len(streams)]]
+        if len(streams) == 1:
+            return dense(streams[0].flatten(1), unfold[0].reshape(-1, self.width))
+        return dense(torch.stack(list(streams), 1).flatten(1), torch.stack(unfold).reshape(-1, self.width))
 
     def _projected(
-        self, target: Tensor, live: Tensor, extra: Tensor, ops: Operands, tab: Tensor, codes: Tensor
+        self, target: Tensor, live: Tensor, extra: Tensor, ops: Operands, tab: Tensor
     ) -> tuple[Tensor, Tensor]:
         rows_RX = rows_of(ops, live, extra).flatten(1)
         q_QHK = torch.einsum("qd,hkd->qhk", target, self.query) / self._root()
@@ -299,7 +312,7 @@ class TargetAttention(nn.Module):
             wide = torch.cat(list(self.beside_value), 2)
             values.append(torch.einsum("rx,hkx->rhk", rows_RX[:, self.width :], wide))
         value_QHK, bins = projected(q_QHK, keys, values, tab, self._worths(), ops)
-        return torch.einsum("qhk,hkd->qd", value_QHK, self.out) + self._unfolded(self._coded(bins, codes)), bins
+        return torch.einsum("qhk,hkd->qd", value_QHK, self.out), bins
 
     def flops(self, queries: int, window: int) -> int:
         """Multiply-adds x 2 of the folded way, each query seeing ``window`` rows."""
@@ -308,7 +321,7 @@ class TargetAttention(nn.Module):
         once = 2 * streams * d**3 + outcomes * values * (d + h) + h * codes * (d + 2)
         # For each query and head: folded query, table and bins of codes, what was heard, the rows, the value.
         beside = self.shift * 2 * outcomes * d
-        each = (2 * streams * d + 2 * codes + 2 * window * streams) * d + beside + outcomes * values
+        each = (2 * streams * d + 2 * codes + 2 * window * streams) * d + beside + codes * (values + 1)
         return 2 * (once + queries * h * each)
 
     def _reference(self, target: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> Tensor:
@@ -382,6 +395,11 @@ def choose(device: torch.device, width: int, heads: int, queries: int, segments:
         return "fused"
     shared = queries / max(segments, 1)
     return "projected" if heads > 1 and segments <= 8 and shared > width / (heads - 1) else "folded"
+
+
+def _of_streams(*parts: Sequence[Tensor]) -> list[list[Tensor]]:
+    """What there is of each stream of rows."""
+    return [[one for one in streams if one is not None] for streams in zip_longest(*parts)]
 
 
 def _outcome(ops: Operands, k: int, j: int) -> int:

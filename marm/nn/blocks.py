@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marm.nn.dense import dense
+from marm.nn.dense import dense, dense_each
 
 NORM_FLOOR = 1e-2
 """Added to the mean square before the root: an id seen a few times stays short instead of being blown up to length one."""
@@ -82,8 +82,9 @@ class Experts(nn.Module):
 
     def forward(self, x_RK: Tensor) -> Tensor:
         """(R, K) to (R, T, N)."""
-        hidden = functional.silu(self.first(x_RK)).view(-1, self.experts, self.width).unbind(1)
-        made_REN = torch.stack([functional.silu(e(h)) for e, h in zip(self.second, hidden, strict=True)], 1)
+        hidden_REN = functional.silu(self.first(x_RK)).view(-1, self.experts, self.width)
+        weight, bias = (torch.stack([getattr(e, part) for e in self.second]) for part in ("weight", "bias"))
+        made_REN = functional.silu(dense_each(hidden_REN, weight) + bias)
         gate_RTE = self.gate(x_RK).view(-1, self.tasks, self.experts).softmax(-1)
         mixed: Tensor = (gate_RTE.unsqueeze(3) * made_REN.unsqueeze(1)).sum(2)
         return mixed

@@ -7,7 +7,6 @@ change because of what came after it in the log; so products go in blocks of a f
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,28 +38,23 @@ def padded(rows: int) -> int:
     return max(2, -(-rows // ROWS)) * ROWS if _steady.get() else rows
 
 
-class _Blocks(torch.autograd.Function):
-    """x @ weight as a batch of equal blocks; the way back is one plain product, since nothing later depends on its rows."""
-
-    @staticmethod
-    def forward(ctx: Any, x_RK: Tensor, weight_KN: Tensor) -> Tensor:
-        ctx.save_for_backward(x_RK, weight_KN)
-        blocks = x_RK.reshape(-1, ROWS, x_RK.shape[1])
-        return torch.bmm(blocks, weight_KN.expand(len(blocks), *weight_KN.shape)).view(len(x_RK), -1)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x_RK, weight_KN = ctx.saved_tensors
-        need_x, need_weight = ctx.needs_input_grad
-        return grads[0] @ weight_KN.T if need_x else None, x_RK.T @ grads[0] if need_weight else None
-
-
 def dense(x_RK: Tensor, weight_KN: Tensor) -> Tensor:
     """x @ weight, in blocks of fixed shape where ``steady_rows`` asks for them: (R, N)."""
     if not _steady.get():
         return x_RK @ weight_KN
-    out: Tensor = _Blocks.apply(fill(x_RK), weight_KN)  # type: ignore[no-untyped-call]
-    return out[: len(x_RK)]
+    full = fill(x_RK)
+    blocks = full.reshape(-1, ROWS, full.shape[1])
+    return torch.bmm(blocks, weight_KN.expand(len(blocks), *weight_KN.shape)).view(len(full), -1)[: len(x_RK)]
+
+
+def dense_each(x_REK: Tensor, weight_EKN: Tensor) -> Tensor:
+    """``dense`` of each of E parts of a row by a weight of its own: (R, E, N)."""
+    if not _steady.get():
+        return torch.einsum("rek,ekn->ren", x_REK, weight_EKN)
+    full = fill(x_REK.flatten(1)).view(-1, ROWS, *x_REK.shape[1:])
+    blocks = full.transpose(1, 2).flatten(0, 1)
+    made = torch.bmm(blocks, weight_EKN.repeat(len(full), 1, 1)).view(len(full), -1, ROWS, weight_EKN.shape[2])
+    return made.transpose(1, 2).flatten(0, 1)[: len(x_REK)]
 
 
 def fill(x_RK: Tensor) -> Tensor:

@@ -4,15 +4,31 @@ import sys
 
 import typer
 
-from marm.cli import ab, data, memory, simulate, study, train
-from marm.cli.cluster_demo import cluster_demo
-from marm.cli.demo import demo
-from marm.cli.follow import follow
-from marm.cli.plan import plan
-from marm.cli.results import results
-from marm.cli.serve import serve
-from marm.cli.up import up
+from marm.cli.lazy import group_of
 from marm.errors import MarmError
+
+COMMANDS = {
+    "init": "marm.cli.data:init",
+    "validate": "marm.cli.data:validate",
+    "sort": "marm.cli.data:sort",
+    "explode": "marm.cli.data:explode",
+    "simulate": "marm.cli.simulate:simulate",
+    "ab": "marm.cli.ab:ab",
+    "train": "marm.cli.train:train",
+    "resume": "marm.cli.train:resume",
+    "evaluate": "marm.cli.train:evaluate",
+    "predict": "marm.cli.train:predict",
+    "follow": "marm.cli.follow:follow",
+    "serve": "marm.cli.serve:serve",
+    "up": "marm.cli.up:up",
+    "demo": "marm.cli.demo:demo",
+    "cluster-demo": "marm.cli.cluster_demo:cluster_demo",
+    "results": "marm.cli.results:results",
+    "plan": "marm.cli.plan:plan",
+    "memory": "marm.cli.memory:app",
+    "study": "marm.cli.study:app",
+}
+"""Where each command stands, in the order of the help."""
 
 app = typer.Typer(
     name="marm",
@@ -20,26 +36,13 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    cls=group_of(COMMANDS),
 )
-app.command()(data.init)
-app.command()(data.validate)
-app.command()(data.sort)
-app.command()(data.explode)
-app.command()(simulate.simulate)
-app.command()(ab.ab)
-app.command()(train.train)
-app.command()(train.resume)
-app.command()(train.evaluate)
-app.command()(train.predict)
-app.command()(follow)
-app.command()(serve)
-app.command()(up)
-app.command()(demo)
-app.command()(cluster_demo)
-app.command()(results)
-app.command()(plan)
-app.add_typer(memory.app, name="memory")
-app.add_typer(study.app, name="study")
+
+
+@app.callback()
+def _group() -> None:
+    """Recommenders that remember what each attention layer made of a user's past."""
 
 
 def main() -> None:

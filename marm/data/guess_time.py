@@ -120,7 +120,7 @@ def time_score(look: Look, name: str) -> float:
     named = max((len(_TIME) - at for at, word in enumerate(_TIME) if word in parts), default=0)
     form = form_of(series)
     if form and form.form == _DAYS:
-        return 0.3 if named else 0.0
+        return 0.3 if named and not _PAST & set(parts) else 0.0
     if not form and clock.guessed and _implausible(series):
         counted = {"timestamp", "time", "unix", "epoch"} & set(parts) and not _SPENT & set(parts)
         return 0.1 if counted and series.n_unique() > _CROWD else 0.0

@@ -63,11 +63,6 @@ class TargetAttention(nn.Module):
         self.spans = code_spans(self.outcomes, shift, 2**ids)
         self.outcome_parts: Tensor
         self.register_buffer("outcome_parts", outcomes, persistent=False)
-        # What each code says that is heard: an outcome its parts, the null row that it is one.
-        self.said: Tensor
-        said = functional.pad(outcomes, (0, 1, 0, GAPS + RANKS + 1))
-        said[-1, -1] = 1
-        self.register_buffer("said", said, persistent=False)
         self.query, self.key, self.value, self.out = (nn.Parameter(part) for part in similar_heads(width, heads))
         # As loud together as one, however many tasks there are.
         self.outcome_rows = nn.Parameter(torch.randn(outcomes.shape[1], width) * 0.3 / outcomes.sum(1).max().sqrt())
@@ -287,12 +282,10 @@ class TargetAttention(nn.Module):
 
         Heard is the weight on each of the rows that outcomes are the sum of, and on the null row: (Q, H, F + 1).
         """
-        own, *before = self._unanswered(bins)
-        table = torch.cat([codes, self.said], 1)
-        both = dense(own.flatten(0, 1), table).view(*own.shape[:2], -1)
-        coded, heard = both.tensor_split([self.width], 2)
-        more = [dense(part.flatten(0, 1), codes[: self.outcomes]).view(*part.shape[:2], -1) for part in before]
-        return [coded, *more], heard
+        plain = self._unanswered(bins)
+        coded = [dense(part.flatten(0, 1), codes[: part.shape[2]]).view(*part.shape[:2], -1) for part in plain]
+        known = dense(plain[0][:, :, : self.outcomes].reshape(-1, self.outcomes), self.outcome_parts)
+        return coded, torch.cat([known.view(*bins.shape[:2], -1), plain[0][:, :, -1:]], 2)
 
     def _unfolded(self, streams: Sequence[Tensor]) -> Tensor:
         """What sums of rows, stream by stream (Q, H, D), are as values: (Q, D)."""
@@ -321,7 +314,7 @@ class TargetAttention(nn.Module):
         once = 2 * streams * d**3 + outcomes * values * (d + h) + h * codes * (d + 2)
         # For each query and head: folded query, table and bins of codes, what was heard, the rows, the value.
         beside = self.shift * 2 * outcomes * d
-        each = (2 * streams * d + 2 * codes + 2 * window * streams) * d + beside + codes * (values + 1)
+        each = (2 * streams * d + 2 * codes + 2 * window * streams) * d + beside + outcomes * values
         return 2 * (once + queries * h * each)
 
     def _reference(self, target: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> Tensor:

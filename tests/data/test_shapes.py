@@ -341,6 +341,9 @@ def test_whole_days_are_a_time_where_there_is_no_other(tmp_path, kind):
     assert (run.data.time, run.data.time_format) == ("date", "%Y%m%d")
     assert any("date holds days, not times" in line for line in unsure(alone))
     assert validate(run).summary.last_time == "2020-01-30T00:00:00"
+    write(log_of(birth_date=days, is_click=binary()).drop("timestamp"), tmp_path / "born.parquet")
+    with pytest.raises(DataError, match="no column looks like the time"):
+        init(tmp_path / "born.parquet", tmp_path / "born.toml")
 
 
 def test_roles_that_are_named_need_no_guess(tmp_path):

@@ -86,7 +86,7 @@ def test_load_while_cuts_change_the_store_fails_twice_and_the_follower_is_killed
     folder: Path, tmp_path: Path, soak: Callable[[int, int], int]
 ) -> None:
     seconds, errors = soak(SECONDS, SOAK_SECONDS), tmp_path / "errors.log"
-    words = follower(folder, 1.0 if seconds < 60 else 30.0)
+    words, number = follower(folder, 1.0 if seconds < 60 else 30.0), Cut(folder).number
     server = begin("serve", folder, "--port", 0, "--quiet", "--set", "serve.look=0.1", faulty=True, errors=errors)
     follow = begin(*words, errors=errors)
     try:
@@ -101,6 +101,8 @@ def test_load_while_cuts_change_the_store_fails_twice_and_the_follower_is_killed
             time.sleep(max(0.0, begun + seconds * (quarter + 0.5) / 4 - time.monotonic()))
             if quarter == 0:
                 sizes = {server.pid: resident(server.pid)}
+                # It must have come up before the store goes away: a follower does not start without its store.
+                until(lambda number=number: Cut(folder).number > number)
             if quarter in (1, 3):
                 with away(folder / "memory"):
                     faults.append(time.monotonic())
@@ -109,7 +111,7 @@ def test_load_while_cuts_change_the_store_fails_twice_and_the_follower_is_killed
             if quarter == 2:
                 assert ended(follow, signal.SIGKILL) == -signal.SIGKILL
                 number, follow = Cut(folder).number, begin(*words, errors=errors)
-                # It must have come up before the store goes away again: a follower does not start without its store.
+                # Again.
                 until(lambda number=number: Cut(folder).number > number)
         time.sleep(max(1.5, begun + seconds - time.monotonic()))
         noted = together(clients)

@@ -111,7 +111,7 @@ def test_load_while_cuts_change_the_store_fails_twice_and_the_follower_is_killed
             if quarter == 2:
                 assert ended(follow, signal.SIGKILL) == -signal.SIGKILL
                 number, follow = Cut(folder).number, begin(*words, errors=errors)
-                # Again.
+                # As above, before the store goes away once more.
                 until(lambda number=number: Cut(folder).number > number)
         time.sleep(max(1.5, begun + seconds - time.monotonic()))
         noted = together(clients)

@@ -32,7 +32,6 @@ COMMANDS = {
 
 app = typer.Typer(
     name="marm",
-    help="Recommenders that remember what each attention layer made of a user's past.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -1,5 +1,6 @@
 """Columns of a log or side file as features: ids hashed, numbers in float32, lists ragged."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,9 @@ from marm.data.ids import hash_feature, hash_text, salt_of
 from marm.data.trouble import Chunk, TroubleError
 from marm.types import F64
 
-_AROUND_TAGS = " \t\n[](){}"
-_AROUND_TAG = " \t\n'\""
+_IN_BRACKETS = r"^\s*\[(.*)\]\s*$"
+_BARE = r"^\s*(?:'(.*)'|\"(.*)\"|(.*?))\s*$"
+"""A tag: what is between quotes that stand on both sides, or all of it."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,14 @@ def _category(chunk: Chunk, name: str) -> pl.Series:
 
 def parted(text: pl.Series, separator: str) -> pl.Series:
     """Texts that are lists as lists: brackets around them, quotes and spaces around a tag, and empty tags are left out."""
-    tag = pl.element().str.strip_chars(_AROUND_TAG)
-    return text.str.strip_chars(_AROUND_TAGS).str.split(separator).list.eval(tag.filter(tag != ""))
+    tag = pl.element().str.replace(_BARE, "$1$2$3")
+    return text.str.replace(_IN_BRACKETS, "$1").str.split(separator).list.eval(tag.filter(tag != ""))
 
 
 def parts_of(text: str, separator: str) -> list[str]:
     """One text as ``parted`` has it."""
-    tags = [part.strip(_AROUND_TAG) for part in text.strip(_AROUND_TAGS).split(separator)]
-    return [tag for tag in tags if tag]
+    parts = re.sub(_IN_BRACKETS, r"\1", text).split(separator)
+    return [tag for tag in (re.sub(_BARE, r"\1\2\3", part) for part in parts) if tag]
 
 
 def _tags(chunk: Chunk, name: str, separator: str) -> pl.Series:

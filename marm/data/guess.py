@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from marm.data.guess_tasks import Task, guess_delay, guess_tasks
-from marm.data.guess_time import clock_guessed, form_of, micros_of, time_score
+from marm.data.guess_time import KEY, clock_guessed, form_of, micros_of, time_score
 from marm.data.ids import as_text
 from marm.data.look import Look, words
 from marm.data.shapes import SlatesError, no_time, records, slates
@@ -25,7 +25,6 @@ _ITEM = (
 )  # fmt: skip
 _VISIT = frozenset(("session", "visit", "cookie", "device"))
 """Stand for a user where there is none."""
-_KEY = ("id", "code", "key", "index", "idx")
 _SHOWN = ("inview", "impression", "target", "candidate", "shown", "exposed")
 _COUNTED = frozenset(("cnt", "count", "counts", "n", "time", "duration", "score", "rank", "price"))
 _NEAR = 1.5
@@ -169,7 +168,7 @@ def _id_score(look: Look, column: str, wanted: tuple[str, ...]) -> float:
     named = [at for at, word in enumerate(wanted) if word in parts or joined in (word + "id", word + "code")]
     if not named:
         return 0.0
-    key = any(part in _KEY for part in parts) or joined.endswith("id")
+    key = any(part in KEY for part in parts) or joined.endswith("id")
     plain = len(parts) <= 2
     shown = any(part in _SHOWN for part in parts)
     return 5.0 + 3.0 * key + plain + 2.0 * shown - 0.05 * named[0] - 6.0 * look.missing(column)

@@ -9,7 +9,7 @@ from marm.data.look import Look, words
 from marm.data.times import MICROS, Clock, clock_of, doubtful, form_micros, iso, iso_micros, to_micros
 from marm.data.trouble import Chunk, Places, TroubleError
 
-_KEY = ("id", "code", "key", "index", "idx")
+KEY = ("id", "code", "key", "index", "idx")
 _TIME = ("timestamp", "time", "date", "datetime", "at", "unix", "epoch", "when", "dat", "dt", "day")
 _SPENT = frozenset((
     "watch", "play", "reading", "stay", "read", "spent", "dwell", "session", "duration", "listen", "view", "next", "response",
@@ -111,7 +111,7 @@ def time_score(look: Look, name: str) -> float:
     """How much a column looks like the time of an exposure: a plausible date, named so, rising."""
     series = look.sample[name].drop_nulls()
     parts = words(name)
-    if not len(series) or (set(_KEY) & set(parts) and not look.log.schema[name].is_temporal()):
+    if not len(series) or (set(KEY) & set(parts) and not look.log.schema[name].is_temporal()):
         return 0.0
     try:
         clock = clock_of(series.head(1), "auto")

@@ -33,13 +33,13 @@ def test_tags_are_ragged_hashes_of_lists_or_of_text_split_at_the_bar(series):
     assert made(series, "tags").to_list() == [hashes("a", "b"), [], [], hashes("c")]
 
 
-LISTS = ["['Sci-Fi', \"Fi\"]", "[3,9]", "a , b", "a", "[]", "", " , ", "'a' "]
+LISTS = ["['Sci-Fi', \"Fi\"]", "[3,9]", "a , b", "a", "[]", "", " , ", "'a' ", "Bars (Sports), Rock 'n'"]
 
 
 def test_lists_in_text_are_their_parts_whatever_is_around_them():
     """And one value alone, as a request has it, is the same."""
     found = made(pl.Series(LISTS), "tags", separator=",").to_list()
-    parts = [["Sci-Fi", "Fi"], ["3", "9"], ["a", "b"], ["a"], [], [], [], ["a"]]
+    parts = [["Sci-Fi", "Fi"], ["3", "9"], ["a", "b"], ["a"], [], [], [], ["a"], ["Bars (Sports)", "Rock 'n'"]]
     assert found == [hashes(*one) if one else [] for one in parts]
     one_by_one = [Converter("x", How("tags", separator=","))(text).values.tolist() for text in LISTS]
     assert one_by_one == found

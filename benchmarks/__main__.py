@@ -17,6 +17,7 @@ from marm.__main__ import ALLOCATOR
 SMALL = {
     "store_read": ["--users", "200", "--naive-users", "20", "--repeats", "3"],
     "attention": ["--repeats", "3"],
+    "together": ["--repeats", "3"],
     "codecs": ["--repeats", "3"],
     "scaling": ["--steps", "5"],
     "train_speed": [],

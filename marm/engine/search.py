@@ -28,13 +28,14 @@ from marm.nn.blocks import row_norm
 from marm.nn.codec import codec_of
 from marm.nn.dense import is_steady
 from marm.nn.signs import signatures
-from marm.nn.views import SHARED
 from marm.store.rings import places_from
 from marm.store.slots import SlotMap
 from marm.types import I64, U64, Bool
 
 _SHARED = 8
 """Queries a segment from which on one product scores them all, where bits may hang on what else is asked."""
+_TOGETHER = 16
+"""Targets of one window from which on they attend together: alone, each would have a copy of all that it reads."""
 
 
 def looks(config: SearchConfig, layers: int) -> int:
@@ -100,8 +101,9 @@ class PassSearch:
         """Targets that share a window, where bits may hang on what else is asked and attention knows how."""
         if is_steady() or torch.is_grad_enabled() or self.memory.hot.device.type != "cpu":
             return []
-        groups = [group[~self.batch.live[group]] for group in self.passed.views.of(np.arange(len(self.batch))).shared()]
-        return [group for group in groups if len(group) >= SHARED]
+        groups = self.passed.views.of(np.arange(len(self.batch))).shared(_TOGETHER)
+        unborn = [group[~self.batch.live[group]] for group in groups]
+        return [group for group in unborn if len(group) >= _TOGETHER]
 
     def find(self, depth: int, query_QD: Tensor) -> Found:
         """The rows that the rule picks for a layer which reads ``depth``."""

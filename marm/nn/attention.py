@@ -30,7 +30,7 @@ from marm.nn.dense import dense, is_steady
 from marm.nn.fading import Fading
 from marm.nn.fused import FusedAttention, rows_seen
 from marm.nn.one_view import Projected, attend_with_choices
-from marm.nn.operands import Operands, Shared, code_spans
+from marm.nn.operands import Operands, Parts, Shared, code_spans
 from marm.nn.plain import folded, projected, rows_of, weights
 from marm.nn.views import GAPS, RANKS, Views
 
@@ -114,8 +114,8 @@ class TargetAttention(nn.Module):
             way = choose(target_QD.device, self.width, self.heads, len(target_QD), len(ops.work.rows_at) - 1)
             # Where bits must not hang on what else is asked, or a gradient is wanted, every query goes alone.
             alone = is_steady() or torch.is_grad_enabled()
-            if way == "fused" and not alone and ops.work.parts[0]:
-                return self._by_view(target_QD, live, extra, ops)
+            if way == "fused" and not alone and ops.work.parts.shared:
+                return self._by_view(target_QD, live, extra, ops, ops.work.parts)
         codes = self._codes()
         q_QSHD, tab = self._folded_queries(target_QD, codes, ops)
         if way == "projected":
@@ -144,19 +144,20 @@ class TargetAttention(nn.Module):
         q_QSHD = dense(target_QD, fold).view(-1, len(folds), self.heads, self.width)
         return q_QSHD, self._tab(q_QSHD, codes, ops)
 
-    def _by_view(self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands) -> tuple[Tensor, Tensor]:
+    def _by_view(
+        self, target_QD: Tensor, live: Tensor, extra: Tensor, ops: Operands, parts: Parts
+    ) -> tuple[Tensor, Tensor]:
         """Groups of queries that share a view attend to it projected once; the others as ever. No gradient."""
-        shared, (rest, others) = ops.work.parts
-        if not len(rest) and len(shared) == 1:
-            return self._one_view(target_QD, live, extra, ops, shared[0])
+        if not len(parts.rest) and len(parts.shared) == 1:
+            return self._one_view(target_QD, live, extra, ops, parts.shared[0])
         value_QD = target_QD.new_empty(target_QD.shape)
         heard = target_QD.new_empty(len(target_QD), self.heads, self.outcome_parts.shape[1] + 1)
-        for view in shared:
+        for view in parts.shared:
             at = torch.from_numpy(view.choices.queries)
             value_QD[at], heard[at] = self._one_view(target_QD[at], live, extra, ops, view)
-        if len(rest):
-            at = torch.from_numpy(rest)
-            value_QD[at], heard[at] = self.read(target_QD[at], live, extra, replace(ops, work=others), "fused")
+        if len(parts.rest):
+            at = torch.from_numpy(parts.rest)
+            value_QD[at], heard[at] = self.read(target_QD[at], live, extra, replace(ops, work=parts.others), "fused")
         return value_QD, heard
 
     def _one_view(

@@ -126,6 +126,14 @@ def _scale(x, by, n):  # type: ignore[no-untyped-def]
         x[c] *= by
 
 
+@nb.njit(cache=True, nogil=True)
+def _copy(x, n, out):  # type: ignore[no-untyped-def]
+    """out[:n] = x[:n]; an assignment of slices would also compile its complaint, for longer than all that it says it of."""
+    apart()
+    for c in range(n):
+        out[c] = x[c]
+
+
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _times_worth(w, worth, outcome, first, n, out):  # type: ignore[no-untyped-def]
     """out[:n] = w[:n] times what the rows' outcomes make of their values."""
@@ -183,7 +191,7 @@ def _forward(  # type: ignore[no-untyped-def]
             for h in range(heads):
                 bins[k, h, null] = _softmax(w[h], tab[k, h, null], n)
                 w[h, n:whole] = 0
-                weights[h, first : first + n] = w[h, :n]
+                _copy(w[h], n, weights[h, first:])
                 _put_codes(w[h], codes, runs, first, runs_at[k], runs_at[k + 1], spans, bins[k, h])
             for m in range(1, streams):
                 gather(w, x[m], off, whole, context[k, m])
@@ -223,7 +231,7 @@ def _backward(  # type: ignore[no-untyped-def]
             n, off, first = np.uint64(end[k] - begin[k]), np.uint64(begin[k] - low[b]), np.uint64(pair[k])
             whole = _whole(n)
             for h in range(heads):
-                w[h, :n] = weights[h, first : first + n]
+                _copy(weights[h, first:], n, w[h])
                 w[h, n:whole] = 0
                 _add_codes(d_bins[k, h], codes, runs, first, runs_at[k], runs_at[k + 1], ds[h])
             for m in range(1, streams):

@@ -19,7 +19,7 @@ from torch import Tensor
 from marm.nn.alike import Alike, alike
 from marm.nn.choices import Choices, no_choices
 from marm.nn.codec import Codec, codec_of
-from marm.nn.views import GAPS, RANKS, Views, equal_ids, gap_edges, gap_rank_runs, outcome_codes, rank_buckets
+from marm.nn.views import GAPS, RANKS, TOGETHER, Views, equal_ids, gap_edges, gap_rank_runs, outcome_codes, rank_buckets
 from marm.types import I16, I64
 
 
@@ -74,13 +74,17 @@ class Work:
         return np.where(firsts[1:] > firsts[:-1], runs[1, firsts[1:] - 1], 0)
 
     @cached_property
-    def parts(self) -> tuple[list["Shared"], tuple[I64, "Work"]]:
-        """Views that many queries share, and the queries that share none with their work."""
-        choices = self.choices or tuple(no_choices(group) for group in self.views.shared())
+    def parts(self) -> "Parts":
+        """Views that many queries share, and the other queries."""
+        return self.parted(TOGETHER)
+
+    def parted(self, least: int) -> "Parts":
+        """The same, a view taken from ``least`` queries on, or where a search picked for its queries."""
+        choices = self.choices or tuple(no_choices(group) for group in self.views.shared(least))
         shared = [Shared(one, self.of(one.queries[:1]), alike(self.views, one)) for one in choices]
         groups = [one.queries for one in choices]
         rest = np.setdiff1d(np.arange(len(self.order)), np.concatenate([np.zeros(0, np.int64), *groups]))
-        return shared, (rest, self.of(rest))
+        return Parts(shared, rest, self.of(rest))
 
     def of(self, queries: I64) -> "Work":
         """The work of these queries alone."""
@@ -98,6 +102,17 @@ class Shared:
     work: Work
     """Of the first of them alone."""
     alike: Alike
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A pass's queries by how they attend."""
+
+    shared: list[Shared]
+    rest: I64
+    """Those that attend each alone."""
+    others: Work
+    """Of the rest."""
 
 
 def plan_work(views: Views, segment_of_query: I64, rows_at: I64) -> Work:

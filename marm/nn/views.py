@@ -24,8 +24,8 @@ UNKNOWN = 0
 """Outcome code of an event whose outcome the query cannot know yet; not the same as negative."""
 
 
-SHARED = 16
-"""Queries of one view from which on it is worth projecting its rows."""
+TOGETHER = 96
+"""Queries of one view from which on it is worth projecting its rows (``benchmarks/together.py``)."""
 
 
 def no_ids() -> U64:
@@ -70,13 +70,13 @@ class Views:
         reach = self.place[self.end[seen] - 1] - self.place[self.begin[seen]]
         return int(reach.max(initial=-1)) + 1
 
-    def shared(self) -> list[I64]:
-        """Queries that see the same rows at the same time, such as a request's candidates: each group of ``SHARED`` or more."""
-        if len(self.begin) < SHARED:
+    def shared(self, least: int) -> list[I64]:
+        """Queries that see the same rows at the same time, such as a request's candidates: each group of ``least`` or more."""
+        if len(self.begin) < least:
             return []
         asked = np.stack([self.begin, self.end, self.asked], 1)
         _, group, counts = np.unique(asked, axis=0, return_inverse=True, return_counts=True)
-        return [np.flatnonzero(group == g) for g in np.flatnonzero(counts >= SHARED)]
+        return [np.flatnonzero(group == g) for g in np.flatnonzero(counts >= least)]
 
     def of(self, queries: I64) -> "Views":
         """The same rows as these queries see them."""

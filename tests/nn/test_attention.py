@@ -16,7 +16,7 @@ from marm.nn.dense import steady_rows
 from marm.nn.fading import IDLE
 from marm.nn.operands import Operands, plan_work
 from marm.nn.plain import rows_of
-from marm.nn.views import GAPS, RANKS, Views, rank_buckets
+from marm.nn.views import GAPS, RANKS, TOGETHER, Views, rank_buckets
 
 OUTCOMES = 4
 
@@ -94,13 +94,13 @@ def test_each_way_equals_the_reference_in_values_and_gradients(way, shift, raw, 
 @pytest.mark.parametrize("codec", CODECS)
 def test_queries_that_share_a_view_attend_together_as_each_alone(shift, raw, ids, codec):
     attention, target, live, extra, ops = random_pass(5, 2, 30, 40, width=8, codec=codec, shift=shift, raw=raw, ids=ids)
-    many = np.concatenate([np.arange(40), np.full(20, 3), np.full(15, 7)])
+    many = np.concatenate([np.arange(40), np.full(TOGETHER + 4, 3), np.full(TOGETHER - 1, 7), np.full(TOGETHER - 2, 9)])
     ops, target = ops.of(many), torch.randn(len(many), 8)
     if ids:
         # Of one view, but of as many items.
         asked = np.random.default_rng(1).integers(0, 4, (len(many), ids)).astype(np.uint64)
         ops = replace(ops, work=replace(ops.work, views=replace(ops.views, query_ids=asked)))
-    assert sorted(map(len, ops.views.shared())) == [16, 21]
+    assert sorted(len(one.choices.queries) for one in ops.work.parts.shared) == [TOGETHER, TOGETHER + 5]
     with torch.no_grad():
         alone, together = (attention.read(target, live, extra, ops, way) for way in ("fused", "auto"))
         # Sharp heads have logits of 40 and more, of which float32 keeps 4e-6.

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from marm.data.look import Look, words
-from marm.data.times import MICROS, Clock, clock_of, doubtful, form_micros, iso, iso_micros, to_micros
+from marm.data.times import MICROS, Clock, clock_of, doubtful, form_micros, iso, iso_micros, plausible, to_micros
 from marm.data.trouble import Chunk, Places, TroubleError
 
 KEY = ("id", "code", "key", "index", "idx")
@@ -20,6 +20,14 @@ _CROWD = 20
 _READ = 0.9
 """Share of the values that must be times in a form."""
 _DAYS = "%Y%m%d"
+_DIGITS = {
+    8: (_DAYS, "%y%m%d%H"),
+    10: ("%Y%m%d%H",),
+    12: ("%Y%m%d%H%M",),
+    14: ("%Y%m%d%H%M%S",),
+    17: ("%Y%m%d%H%M%S%3f",),
+}
+"""Forms of nothing but digits, by how many there are."""
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
 _DATE = r"^\s*(\d{1,2})([/.-])(\d{1,2})[/.-](\d{4}|\d{2})(?:\s|$)"
 _LAST_MONTH = 12
@@ -40,12 +48,22 @@ def form_of(series: pl.Series) -> Form | None:
     if not len(values):
         return None
     if values.dtype.is_integer():
-        return Form(_DAYS) if whole_days(values) else None
+        return _of_digits(values.cast(pl.String))
     if values.dtype != pl.String:
         return None
-    if values.str.contains(r"^\d{8}$").all() and whole_days(values):
-        return Form(_DAYS)
+    if values.str.contains(r"^\d+$").all():
+        return _of_digits(values)
     return None if _share(iso_micros(values.head(_TRIED))) >= _READ else _slashed(values)
+
+
+def _of_digits(text: pl.Series) -> Form | None:
+    """The form of dates without any mark: every value has as many digits, and is a date, in one of them."""
+    lengths = text.str.len_chars().unique()
+    for form in _DIGITS.get(lengths[0], ()) if len(lengths) == 1 else ():
+        micros = form_micros(text, form)
+        if not micros.null_count() and plausible(micros.min()) and plausible(micros.max()):  # type: ignore[arg-type]
+            return Form(form)
+    return None
 
 
 def _slashed(text: pl.Series) -> Form | None:
@@ -82,13 +100,6 @@ def _best_clock(text: pl.Series, date: str) -> tuple[str, float]:
 
 def _share(micros: pl.Series) -> float:
     return 1 - micros.null_count() / max(len(micros), 1)
-
-
-def whole_days(values: pl.Series) -> bool:
-    """Whether whole numbers are days as yyyymmdd."""
-    days = values.cast(pl.Int64, strict=False)
-    month, day = days // 100 % 100, days % 100
-    return bool((days.is_between(19_900_101, 21_001_231) & month.is_between(1, 12) & day.is_between(1, 31)).all())
 
 
 def clock_guessed(series: pl.Series) -> Clock:

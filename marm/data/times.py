@@ -1,5 +1,6 @@
 """Times of a log, whatever they are written as, in microseconds."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -17,7 +18,9 @@ MICROS: dict[str, tuple[int, int]] = {"s": (1_000_000, 1), "ms": (1_000, 1), "us
 _FORMS = (
     "%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M%z", "%Y-%m-%d %H:%M", "%Y-%m-%d",
     "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%a %b %d %H:%M:%S %z %Y", "%a, %d %b %Y %H:%M:%S %z",
+    "%a %b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S%z", "%d-%b-%Y %H:%M:%S", "%Y%m%dT%H%M%S%z", "%Y%m%dT%H%M%S",
 )  # fmt: skip
+_HOURS, _MINUTES = re.compile("%[-_0]?[HI]"), re.compile("%[-_0]?M|%[RTXrcs+]")
 _BELOW: dict[Unit, float] = {"s": 1e11, "ms": 1e14, "us": 1e17}
 _FORMED = "text as "
 _PLAUSIBLE = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
@@ -75,10 +78,15 @@ def clock_of(first: pl.Series, setting: str, form: str | None = None) -> Clock:
     return Clock(column, next((unit for unit, most in _BELOW.items() if size < most), "ns"), guessed=True)
 
 
+def plausible(micros: int) -> bool:
+    """Whether a log may be of that time: from 1990 to 2100."""
+    low, high = (int(edge.timestamp()) * 1_000_000 for edge in _PLAUSIBLE)
+    return low <= micros < high
+
+
 def doubtful(clock: Clock, micros: int) -> str | None:
     """Why a unit told from the first time is doubtful, or nothing."""
-    low, high = (int(edge.timestamp()) * 1_000_000 for edge in _PLAUSIBLE)
-    if not clock.guessed or low <= micros < high:
+    if not clock.guessed or plausible(micros):
         return None
     return f"column {clock.column} read as {clock.says()} begins at {iso(micros)}: set data.time_unit if that is wrong"
 
@@ -158,7 +166,11 @@ def iso_micros(series: pl.Series) -> pl.Series:
 
 def form_micros(series: pl.Series, form: str) -> pl.Series:
     """Microseconds of times written in one form (as of strftime; UTC where it has no zone); null where they are not."""
-    return series.cast(pl.String).str.strip_chars().str.to_datetime(form, time_unit="us", strict=False).to_physical()
+    text = series.cast(pl.String).str.strip_chars()
+    if _HOURS.search(form) and not _MINUTES.search(form):
+        # Polars reads no hour without minutes.
+        text, form = text + " 00", form + " %M"
+    return text.str.to_datetime(form, time_unit="us", strict=False).to_physical()
 
 
 def in_form(micros: int, form: str) -> str:

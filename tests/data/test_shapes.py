@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from marm.data.init import init
+from marm.data.times import in_form
 from marm.data.validate import validate
 from marm.errors import DataError
 from tests.data.logs import START, write
@@ -83,6 +84,22 @@ def test_an_order_that_only_one_reading_gives_tells_what_stands_first(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     assert guessed(other, swapped, "log.csv").data.time_format == "%m/%d/%Y %H:%M"
+
+
+@pytest.mark.parametrize("kind", [pl.Int64, pl.String])
+@pytest.mark.parametrize("form", ["%Y%m%d%H%M%S%3f", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H", "%y%m%d%H"])
+def test_times_of_nothing_but_digits_are_read_by_how_many_there_are(tmp_path, kind, form):
+    when_it_begins = datetime(2021, 5, 4, 7, tzinfo=UTC)
+    times = [in_form(int((when_it_begins + timedelta(hours=at)).timestamp()) * 1_000_000, form) for at in range(ROWS)]
+    run = guessed(
+        tmp_path, log_of(hour=pl.Series(times).cast(kind), is_click=binary()).drop("timestamp"), "log.parquet"
+    )
+    assert (run.data.time, run.data.time_format) == ("hour", form)
+    assert validate(run).summary.first_time == "2021-05-04T07:00:00"
+
+
+def test_seconds_are_no_dates_though_they_have_as_many_digits(tmp_path):
+    assert guessed(tmp_path, log_of(is_click=binary())).data.time_format is None
 
 
 def test_an_id_that_could_be_a_time_is_none(tmp_path):

@@ -28,6 +28,10 @@ def chunk_of(series):
         ("2024-01-01T10:00:00Z", "ISO text"),
         ("2024-01-01 12:00:00.000+02:00", "ISO text"),
         ("2024-01-01 10:00", "ISO text"),
+        ("20240101T100000Z", "ISO text"),
+        ("Mon Jan  1 10:00:00 2024", "ISO text"),
+        ("01/Jan/2024:12:00:00 +0200", "ISO text"),
+        ("01-Jan-2024 10:00:00", "ISO text"),
     ],
 )
 def test_a_time_is_recognised_however_it_is_written(value, says):
@@ -58,6 +62,8 @@ def test_the_unit_comes_from_the_first_value_alone_and_a_set_one_wins():
         (" 01.01.24 10:00:00.00", "%d.%m.%y %H:%M:%S%.f"),
         ("01/01/2024 11:00+0100", "%d/%m/%Y %H:%M%z"),
         (20240101, "%Y%m%d"),
+        (2024010110, "%Y%m%d%H"),
+        ("1 Jan 2024, 10 AM", "%d %b %Y, %I %p"),
     ],
 )
 def test_times_are_read_in_the_form_that_is_said(value, form):
@@ -69,7 +75,7 @@ def test_times_are_read_in_the_form_that_is_said(value, form):
 
 
 def test_a_form_gives_back_what_it_read():
-    for form in ("%d/%m/%Y %H:%M", "%m/%d/%Y %I:%M:%S %p", "%d.%m.%y %H:%M:%S%.f %z"):
+    for form in ("%d/%m/%Y %H:%M", "%m/%d/%Y %I:%M:%S %p", "%d.%m.%y %H:%M:%S%.f %z", "%y%m%d%H"):
         assert form_micros(pl.Series([in_form(MICROS, form)]), form).to_list() == [MICROS]
 
 

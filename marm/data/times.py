@@ -149,12 +149,13 @@ def _parse(series: pl.Series, clock: Clock) -> pl.Series:
 
 
 def iso_micros(series: pl.Series) -> pl.Series:
-    """Microseconds of ISO 8601 dates and times, with ``T`` or a space, with or without a zone (then UTC).
+    """Microseconds of ISO 8601 dates and times, with ``T`` or a space, with or without a zone (then UTC) or minutes.
 
     So are dates with slashes whose year comes first, ``11/15/2019 8:55:22 AM``, and what C and mail write of a time.
     """
     text = series.str.strip_chars().str.replace(r"^(\d{4})[-/](\d{1,2})[-/](\d{1,2})[Tt]?", "$1-$2-$3 ")
     text = text.str.replace(r"\s+", " ").str.strip_chars().str.replace(r"(?i) ?(?:Z|UTC|GMT)$", "+00:00")
+    text = text.str.replace(r"^(\d{4}-\d+-\d+ \d{1,2})$", "$1:00")
     parsed = pl.Series("parsed", [None] * len(text), dtype=pl.Int64)
     for form in _FORMS:
         if parsed.null_count() == text.null_count():

@@ -338,4 +338,6 @@ def _arrays(ops: Operands, live: Tensor, extra: Tensor) -> tuple[Any, ...]:
 
 
 def _rows(ops: Operands, live: Tensor, extra: Tensor) -> tuple[Any, ...]:
+    # Of one layout only: loops are compiled anew for another.
+    live, extra = live.contiguous(), extra.contiguous()
     return ops.block.view(ops.codec.bits).numpy(), ops.column, _numpy(live), ops.at, _numpy(extra), ops.beside

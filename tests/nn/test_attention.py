@@ -58,6 +58,11 @@ def random_pass(seed, segments, longest, queries, width, codec, shift=False, raw
     return attention, torch.randn(queries, width, requires_grad=True), live, extra, ops
 
 
+def rounding(ids):
+    """How far apart two ways may be: sharp heads have logits of 40 and more, of which float32 keeps 4e-6."""
+    return {"rtol": 4e-5, "atol": 8e-6} if ids else {"rtol": 1e-5, "atol": 2e-6}
+
+
 def run(attention, target, live, extra, ops, way):
     out = attention(target, live, extra, ops, way)
     leaves = {"target": target, "live": live, "extra": extra, **dict(attention.named_parameters())}
@@ -79,7 +84,7 @@ def test_each_way_equals_the_reference_in_values_and_gradients(way, shift, raw, 
     drawn = random_pass(seed, segments, longest, 12, width=8, codec=codec, shift=shift, raw=raw, ids=ids)
     wanted, wanted_grads = run(*drawn, "reference")
     got, got_grads = run(*drawn, way)
-    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=2e-6)
+    torch.testing.assert_close(got, wanted, **rounding(ids))
     for name, grad in wanted_grads.items():
         other = got_grads[name]
         if grad is not None and grad.any():
@@ -103,8 +108,7 @@ def test_queries_that_share_a_view_attend_together_as_each_alone(shift, raw, ids
     assert sorted(len(one.choices.queries) for one in ops.work.parts.shared) == [TOGETHER, TOGETHER + 5]
     with torch.no_grad():
         alone, together = (attention.read(target, live, extra, ops, way) for way in ("fused", "auto"))
-        # Sharp heads have logits of 40 and more, of which float32 keeps 4e-6.
-        near = {"rtol": 4e-5, "atol": 8e-6} if ids else {"rtol": 1e-5, "atol": 2e-6}
+        near = rounding(ids)
         torch.testing.assert_close(together[0], attention(target, live, extra, ops, "reference"), **near)
         for one, other in zip(alone, together, strict=True):
             torch.testing.assert_close(one, other, **near)

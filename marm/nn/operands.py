@@ -81,6 +81,8 @@ class Work:
     def parted(self, least: int) -> "Parts":
         """The same, a view taken from ``least`` queries on, or where a search picked for its queries."""
         choices = self.choices or tuple(no_choices(group) for group in self.views.shared(least))
+        if not choices:
+            return Parts([], np.arange(len(self.order)), self)
         shared = [Shared(one, self.of(one.queries[:1]), alike(self.views, one)) for one in choices]
         groups = [one.queries for one in choices]
         rest = np.setdiff1d(np.arange(len(self.order)), np.concatenate([np.zeros(0, np.int64), *groups]))

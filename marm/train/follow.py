@@ -26,7 +26,7 @@ from marm.train.erase import carry_out, pending
 from marm.train.folder import held
 from marm.train.results import memory_figures, peak_rss
 from marm.train.run import provenance, quiet, resume
-from marm.train.setup import build, check_store, set_threads, threads_of
+from marm.train.setup import build, set_threads, threads_of
 from marm.train.trainer import Progress, Trainer
 
 PULSE = "following.json"
@@ -95,7 +95,6 @@ def _follow(
     stop: Callable[[], bool],
 ) -> tuple[Since, dict[str, Any] | None]:
     """From the newest cut on; without a result if a user is to be erased first, which begins as after a restart."""
-    check_store(run, out)
     with closing(Grower(out / "events")) as grower:
         stream, cut = EventLog(out / "events"), Cut(out)
         threads = set_threads(run, threads_of(cut.state))

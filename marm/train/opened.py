@@ -122,9 +122,9 @@ def hold_open(folder: Path) -> Iterator[Opened]:
 
 def _open(folder: Path, readonly: bool) -> Opened:
     run, cut = run_of(folder), Cut(folder)
-    check_store(run, folder)
     log = EventLog(folder / "events")
     shape = ring_shape(run, log)
+    check_store(run.memory.url, folder)
     store = open_store(run.memory.url, shape.layout(family(run)), folder, readonly, kept_for(run))
     return Opened(folder, run, log, cut, shape, store)
 

@@ -38,7 +38,7 @@ from marm.train.results import (
     peak_rss,
     write_predictions,
 )
-from marm.train.setup import Parts, build, check_store, set_threads, threads_of
+from marm.train.setup import Parts, build, set_threads, threads_of
 from marm.train.stepper import Stepper
 from marm.train.tally import SearchTally, Tally
 from marm.train.trainer import Progress, Trainer, flops_per_event, parameter_counts
@@ -150,7 +150,6 @@ def _taken_up(out: Path, progress: Progress, preparing: Preparing | None, group:
                 if path.name not in ("run.toml", PIN, LOCK):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             return _from_start(run, out, progress, preparing, group)
-        check_store(run, out)
         _call(group, _CUT)
         return _go(run, out, group, Cut(out), time.perf_counter(), progress)
 

@@ -23,6 +23,7 @@ from marm.nn.table import HashTable
 from marm.ranks import ALONE, Group
 from marm.rivals import make_reader
 from marm.store import Store, missing_store, open_store
+from marm.train.cut import cut_numbers
 
 VERSION = "marm-1"
 """Changes when rows made by an earlier release can no longer be read."""
@@ -130,9 +131,9 @@ class Wraps:
     """Before that."""
 
 
-def check_store(run: RunConfig, folder: Path) -> None:
+def check_store(url: str, folder: Path) -> None:
     """A run that has a cut has a store, which is not made anew where it is gone. Errors: ``FolderError``."""
-    gone = missing_store(run.memory.url, folder)
+    gone = missing_store(url, folder) if cut_numbers(folder) else None
     if gone:
         raise FolderError(f"{gone}: the store is gone: put it back, or train into a new folder")
 
@@ -162,6 +163,7 @@ def build(
     """Model, table, store and memory, as the seed makes them; ``url`` instead of the run's own store.
 
     ``outstanding``: of the log that the run was trained on, where ``log`` is another one; ``group``: who trains together.
+    Errors: ``FolderError`` where the store of a run that has a cut is gone.
     """
     device = device_of(run) if group.size == 1 else torch.device("cpu")
     if device.type != "cpu" and run.memory.search and run.memory.search.rule == "dot":
@@ -175,6 +177,7 @@ def build(
     table = _table(run, device, group)
     shape = ring_shape(run, log, outstanding)
     url = url or run.memory.url
+    check_store(url, folder)
     reads = readonly or (group.rank > 0 and url.startswith("lmdb:"))  # LMDB has one process that writes
     store = _opened(partial(open_store, url, shape.layout(family(run)), folder, reads, kept_for(run)), group)
     store = wrap(store) if wrap else store

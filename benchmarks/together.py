@@ -2,7 +2,7 @@
 
 python -m benchmarks.together [--full] [--repeats 7] [--out results.jsonl]
 
-From how many targets on a view is worth projecting: what ``marm.nn.views.TOGETHER`` was chosen by.
+From how many targets on a view is worth projecting: what ``marm.nn.operands.TOGETHER`` was chosen by.
 """
 
 import argparse

@@ -20,7 +20,7 @@ _FORMS = (
     "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%a %b %d %H:%M:%S %z %Y", "%a, %d %b %Y %H:%M:%S %z",
     "%a %b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S%z", "%d-%b-%Y %H:%M:%S", "%Y%m%dT%H%M%S%z", "%Y%m%dT%H%M%S",
 )  # fmt: skip
-_HOURS, _MINUTES = re.compile("%[-_0]?[HI]"), re.compile("%[-_0]?M|%[RTXrcs+]")
+_HOURS, _MINUTES = re.compile("%[-_0]?[HIkl]"), re.compile("%[-_0]?M|%[RTXrcs+]")
 _BELOW: dict[Unit, float] = {"s": 1e11, "ms": 1e14, "us": 1e17}
 _FORMED = "text as "
 _PLAUSIBLE = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))

@@ -19,8 +19,11 @@ from torch import Tensor
 from marm.nn.alike import Alike, alike
 from marm.nn.choices import Choices, no_choices
 from marm.nn.codec import Codec, codec_of
-from marm.nn.views import GAPS, RANKS, TOGETHER, Views, equal_ids, gap_edges, gap_rank_runs, outcome_codes, rank_buckets
+from marm.nn.views import GAPS, RANKS, Views, equal_ids, gap_edges, gap_rank_runs, outcome_codes, rank_buckets
 from marm.types import I16, I64
+
+TOGETHER = 96
+"""Queries of one view from which on it is worth projecting its rows (``benchmarks/together.py``)."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,7 @@ class Work:
         if not choices:
             return Parts([], np.arange(len(self.order)), self)
         shared = [Shared(one, self.of(one.queries[:1]), alike(self.views, one)) for one in choices]
-        groups = [one.queries for one in choices]
-        rest = np.setdiff1d(np.arange(len(self.order)), np.concatenate([np.zeros(0, np.int64), *groups]))
+        rest = np.setdiff1d(np.arange(len(self.order)), np.concatenate([one.queries for one in choices]))
         return Parts(shared, rest, self.of(rest))
 
     def of(self, queries: I64) -> "Work":

@@ -24,10 +24,6 @@ UNKNOWN = 0
 """Outcome code of an event whose outcome the query cannot know yet; not the same as negative."""
 
 
-TOGETHER = 96
-"""Queries of one view from which on it is worth projecting its rows (``benchmarks/together.py``)."""
-
-
 def no_ids() -> U64:
     """Of rows or queries whose ids nobody compares."""
     return np.zeros((0, 0), np.uint64)

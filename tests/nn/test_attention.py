@@ -14,9 +14,9 @@ from marm.nn.attention import TargetAttention
 from marm.nn.codec import CODECS
 from marm.nn.dense import steady_rows
 from marm.nn.fading import IDLE
-from marm.nn.operands import Operands, plan_work
+from marm.nn.operands import TOGETHER, Operands, plan_work
 from marm.nn.plain import rows_of
-from marm.nn.views import GAPS, RANKS, TOGETHER, Views, rank_buckets
+from marm.nn.views import GAPS, RANKS, Views, rank_buckets
 
 OUTCOMES = 4
 

@@ -18,6 +18,7 @@ from marm.data.prepare import prepare
 from marm.data.stream import EventLog
 from marm.errors import FolderError
 from marm.train import run as commands
+from marm.train import setup
 from marm.train.cut import KEPT, Cut
 from marm.train.follow import follow
 from tests.train.feeding import aside, columns, copy_of, counts, event_ids, events_of, put, quick
@@ -270,6 +271,20 @@ def test_a_store_that_was_lost_is_said_and_nothing_goes_on_without_it(whole, run
     assert not (run / "memory").exists()
     (run / "gone").rename(run / "memory")
     assert follow(run, quick(run), until_idle=0)["events"] > 0
+
+
+def test_a_store_that_goes_away_while_a_follower_starts_is_not_made_anew(whole, run, monkeypatch):
+    put(run, rest(whole))
+    made = setup.Ranker
+
+    def while_it_goes(*words):
+        (run / "memory").rename(run / "gone")
+        return made(*words)
+
+    monkeypatch.setattr(setup, "Ranker", while_it_goes)
+    with pytest.raises(FolderError, match="the store is gone: put it back"):
+        follow(run, quick(run), until_idle=0)
+    assert not (run / "memory").exists()
 
 
 def test_a_store_of_long_ago_is_said_and_nothing_goes_on_with_it(whole, run):

@@ -23,24 +23,29 @@ _TLS = {
 
 
 def client(kind: str, topic: Topic, **options: Any) -> Any:
-    """A ``Consumer`` or ``Producer``. Errors: ``SettingError`` where the library, a file or half of an access is missing."""
+    """A ``Consumer`` or ``Producer``, whose ``fault`` is what it was last told went wrong.
+
+    Errors: ``SettingError`` where the library, a file or half of an access is missing.
+    """
     try:
         import confluent_kafka
     except ModuleNotFoundError as error:
         if error.name != "confluent_kafka":
             raise
         raise SettingError(f'{topic.url}: needs confluent-kafka: `pip install "marm-recsys[kafka]"`') from None
+    made: Any
     said = {
         "bootstrap.servers": topic.servers,
         "log_level": 0,
-        "error_cb": lambda error: None,
+        "error_cb": lambda error: _note(made, error),
         **_access(topic),
         **options,
     }
     try:
-        return getattr(confluent_kafka, kind)(said)
+        made = type(kind, (getattr(confluent_kafka, kind),), {"fault": ""})(said)
     except confluent_kafka.KafkaException as error:
         raise SettingError(f"{topic.url}: {_reason(error)}: mend what MARM_KAFKA_... names") from None
+    return made
 
 
 def consumer(topic: Topic) -> Any:
@@ -61,21 +66,25 @@ def lanes(client: Any, topic: Topic, names: list[str], wait: float = ANSWER_S) -
     """``topic/partition`` of all partitions. Errors: ``BrokerError`` where no broker answers or a topic is not there."""
     found = []
     for name in names:
-        about = asked(topic, partial(client.list_topics, name, timeout=wait)).topics[name]
+        about = asked(client, topic, partial(client.list_topics, name, timeout=wait)).topics[name]
         if about.error is not None or not about.partitions:
             raise BrokerError(f"{topic.url}: no topic {name} ({_reason(about.error)}): create it, or mend its name")
         found += [f"{name}/{partition}" for partition in sorted(about.partitions)]
     return found
 
 
-def asked(topic: Topic, ask: Any) -> Any:
-    """The answer of a call. Errors: ``BrokerError`` where there is none."""
+def asked(client: Any, topic: Topic, ask: Any) -> Any:
+    """The answer of a consumer's call. Errors: ``BrokerError`` where there is none."""
     from confluent_kafka import KafkaException
 
+    client.fault = ""
     try:
         return ask()
     except KafkaException as error:
-        raise BrokerError(f"{topic.url}: {_reason(error)}: see that the broker runs and lets this user in") from None
+        if not client.assignment():  # else a message could come of it, and be lost
+            client.poll(0)
+        why = client.fault or _reason(error)
+        raise BrokerError(f"{topic.url}: {why}: see that the broker runs and lets this user in") from None
 
 
 def partition(lane: str, offset: int = -1001) -> Any:
@@ -88,8 +97,14 @@ def partition(lane: str, offset: int = -1001) -> Any:
 
 def bounds(client: Any, topic: Topic, lane: str) -> tuple[int, int]:
     """The oldest message that the broker still has of a lane, and one past the newest. Errors: ``BrokerError``."""
-    low, high = asked(topic, lambda: client.get_watermark_offsets(partition(lane), timeout=ANSWER_S))
+    low, high = asked(client, topic, lambda: client.get_watermark_offsets(partition(lane), timeout=ANSWER_S))
     return low, high
+
+
+def _note(client: Any, error: Any) -> None:
+    """What a client hears while it tries on; that all brokers are down says less than why the last one is."""
+    if error.name() != "_ALL_BROKERS_DOWN":
+        client.fault = error.str()
 
 
 def _reason(error: Any) -> str:

@@ -37,8 +37,11 @@ class TopicWriter:
     def __init__(self, topic: Topic, seconds: float) -> None:
         """``seconds``: how long a message may take."""
         self.topic, self._seconds = topic, seconds
+        self._client = self._begun()
+
+    def _begun(self) -> Any:
         said = {"enable.idempotence": True, "acks": "all", "linger.ms": 0, "partitioner": "murmur2_random"}
-        self._client = broker.client("Producer", topic, **said, **{"message.timeout.ms": int(seconds * 1000)})
+        return broker.client("Producer", self.topic, **said, **{"message.timeout.ms": int(self._seconds * 1000)})
 
     def tell(self, messages: Sequence[Message]) -> list[Spot]:
         """Where each of them is now.
@@ -50,6 +53,7 @@ class TopicWriter:
 
         spots: dict[int, Spot] = {}
         failed: list[str] = []
+        self._client.fault = ""
         try:
             for number, (key, value) in enumerate(messages):
                 done = partial(_delivered, number, spots, failed)
@@ -59,7 +63,9 @@ class TopicWriter:
             failed.append(str(error))
         if len(spots) < len(messages):
             self._client.purge()
-            why = failed[0] if failed else "no answer in time"
+            # A producer that lost count of what it wrote may be refused for good: the next telling begins a new one.
+            lost, self._client = self._client, self._begun()
+            why = "; ".join(filter(None, [*failed[:1], lost.fault])) or "no answer in time"
             raise BrokerError(
                 f"{self.topic.url}: events are not acknowledged ({why}): tell them again, with the same ids"
             )

@@ -20,7 +20,7 @@ from marm.train.cut import Cut
 from marm.train.follow import PULSE, follow
 from marm.train.run import run_of
 from tests.deploy.test_store import SECRET, Shipped
-from tests.kafka.conftest import cluster, trained
+from tests.kafka.conftest import mock, trained
 from tests.kafka.topics import Cluster, after_training, as_messages, at_once
 from tests.server.balancer import Balancer
 from tests.server.processes import begin, ended
@@ -30,7 +30,7 @@ from tests.train.feeding import assert_same_learning, copy_of, event_ids, events
 from tests.train.logs import log_frame, run_over, write_world
 from tests.train.test_disk import files_of_at_most
 
-__all__ = ["cluster", "trained"]
+__all__ = ["mock", "trained"]
 Start = Callable[..., Running]
 RANK = {"user": "u1", "candidates": [1, 2, 3]}
 
@@ -169,11 +169,11 @@ def test_a_server_with_too_many_requests_refuses_some_and_none_once_a_second_one
 
 
 def test_messages_that_wait_are_seen_as_lag_and_are_none_once_they_are_read(
-    cluster: Cluster, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mock: Cluster, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, name = copy_of(trained, tmp_path / "run"), cluster.name()
-    cluster.partitions(name)
-    cluster.put(name, as_messages(after_training(0, 40)), ["one lane"] * 40)
+    run, name = copy_of(trained, tmp_path / "run"), mock.name()
+    mock.partitions(name)
+    mock.put(name, as_messages(after_training(0, 40)), ["one lane"] * 40)
     monkeypatch.setattr(feedback, "MOST_HELD", 5)
     monkeypatch.setattr(topic, "AT_ONCE", 5)
     monkeypatch.setattr(following, "_PULSE_EVERY", 0.0)
@@ -184,7 +184,7 @@ def test_messages_that_wait_are_seen_as_lag_and_are_none_once_they_are_read(
             lags.append(json.loads((run / PULSE).read_text())["lag"])
         return False
 
-    follow(run, at_once(run), cluster.url(name), until_idle=0.5, stop=seen)
+    follow(run, at_once(run), mock.url(name), until_idle=0.5, stop=seen)
     assert max(lags) > 0 and lags[-1] == 0 and len(event_ids(run)) == 40
 
 

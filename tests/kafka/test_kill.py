@@ -75,8 +75,8 @@ def test_a_follower_ended_at_any_call_ends_like_the_unbroken_one(
             assert aside(out, side) == aside(whole, side)
 
 
-def start(folder: Path, url: str) -> "subprocess.Popen[bytes]":
-    words = ["follow", str(folder), "--log", url, "--quiet", "--until-idle", "2", "--cut-every", "0.2"]
+def start(folder: Path, url: str, until_idle: float = 2) -> "subprocess.Popen[bytes]":
+    words = ["follow", str(folder), "--log", url, "--quiet", "--until-idle", str(until_idle), "--cut-every", "0.2"]
     sets = ["--set", "follow.wait=0.15", "--set", "follow.gather=0.1", "--set", "kafka.lateness=0.3"]
     return subprocess.Popen(
         [sys.executable, "-m", "marm", *words, *sets], stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -68,20 +68,20 @@ def moments(kind: str, many: int, chance: random.Random) -> list[str]:
 
 
 def test_a_follower_killed_around_a_cut_leaves_weights_offsets_and_memory_in_redis_as_an_unbroken_one(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soak: Callable[[int, int], int]
+    real: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soak: Callable[[int, int], int]
 ) -> None:
-    name, chance, events = cluster.name(), random.Random(11), soak(EVENTS, SOAK_EVENTS)
-    cluster.put(name, *messages(events))
+    name, chance, events = real.name(), random.Random(11), soak(EVENTS, SOAK_EVENTS)
+    real.put(name, *messages(events))
     in_small_batches(monkeypatch.setattr)
     whole = begun_in(tmp_path / "whole", servers.cluster().url(), CUT_EVERY)
-    follow(whole, at_once(whole), cluster.url(name), until_idle=0)
+    follow(whole, at_once(whole), real.url(name), until_idle=0)
     assert counts(whole)["events"] == events
     for kind in SERVERS[: soak(1, 2)]:
         out = begun_in(tmp_path / kind, getattr(servers, kind)().url(), CUT_EVERY)
         for moment in moments(kind, SOAK, chance) if soak(0, 1) else SHORT:
-            killed(out, cluster.url(name), moment, chance.randrange(1, 3))
+            killed(out, real.url(name), moment, chance.randrange(1, 3))
             check_moment(out, moment)
-        follow(out, at_once(out), cluster.url(name), until_idle=0)
+        follow(out, at_once(out), real.url(name), until_idle=0)
         check_same(whole, out)
 
 

@@ -22,7 +22,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def own() -> Iterator[Cluster]:
     """A broker that may die."""
-    one = Cluster(alone=True)
+    one = Cluster()
     yield one
     one.end()
 

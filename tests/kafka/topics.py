@@ -1,8 +1,7 @@
-"""Topics of a broker: librdkafka's mock cluster in this process, or the one that MARM_KAFKA_BROKERS names."""
+"""Topics of a broker: librdkafka's mock cluster in this process, or one that is told."""
 
 import gc
 import json
-import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,18 +22,18 @@ _QUIET = {"log_level": 0, "error_cb": lambda error: None}
 
 
 class Cluster:
-    """One broker, in this process unless the environment names another."""
+    """A broker's topics."""
 
-    def __init__(self, alone: bool = False) -> None:
-        """``alone``: in this process, whatever the environment names."""
-        named = None if alone else os.environ.get("MARM_KAFKA_BROKERS")
+    def __init__(self, servers: str | None = None, options: dict[str, Any] | None = None) -> None:
+        """``servers``: of whom, if not of a broker in this process; ``options``: of the client that sends."""
         self.holder: Any = None
-        if named is None:
+        if servers is None:
             self.holder = confluent_kafka.Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, **_QUIET})
             brokers = self.holder.list_topics(timeout=10).brokers.values()
-            named = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
-        self.servers = named
-        self._producer = confluent_kafka.Producer({"bootstrap.servers": named, "linger.ms": 1, **_QUIET})
+            servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+        self.servers = servers
+        said = {"bootstrap.servers": servers, "linger.ms": 1, **_QUIET, **(options or {})}
+        self._producer = confluent_kafka.Producer(said)
 
     def end(self) -> None:
         """The broker dies, if it is in this process."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from marm.data.formats import format_of, open_text, separator
 
+_NOT_UTF8 = "is not UTF-8: `iconv -f LATIN1 -t UTF-8 FILE > NEW` if it is Latin-1"
+
 
 def broken_row(path: Path) -> str | None:
     """The first row (1-based, of the data) that is not CSV or JSON, and why; nothing if all rows look well."""
@@ -25,13 +27,15 @@ def _broken_csv(path: Path) -> str | None:
             if len(row) > width:
                 return f"row {number} has {len(row)} fields, the header {width}"
             if any("\ufffd" in field for field in row):
-                return f"row {number} is not UTF-8"
+                return f"row {number} {_NOT_UTF8}"
     return None
 
 
 def _broken_json(path: Path) -> str | None:
     with open_text(path) as file:
         for number, line in enumerate(file, 1):
+            if "\ufffd" in line:
+                return f"row {number} {_NOT_UTF8}"
             try:
                 json.loads(line or "{}")
             except ValueError as error:

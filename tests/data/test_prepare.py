@@ -287,7 +287,8 @@ def test_a_file_cut_short_is_named(tmp_path):
             b"user,item,time,click\n1,a,1600000000,0\n2,b,1600000001,1,9\n",
             "row 2 has 5 fields, the header 4",
         ),
-        ("log.csv", b"user,item,time,click\n1,\xe9,1600000000,0\n", "row 1 is not UTF-8"),
+        ("log.csv", b"user,item,time,click\n1,\xe9,1600000000,0\n", "row 1 is not UTF-8: `iconv -f LATIN1"),
+        ("log.ndjson", b'{"user": "\xe9", "item": 2, "time": 3, "click": 1}\n', "row 1 is not UTF-8: `iconv -f LATIN1"),
         ("log.ndjson", b'{"user": 1, "item": 2, "time": 3, "click": 1}\nuser 2\n', "row 2 is not JSON"),
     ],
 )

@@ -1,4 +1,5 @@
-"""How sure a difference between two models is: users and seeds drawn with replacement, both models on the same ones."""
+"""How sure a difference between two models is: users drawn with replacement, both models on the same ones, and beside that
+what their seeds spread by."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ def together(found: Sequence[UserAucs], folders: Sequence[Path]) -> UserAucs:
 
 
 def difference(one: UserAucs, other: UserAucs) -> Difference:
-    """Paired percentile bootstrap (Efron 1979) over users; each model's seeds are drawn beside them.
+    """Paired percentile bootstrap (Efron 1979) over users; each model's seeds spread beside them (``seeds_apart``).
 
     Errors: ``FolderError`` where the two scored different events.
     """
@@ -132,7 +133,7 @@ def difference(one: UserAucs, other: UserAucs) -> Difference:
 
 
 def difference_within_seeds(one: UserAucs, other: UserAucs) -> Difference:
-    """The same where each seed is one training, scored in two ways: a seed is drawn for both.
+    """The same where each seed is one training, scored in two ways: what the differences spread by counts.
 
     Errors: ``FolderError`` where the two scored different events.
     """
@@ -145,16 +146,29 @@ def _must_match(one: UserAucs, other: UserAucs) -> None:
         raise FolderError("two models scored different events: keep one log to one study")
 
 
-def _drawn(parts: list[F64], sizes: I64, seed: int = 0, draws: int = DRAWS) -> Difference:
-    """The sum of the parts (S, U), averaged over users by size; of each part the seeds are drawn by themselves."""
+def seeds_apart(sides: Sequence[F64], draw: np.random.Generator) -> F64:
+    """How far the difference of two means over seeds (S,) may lie from the truth, drawn (DRAWS,): Welch 1947.
+
+    Users drawn with replacement say nothing of it, and so few seeds drawn with replacement too little. A side of one seed
+    adds nothing: it has no model, or nothing is known of its seed.
+    """
+    shares = [(side.var(ddof=1) / len(side), len(side) - 1) for side in sides if len(side) > 1]
+    of_mean = sum(share for share, _ in shares)
+    if not of_mean:
+        return np.zeros(DRAWS)
+    free = of_mean**2 / sum(share**2 / free for share, free in shares)
+    return np.asarray(np.sqrt(of_mean) * draw.standard_t(free, DRAWS))
+
+
+def _drawn(parts: list[F64], sizes: I64, seed: int = 0) -> Difference:
+    """The sum of the parts (S, U), each averaged over its seeds, over users by size."""
     if not len(sizes):
         return Difference(*[float("nan")] * 3)
     draw, weight = np.random.default_rng(seed), sizes.astype(np.float64)
-    weighted, values = [part * weight for part in parts], np.empty(draws)
-    for i in range(draws):
+    values = seeds_apart([part @ weight / weight.sum() for part in parts], draw)
+    each = sum(part.mean(0) for part in parts) * weight
+    for i in range(DRAWS):
         times = np.bincount(draw.integers(len(sizes), size=len(sizes)), minlength=len(sizes))
-        each = [(part @ times)[draw.integers(len(part), size=len(part))].mean() for part in weighted]
-        values[i] = sum(each) / (times @ weight)
+        values[i] += (each @ times) / (weight @ times)
     low, high = np.quantile(values, [0.025, 0.975])
-    value = sum(float(part.sum() / weight.sum() / len(part)) for part in weighted)
-    return Difference(value, float(low), float(high))
+    return Difference(float(each.sum() / weight.sum()), float(low), float(high))

@@ -147,6 +147,17 @@ def test_an_interval_holds_the_difference_and_narrows_with_users() -> None:
         difference(one, UserAucs(other.aucs[:, :49], other.sizes[:49], other.users[:49]))
 
 
+def test_seeds_that_differ_more_than_models_do_seldom_make_a_difference_clear() -> None:
+    rng, users = np.random.default_rng(1), 100
+    base, sizes, names = rng.normal(0.7, 0.1, users), np.full(users, 20), np.arange(users, dtype=np.uint64)
+
+    def trained() -> UserAucs:
+        return UserAucs(base + rng.normal(0, 0.003, (3, 1)) + rng.normal(0, 0.005, (3, users)), sizes, names)
+
+    clear = sum(difference(trained(), trained()).clear for _ in range(100))
+    assert clear < 12
+
+
 def test_a_log_that_has_changed_is_not_compared(done: tuple[Path, Study]) -> None:
     trained = [one for model in done[1].models for one in model.trained]
     changed = runs.Trained(trained[0].training, trained[0].folder, trained[0].result | {"data_hash": "other"})

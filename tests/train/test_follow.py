@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from marm.data import inbox
+from marm.data import feedback, inbox
 from marm.data.grow import Grower
 from marm.data.inbox import InboxWriter
 from marm.data.prepare import prepare
@@ -326,3 +327,25 @@ def test_the_files_of_the_training_are_not_learned_again(run):
     world = commands.run_of(run).data.path
     assert follow(run, quick(run), log=f"{world}/log.parquet", until_idle=0)["events"] == 0
     assert "late" not in counts(run)
+
+
+@pytest.mark.parametrize(("room", "hurried"), [(12, False), (5, True)])
+def test_a_backlog_with_room_for_few_joins_what_came_in_time_as_far_as_there_is_room(
+    whole, run, monkeypatch, room, hurried
+):
+    monkeypatch.setattr(inbox, "read", partial(inbox.read, limit_bytes=1000))
+    monkeypatch.setattr(feedback, "MOST_HELD", room)
+    records, began, lines = rest(whole), time.time() - 3600, []
+    for number, record in enumerate(records):
+        lines.append({**record, "outcomes": {"delay": 1}, "received": began + number})
+        if number >= 4:
+            lines.append({"kind": "outcomes", "event_id": f"e{number - 4}", "outcomes": {"click": 1}})
+    put(run, lines)
+    follow(run, quick(run, wait=6, **{"otherwise.click": 0}), until_idle=0)
+    found = counts(run)
+    log = EventLog(run / "events")
+    clicks = dict(zip(event_ids(run), log.read(log.manifest.prepared, len(log)).labels[:, 0].tolist(), strict=True))
+    heard = {event_id for event_id, click in clicks.items() if click}
+    in_time = {f"e{number}" for number in range(len(records) - 4)} & clicks.keys()
+    assert (found.get("hurried", 0) > 0, found.get("after", 0) > 0) == (hurried, hurried)
+    assert heard < in_time if hurried else heard == in_time

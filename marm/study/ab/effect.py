@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from marm.study.interval import DRAWS, Difference
+from marm.study.interval import DRAWS, Difference, seeds_apart
 from marm.types import F64, I64
 
 MEASURES = {
@@ -27,7 +27,7 @@ def effect(
 
     ``arm``, ``first``: a table of the same users, row for row, for each seed of the arm; ``paired``: both arms have the
     same users. All users of a seed share one model, so users drawn with replacement say nothing of how much another seed
-    would change: what the seeds' means spread by is laid over each draw (``_spread``); with one seed nothing is known of it.
+    would change: what the seeds' means spread by is laid over each draw (``seeds_apart``); with one seed nothing is known of it.
 
     What users had played before the test is taken out by regression (CUPED, Deng et al. 2013): it says much about how
     much they play, and nothing about the arm.
@@ -37,7 +37,7 @@ def effect(
     raw, draw = values[1].mean(0), np.random.default_rng(seed)
     slope = _slope(np.concatenate([values[0].mean(0), raw]), np.concatenate(before))
     one, other = (value.mean(0) - slope * b for value, b in zip(values, before, strict=True))
-    apart = _spread([value.mean(1) for value in values], draw)
+    apart = seeds_apart([value.mean(1) for value in values], draw)
     drawn = np.empty(DRAWS)
     for i in range(DRAWS):
         at = draw.integers(len(one), size=len(one))
@@ -47,19 +47,6 @@ def effect(
     drawn = drawn[np.isfinite(drawn)] if raw.any() else np.full(1, np.nan)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Difference(_share(one, other, raw), float(low), float(high))
-
-
-def _spread(sides: Sequence[F64], draw: np.random.Generator) -> F64:
-    """How far the difference of two means over seeds (S,) may lie from the truth, drawn (DRAWS,): Welch 1947.
-
-    An arm of one seed adds nothing: it has no model, or nothing is known of its seed.
-    """
-    shares = [(side.var(ddof=1) / len(side), len(side) - 1) for side in sides if len(side) > 1]
-    of_mean = sum(share for share, _ in shares)
-    if not of_mean:
-        return np.zeros(DRAWS)
-    free = of_mean**2 / sum(share**2 / free for share, free in shares)
-    return np.asarray(np.sqrt(of_mean) * draw.standard_t(free, DRAWS))
 
 
 def _share(one: F64, other: F64, raw: F64, apart: float = 0.0) -> float:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,12 @@ from marm.server.tail import Reader
 from marm.server.times import Times
 from marm.types import I64, Bool
 
-Known = tuple[int, frozenset[int]]
+Said = dict[str, tuple[int, ...]]
+"""What each outcome was said to be, as hashes, the newest last."""
+Known = tuple[int, Said]
 """Of an event that was told: its user's hash, 0 where that is not at hand, and its outcomes so far."""
+_SAID = 8
+"""Values of an outcome that are kept."""
 
 
 @dataclass
@@ -61,18 +66,18 @@ class Checker:
             if known is None and event.user is not None and event.item is not None:
                 self._check_context(event, name)
                 post.rows.append(self._row(event, event_id, outcomes, name))
-                post.ids[event_id] = (0, digest(outcomes))
+                post.ids[event_id] = (0, said_more({}, outcomes))
                 names.append(name)
             elif known is None and not outcomes:
                 raise DataError(f"{name}: {event_id} was not told yet: give its user and item")
-            elif known and digest(outcomes) <= known[1]:
+            elif known and said_before(known[1], outcomes, again=event.user is not None):
                 post.counts["duplicates"] += 1
             else:
                 self._check_outcomes(outcomes, name)
                 post.follow.append((-1, event_id, outcomes))
                 post.counts["outcomes" if known else "unknown"] += 1
                 if known:
-                    post.ids[event_id] = (known[0], known[1] | digest(outcomes))
+                    post.ids[event_id] = (known[0], said_more(known[1], outcomes))
         self._check_rows(post, names, served)
         return post
 
@@ -144,9 +149,27 @@ def too_late(seen: Exposures, served: Served) -> Bool:
     return seen.time < served.guard.last_times(seen.user)
 
 
-def digest(outcomes: dict[str, Any]) -> frozenset[int]:
-    """What outcomes say, to be held against what was said before."""
-    return frozenset(hash((name, str(value))) for name, value in outcomes.items())
+def said_before(said: Said, outcomes: dict[str, Any], again: bool) -> bool:
+    """Whether outcomes say nothing new.
+
+    What follows an event is new unless it was said last: who likes, takes it back and likes again says so three times. An
+    event told ``again`` may be an old try that came late: new is only what was never said.
+    """
+    ever = {name: said.get(name, ()) for name in outcomes}
+    return all(_hash(value) in (ever[name] if again else ever[name][-1:]) for name, value in outcomes.items())
+
+
+def said_more(said: Said, outcomes: dict[str, Any]) -> Said:
+    """What was said, with these said after it."""
+    more: Said = {}
+    for name, value in outcomes.items():
+        before = [one for one in said.get(name, ()) if one != _hash(value)]
+        more[intern(name)] = (*before, _hash(value))[-_SAID:]
+    return said | more
+
+
+def _hash(value: Any) -> int:
+    return hash(str(value))
 
 
 def _columns_of_tasks(run: RunConfig) -> dict[str, str]:

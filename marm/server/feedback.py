@@ -16,7 +16,7 @@ from marm.data.place import Place, Position, Spot, place_of
 from marm.data.record import is_erased
 from marm.engine.exposures import Exposures
 from marm.errors import BrokerError, DataError, DiskError, FolderError
-from marm.server.checking import Checker, Known, Post, digest, too_late
+from marm.server.checking import Checker, Known, Post, said_more, too_late
 from marm.server.messages import EventIn, EventsAnswer
 from marm.server.popular import Popular
 from marm.server.producing import TopicWriter, message_of
@@ -155,7 +155,7 @@ class Feedback:
             if told.place == NOWHERE:
                 continue
             held = self._ids.get(rows[row].event_id)
-            self._ids[rows[row].event_id] = (told.user, held[1] if held else frozenset())
+            self._ids[rows[row].event_id] = (told.user, held[1] if held else {})
             self._tails.add(told)
         if len(seen):
             self._times.newest = max(self._times.newest, int(seen.time.max()))
@@ -218,8 +218,8 @@ class Feedback:
             # What was told before there was a topic is learned by nobody: to show it would be to show it for ever.
             shown = where if isinstance(where, Spot) == (self._topic is not None) else NOWHERE
             rows[event_id] = (shown, row_of(record))
-        user, said = known or (0, frozenset())
-        self._ids[event_id] = (user, said | digest(outcomes))
+        user, said = known or (0, {})
+        self._ids[event_id] = (user, said_more(said, outcomes))
         self._ids.move_to_end(event_id)
 
 

@@ -91,6 +91,18 @@ def test_an_event_is_taken_once_and_outcomes_may_follow_it(folder: Path, start: 
     assert len(lines) == 2
 
 
+def test_an_outcome_that_is_taken_back_and_told_again_counts_and_an_old_try_does_not(folder: Path, start: Start) -> None:
+    server = start(folder)
+    told = event(1) | {"outcomes": {"click": 1}}
+    server.post("/v1/events", {"events": [told]}, 202)
+    clicks = [{"events": [{"event_id": "e1", "outcomes": {"click": value}}]} for value in (0, 1)]
+    answers = [server.post("/v1/events", one, 202) for one in (clicks[0], clicks[1], clicks[1], clicks[0])]
+    assert [one["outcomes"] for one in answers] == [1, 1, 0, 1]
+    assert server.post("/v1/events", {"events": [told]}, 202)["duplicates"] == 1
+    lines, _ = inbox.read(folder / "inbox", Position())
+    assert [json.loads(line)["outcomes"]["click"] for line in lines] == [1, 0, 1, 0]
+
+
 def test_what_was_answered_with_202_is_there_after_a_restart(folder: Path, start: Start) -> None:
     server = start(folder)
     server.post("/v1/events", {"events": [event(n) for n in range(3)]}, 202)

@@ -5,6 +5,7 @@ enters no history.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,34 @@ from marm.data.record import erased_line, is_erased
 from marm.data.rows import EVENT_ID, LABELS, USER_ID
 from marm.data.side import ID, side_file
 from marm.data.stream import EventLog
+from marm.data.values import text_of
 from marm.files import replacing
 from marm.types import U64, Bool
 
 
-def erase_events(folder: Path, log: EventLog, users: U64) -> tuple[int, set[str]]:
-    """Erase users from all parts of the stream, and from what else lies there; how many events, and the ids they had."""
-    count, ids = 0, set[str]()
+def ids_of(folder: Path, log: EventLog, users: U64) -> set[str]:
+    """Ids of users' events: of the stream, and of what a run folder's inbox and files of what was put aside tell of them."""
+    ids = set[str]()
+    for (lo, hi), path in zip(log.parts(), log.files(), strict=True):
+        mine = np.isin(log.read(lo, hi).user, users)
+        if mine.any() and EVENT_ID in (frame := pl.read_ipc(path)).columns:
+            ids |= set(frame[EVENT_ID].filter(pl.Series(mine)).drop_nulls().to_list())
+    for path, limit in [*_of_inbox(folder / "inbox"), *_asides(folder)]:
+        _, told, mine = _told(path, limit, users)
+        ids |= {str(told[at]["event_id"]) for at in np.flatnonzero(mine).tolist() if "event_id" in told[at]}
+    return ids
+
+
+def erase_events(folder: Path, log: EventLog, users: U64) -> int:
+    """Erase users from all parts of the stream, and from what else lies there; how many events."""
+    count = 0
     for (lo, hi), path in zip(log.parts(), log.files(), strict=True):
         mine = np.isin(log.read(lo, hi).user, users)
         if mine.any():
-            frame = pl.read_ipc(path)
-            if EVENT_ID in frame.columns:
-                ids |= set(frame[EVENT_ID].filter(pl.Series(mine)).drop_nulls().to_list())
-            _replace(_anonymous(frame, mine), path)
+            _replace(_anonymous(pl.read_ipc(path), mine), path)
             count += int(mine.sum())
     _drop_strays(folder, set(log.files()))
-    return count, ids
+    return count
 
 
 def _drop_strays(folder: Path, named: set[Path]) -> None:
@@ -104,33 +116,41 @@ def _written_anew(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(texts)
 
 
-def erase_inbox(folder: Path, users: U64, event_ids: set[str]) -> int:
-    """Write over lines of users' events, and of outcomes that followed them; how many. ``event_ids`` gains those found."""
+def erase_told(folder: Path, users: U64, ids: set[str]) -> int:
+    """Write over lines of users' events, and of outcomes that followed them, in a run folder's inbox and what was put aside."""
+    return sum(
+        _erase_lines(path, limit, users, ids) for path, limit in [*_of_inbox(folder / "inbox"), *_asides(folder)]
+    )
+
+
+def _of_inbox(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Its files, and how much of each is whole."""
     if not folder.is_dir():
-        return 0
-    end, count = end_of(folder), 0
-    files = sorted(folder.glob("[0-9]*.ndjson"))
-    for path in files:
+        return
+    end = end_of(folder)
+    for path in sorted(folder.glob("[0-9]*.ndjson")):
         limit = end.offset if int(path.stem) == end.file else path.stat().st_size
-        count += _erase_lines(inbox_file(folder, int(path.stem)), limit, users, event_ids)
-    return count
+        yield inbox_file(folder, int(path.stem)), limit
 
 
-def erase_asides(folder: Path, users: U64, event_ids: set[str]) -> int:
-    """The same of what was put aside."""
-    paths = [path for name in ("late", "rejected") if (path := folder / f"{name}.ndjson").exists()]
-    return sum(_erase_lines(path, path.stat().st_size, users, event_ids) for path in paths)
+def _asides(folder: Path) -> Iterator[tuple[Path, int]]:
+    paths = (folder / f"{name}.ndjson" for name in ("late", "rejected"))
+    return ((path, path.stat().st_size) for path in paths if path.exists())
 
 
-def _erase_lines(path: Path, limit: int, users: U64, event_ids: set[str]) -> int:
-    """Each line is written over by one call: who reads meanwhile sees it whole, before or after."""
+def _told(path: Path, limit: int, users: U64) -> tuple[list[bytes], list[dict[str, Any]], Bool]:
+    """A file's lines, what each tells, and which tell of these users."""
     with path.open("rb") as file:
         lines = file.read(limit).splitlines(keepends=True)
     told = [_record(line) for line in lines]
     hashes = hash_text(pl.Series("user", [_text(one.get("user")) for one in told], dtype=pl.String))
-    mine = np.isin(hashes, users)
-    event_ids |= {str(told[at]["event_id"]) for at in np.flatnonzero(mine).tolist() if "event_id" in told[at]}
-    mine |= np.array([str(one.get("event_id")) in event_ids for one in told], np.bool_) if lines else mine
+    return lines, told, np.isin(hashes, users)
+
+
+def _erase_lines(path: Path, limit: int, users: U64, ids: set[str]) -> int:
+    """Each line is written over by one call: who reads meanwhile sees it whole, before or after."""
+    lines, told, mine = _told(path, limit, users)
+    mine |= np.array([str(one.get("event_id")) in ids for one in told], np.bool_)
     begins = np.cumsum([0, *map(len, lines)])
     handle = os.open(path, os.O_RDWR)
     try:
@@ -155,7 +175,5 @@ def _record(line: bytes) -> dict[str, Any]:
 
 
 def _text(user: Any) -> str | None:
-    """A told id as ids compare."""
-    if isinstance(user, float) and user.is_integer():
-        user = int(user)
-    return str(user) if isinstance(user, (str, int, float)) and not isinstance(user, bool) else None
+    """A told id as ids compare; what stands in a line that could not be read may be none."""
+    return text_of(user) if isinstance(user, (str, int, float)) else None

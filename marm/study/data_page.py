@@ -93,7 +93,7 @@ def _charts(found: Met, task: str, curves: Sequence[Curve]) -> list[str]:
         cards.append(
             figure_card(
                 f"{one.name} above {WARM}, {task}",
-                "The band holds 95 % of what users drawn with replacement give and seeds spread by (with one seed: users alone).",
+                "The band holds 95 % of what users drawn with replacement give and seeds spread by (one seed: users alone).",
                 _gaps(x, one),
                 [],
             )

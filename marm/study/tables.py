@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FIGURES = ("gauc", "auc", "ne")
 COSTS = ["events/s", "FLOPs an event", "ms for 500", "states"]
-BARS = "Bars hold 95 % of what users drawn with replacement give and seeds spread by (with one seed: users alone)"
+BARS = "Bars hold 95 % of what users drawn with replacement give and seeds spread by (one seed: users alone)"
 
 Cells = tuple[list[str], list[list[str]]]
 """Head and rows of a table."""

@@ -1,21 +1,23 @@
 """Erasure: everything that a run folder holds of some users, gone. A journal names them until it is done, and not after.
 
 `erasing.json` is written first; whoever holds the folder next, or now, carries it out, from the beginning if it was
-interrupted, since each part can be done twice. `erased.json` counts, so that a server knows to let go of what it has in mind.
+interrupted, since each part can be done twice. Before the first it also names the users' events: once those are gone from
+one place, nothing else tells whose the outcomes are that stand in another. `erased.json` counts, so that a server knows to
+let go of what it has in mind.
 """
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from safetensors.torch import save_file
 
-from marm.data.erase import erase_asides, erase_events, erase_inbox, erase_side
+from marm.data.erase import erase_events, erase_side, erase_told, ids_of
 from marm.data.ids import hash_text
 from marm.data.stream import EventLog
 from marm.errors import DiskError, FolderError
@@ -44,12 +46,24 @@ def erasures(folder: Path) -> int:
 
 def ask(folder: Path, users: U64) -> None:
     """Write down, for good, whom to erase."""
-    write_text(folder / JOURNAL, json.dumps({"users": sorted({*_asked(folder), *users.tolist()})}))
+    asked = _asked(folder)
+    _write_down(folder, {*asked.users, *users.tolist()}, asked.events)
+
+
+class _Asked(NamedTuple):
+    users: list[int]
+    events: list[str]
+    """Ids of theirs that were found so far."""
+
+
+def _asked(folder: Path) -> _Asked:
+    told = json.loads((folder / JOURNAL).read_text(encoding="utf-8")) if pending(folder) else {}
+    return _Asked(told.get("users", []), told.get("events", []))
+
+
+def _write_down(folder: Path, users: Iterable[int], events: Iterable[str]) -> None:
+    write_text(folder / JOURNAL, json.dumps({"users": sorted(users), "events": sorted(events)}))
     sync(folder)
-
-
-def _asked(folder: Path) -> list[int]:
-    return json.loads((folder / JOURNAL).read_text(encoding="utf-8"))["users"] if pending(folder) else []
 
 
 def users_named(names: Sequence[str]) -> U64:
@@ -100,12 +114,15 @@ def carry_out(folder: Path) -> dict[str, Any] | None:
     """The same for who holds the folder already."""
     if not pending(folder):
         return None
-    users = np.array(_asked(folder), np.uint64)
+    asked = _asked(folder)
+    users = np.array(asked.users, np.uint64)
     if not cut_numbers(folder):
         (folder / JOURNAL).unlink()
         return None
     with hold_open(folder) as opened:
-        done = _Erasing(opened, users).all()
+        ids = {*asked.events, *ids_of(folder, opened.log, users)}
+        _write_down(folder, asked.users, ids)
+        done = _Erasing(opened, users, ids).all()
     write_text(folder / COUNT, json.dumps({"number": erasures(folder) + 1}))
     (folder / JOURNAL).unlink()
     sync(folder)
@@ -118,15 +135,16 @@ class _Erasing:
 
     opened: Opened
     users: U64
+    ids: set[str]
+    """Of their events."""
 
     def all(self) -> dict[str, int]:
         """Everywhere."""
         folder = self.opened.folder
         try:
-            events, event_ids = erase_events(folder / "events", self.opened.log, self.users)
+            events = erase_events(folder / "events", self.opened.log, self.users)
             erase_side(folder / "events", self.users)
-            lines = erase_inbox(folder / "inbox", self.users, event_ids)
-            lines += erase_asides(folder, self.users, event_ids)
+            lines = erase_told(folder, self.users, self.ids)
             predictions = self._predictions()
             self._cuts()
             remembered = self._store()
@@ -145,6 +163,7 @@ class _Erasing:
             if mine.any():
                 with replacing(path) as beside:
                     frame.filter(pl.Series(~mine)).write_parquet(beside)
+                    sync(beside)
         return count
 
     def _cuts(self) -> None:
@@ -157,6 +176,7 @@ class _Erasing:
                 kept = replace(rows.of(keep), forgotten=forgotten)
                 with replacing(cut.path / "memory.safetensors") as beside:
                     save_file(rows_tensors(kept), beside)
+                    sync(beside)
             if isinstance(self.opened.store, ArenaStore):
                 dump = ArenaStore(self.opened.store.layout)
                 dump.load(cut.path / "store")

@@ -11,7 +11,7 @@ import numpy as np
 
 from marm.config import RunConfig
 from marm.data.stream import EventLog
-from marm.files import replacing
+from marm.files import replacing, sync
 from marm.memory.memory import RingShape
 from marm.store import ArenaStore, LmdbStore, Store, generations, open_store
 from marm.train.applied import catch_up
@@ -70,9 +70,10 @@ def in_redis(store: Store) -> "RedisStore":
 
 
 def replace_dump(store: ArenaStore, path: Path) -> None:
-    """Write a dump beside and rename."""
+    """Write a dump beside, make it durable and rename."""
     with replacing(path) as beside:
         store.dump(beside)
+        sync(beside)
 
 
 def original_users(log: EventLog, users: U64) -> dict[int, str]:

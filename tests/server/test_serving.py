@@ -91,7 +91,9 @@ def test_an_event_is_taken_once_and_outcomes_may_follow_it(folder: Path, start: 
     assert len(lines) == 2
 
 
-def test_an_outcome_that_is_taken_back_and_told_again_counts_and_an_old_try_does_not(folder: Path, start: Start) -> None:
+def test_an_outcome_that_is_taken_back_and_told_again_counts_and_an_old_try_does_not(
+    folder: Path, start: Start
+) -> None:
     server = start(folder)
     told = event(1) | {"outcomes": {"click": 1}}
     server.post("/v1/events", {"events": [told]}, 202)

@@ -11,7 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from marm.data import erase as data_erase
+from marm.data import inbox
 from marm.data.stream import EventLog
+from marm.data.values import hashes_of
 from marm.train import erase
 from marm.train import run as commands
 from marm.train.follow import follow
@@ -36,6 +39,7 @@ MARKS = {
     "hash": HASH.to_bytes(8, "little"),
     "hash, big endian": HASH.to_bytes(8, "big"),
     "hash in digits": str(HASH).encode(),
+    "an event": b"zebra-event-",
 }
 
 
@@ -49,12 +53,19 @@ def grown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     data = {"feedback_delay": "delay", "users": {"file": "users.parquet", "id": "id"}}
     out = base / "run"
     commands.train(run_over(world, memory={"url": request.param}, data=data), out)
-    told = list(events_of(log))
+    told = [
+        {**one, "event_id": f"zebra-event-{n}"} if one["user"] == USER else one for n, one in enumerate(events_of(log))
+    ]
     mine = {"kind": "outcomes", "event_id": told[log["user"].to_list().index(USER, TRAINED)]["event_id"]}
     put(
-        out, [*told[TRAINED:LEARNED], {**told[0], "user": USER, "event_id": "late"}, {**mine, "outcomes": {"click": 1}}]
+        out,
+        [
+            *told[TRAINED:LEARNED],
+            {**told[0], "user": USER, "event_id": "zebra-event-late"},
+            {**mine, "outcomes": {"click": 1}},
+        ],
     )
-    put(out, [{**told[LEARNED - 1], "user": USER, "item": True, "event_id": "unreadable"}])
+    put(out, [{**told[LEARNED - 1], "user": USER, "item": True, "event_id": "zebra-event-unreadable"}])
     follow(out, quick(out), until_idle=0)
     put(out, told[LEARNED:])
     return out
@@ -123,6 +134,36 @@ def test_an_erasure_that_was_killed_is_done_at_the_next_start(
         commands.resume(broken)
         assert found(broken) == set(), number
         assert remembered(broken) == wanted, number
+
+
+def test_outcomes_in_another_file_than_their_event_are_erased_whatever_was_reached_before(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = np.array([HASH], np.uint64)
+    monkeypatch.setattr(inbox, "ROTATE_AT", 1)
+    put(run, [event("zebra-event-apart", USER)])
+    put(run, [{"kind": "outcomes", "event_id": "zebra-event-apart", "outcomes": {"click": 1}}])
+    write_over, files = data_erase._erase_lines, list[Path]()
+
+    def until_the_last(path: Path, *told: Any) -> int:
+        files.append(path)
+        if b"zebra-event-apart" in (text := path.read_bytes()) and USER.encode() not in text:
+            raise Dies
+        return write_over(path, *told)
+
+    monkeypatch.setattr(data_erase, "_erase_lines", until_the_last)
+    with pytest.raises(Dies):
+        erase.erase(run, users, 0)
+    assert len(files) > 1
+    monkeypatch.setattr(data_erase, "_erase_lines", write_over)
+    assert erase.erase(run, users, 0)["done"]
+    assert found(run) == set()
+
+
+def test_an_id_told_as_a_number_is_erased_as_it_was_taken(tmp_path: Path) -> None:
+    names = [1e18, 2.0**60, 7.0, 1.5, True]
+    put(tmp_path, [{"kind": "event", "event_id": f"e{n}", "user": name} for n, name in enumerate(names)])
+    assert [data_erase.erase_told(tmp_path, hashes_of([name]), set()) for name in names] == [1] * 5
 
 
 def wait_for_events(folder: Path, more_than: int, thread: Thread) -> None:

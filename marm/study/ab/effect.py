@@ -27,7 +27,7 @@ def effect(
 
     ``arm``, ``first``: a table of the same users, row for row, for each seed of the arm; ``paired``: both arms have the
     same users. All users of a seed share one model, so users drawn with replacement say nothing of how much another seed
-    would change: what the seeds' means spread by is laid over each draw (``seeds_apart``); with one seed nothing is known of it.
+    would change: what the seeds' means spread by is laid over each draw (``seeds_apart``); of one seed nothing is known.
 
     What users had played before the test is taken out by regression (CUPED, Deng et al. 2013): it says much about how
     much they play, and nothing about the arm.

@@ -103,6 +103,9 @@ class Worker(Generic[W, R]):
             _tell(works, results)
         for job in calls:
             assert job.call is not None
+            # From here on it cannot be cancelled; a result for one that was would end this thread.
+            if not job.future.set_running_or_notify_cancel():
+                continue
             try:
                 job.future.set_result(job.call())
             except Exception as error:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from threading import Event
 
 import pytest
 
@@ -28,5 +29,32 @@ def test_work_that_has_its_turn_is_answered_and_work_that_waits_too_long_is_not(
     try:
         assert asyncio.run(ask()) == (2, 6)
         assert handled == [1, 3]
+    finally:
+        worker.stop()
+
+
+def test_a_call_that_was_cancelled_is_passed_over_and_the_thread_lives_on() -> None:
+    worker: Worker[int, int] = Worker("double", lambda works: [2 * work for work in works], together=8, most=8)
+    begun, end, called = Event(), Event(), list[str]()
+
+    def hold() -> bool:
+        begun.set()
+        return end.wait(10)
+
+    async def ask() -> int:
+        turn = asyncio.create_task(worker.between(hold))
+        await asyncio.to_thread(begun.wait, 10)
+        given_up = [asyncio.create_task(worker.between(lambda: called.append("never"))), turn]
+        await asyncio.sleep(0.02)
+        for one in given_up:
+            one.cancel()
+        found = await asyncio.gather(*given_up, return_exceptions=True)
+        assert all(isinstance(one, asyncio.CancelledError) for one in found)
+        end.set()
+        return await worker.do(1, 5.0)
+
+    try:
+        assert asyncio.run(ask()) == 2
+        assert called == [] and worker.wait_for(lambda: "done") == "done"
     finally:
         worker.stop()

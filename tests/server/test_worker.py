@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from threading import Event
+from concurrent.futures import CancelledError
+from threading import Event, Thread
 
 import pytest
 
@@ -58,3 +59,20 @@ def test_a_call_that_was_cancelled_is_passed_over_and_the_thread_lives_on() -> N
         assert called == [] and worker.wait_for(lambda: "done") == "done"
     finally:
         worker.stop()
+
+
+def test_who_calls_after_the_end_is_told_and_does_not_wait_for_ever() -> None:
+    worker: Worker[int, int] = Worker("double", lambda works: [2 * work for work in works], together=8, most=8)
+    worker.stop()
+    found = list[object]()
+
+    def call() -> None:
+        try:
+            found.append(worker.wait_for(lambda: "done"))
+        except CancelledError as error:
+            found.append(error)
+
+    caller = Thread(target=call, daemon=True)
+    caller.start()
+    caller.join(5)
+    assert [type(one) for one in found] == [CancelledError]

@@ -193,7 +193,9 @@ def _add_told(app: FastAPI, server: Server) -> None:
         """Add, change or withdraw items; from the next answer on."""
         _check_count("items", len(body.items), most, "most_events")
         told = [item.model_dump(exclude_none=True) for item in body.items]
-        await server.telling.between(lambda: server.catalogue.tell(told))
+        # Before the journal holds them: what it holds must be shown, however long that waits.
+        server.scoring.check_room()
+        await server.telling.do_between(lambda: server.catalogue.tell(told), budget)
         await server.scoring.between(server.show_items)
         return ItemsAnswer(accepted=len(told))
 

@@ -46,8 +46,7 @@ class Worker(Generic[W, R]):
 
     async def do(self, work: W, budget: float) -> R:
         """The result, if its turn comes within ``budget`` seconds. Errors: ``Busy``, and what the work raised."""
-        if self._queue.qsize() >= self._most:
-            raise Busy
+        self.check_room()
         job = _Job(work, asyncio.get_running_loop().create_future())
         self._queue.put(job)
         await asyncio.wait([job.future], timeout=budget)
@@ -56,6 +55,22 @@ class Worker(Generic[W, R]):
             raise Busy
         result: R = await job.future
         return result
+
+    def check_room(self) -> None:
+        """Errors: ``Busy`` where too many wait."""
+        if self._queue.qsize() >= self._most:
+            raise Busy
+
+    async def do_between(self, call: Callable[[], R2], budget: float) -> R2:
+        """The same for something between two passes. Errors: as ``do``."""
+        self.check_room()
+        future = self._call(call)
+        result = asyncio.wrap_future(future)
+        await asyncio.wait([result], timeout=budget)
+        # Once its turn has come it cannot be cancelled.
+        if future.cancel():
+            raise Busy
+        return await result
 
     async def between(self, call: Callable[[], R2]) -> R2:
         """Do something on the thread, between two passes, however long it waits."""

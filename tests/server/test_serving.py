@@ -169,6 +169,34 @@ def test_items_are_added_changed_and_withdrawn_from_the_next_answer_on(folder: P
     assert not {"1", "2", "5"} & scores(recommended).keys() and "never seen" in scores(recommended)
 
 
+@pytest.mark.parametrize("thread", ["telling", "scoring"])
+def test_items_are_refused_where_too_many_requests_wait_and_then_nothing_of_them_is_taken(
+    folder: Path, start: Start, thread: str
+) -> None:
+    server, begun, end = start(folder, "serve.queue=1", "serve.look=60"), Event(), Event()
+    worker = getattr(server.server, thread)
+
+    def hold() -> None:
+        begun.set()
+        end.wait(20)
+
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            held = [pool.submit(worker.wait_for, hold)]
+            begun.wait(20)
+            held.append(pool.submit(worker.wait_for, lambda: None))
+            servers.wait_until(lambda: len(worker) == 1)
+            body = {"items": [{"item": 1, "withdrawn": True}]}
+            answer = server.client.post("/v1/items", json=body, timeout=5)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        finally:
+            end.set()
+        for one in held:
+            one.result()
+    assert (folder / "items.ndjson").read_bytes() == b""
+    assert server.post("/v1/items", body) == {"accepted": 1}
+
+
 def test_the_final_order_and_diversity_are_settings(folder: Path, start: Start) -> None:
     server = start(folder, "serve.score=click * (1 + 2 * watch)", "serve.diversity={shelf=1}")
     items = server.post("/v1/rank", RANK | {"candidates": list(range(20))})["items"]

@@ -76,3 +76,32 @@ def test_who_calls_after_the_end_is_told_and_does_not_wait_for_ever() -> None:
     caller.start()
     caller.join(5)
     assert [type(one) for one in found] == [CancelledError]
+
+
+def test_a_call_of_a_request_waits_no_longer_than_work_does() -> None:
+    worker: Worker[int, int] = Worker("double", lambda works: [2 * work for work in works], together=1, most=1)
+    begun, end, called = Event(), Event(), list[str]()
+
+    def hold() -> str:
+        begun.set()
+        end.wait(10)
+        return "held"
+
+    async def ask() -> str:
+        turn = asyncio.create_task(worker.do_between(hold, 0.05))
+        await asyncio.to_thread(begun.wait, 10)
+        late = asyncio.create_task(worker.do_between(lambda: called.append("late"), 0.3))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await worker.do_between(lambda: called.append("one too many"), 5.0)
+        with pytest.raises(Busy):
+            await late
+        end.set()
+        return await turn
+
+    try:
+        assert asyncio.run(ask()) == "held"
+        worker.wait_for(lambda: called.append("done"))
+        assert called == ["done"]
+    finally:
+        worker.stop()

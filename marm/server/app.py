@@ -220,4 +220,6 @@ def _add_state(app: FastAPI, server: Server) -> None:
 
 
 def _fault(status: int, why: str, headers: dict[str, str] | None = None) -> Response:
+    # Half a character, which JSON may hold, is repeated as it was escaped.
+    why = why.encode(errors="backslashreplace").decode()
     return Response(orjson.dumps({"error": why}), status, headers=headers, media_type="application/json")

@@ -18,7 +18,7 @@ from marm.cli.cluster.nodes import free_port
 from marm.config import load_run
 from marm.data import inbox
 from marm.data.place import Position
-from marm.errors import SettingError
+from marm.errors import DataError, SettingError
 from marm.server import run as serving
 from marm.server.server import warm_up
 from tests.server.running import Running
@@ -125,6 +125,44 @@ def test_a_bad_row_is_named_and_nothing_of_its_request_is_taken(
     answer = server.post("/v1/events", {"events": [event(1), row]}, 422)
     assert says in answer["error"]
     assert inbox.read(folder / "inbox", Position())[0] == []
+
+
+HALF = r'"\ud800"'
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("/v1/events", '{"events": [{"event_id": "e1", "user": 1, "item": 2, "context": {%s: 1}}]}', "context."),
+        ("/v1/events", '{"events": [{"event_id": "e1", "user": 1, "item": 2, "outcomes": {%s: 1}}]}', "outcomes."),
+        (
+            "/v1/events",
+            '{"events": [{"event_id": "e1", "user": 1, "item": 2, "context": {"page": %s}}]}',
+            "context.page",
+        ),
+        ("/v1/events", '{"events": [{"event_id": "e1", %s: 1}]}', "events.0"),
+        ("/v1/rank", '{"user": 1, "candidates": [1], "context": {%s: 1}}', "context."),
+        ("/v1/rank", '{"user": %s, "candidates": [1]}', "user"),
+        ("/v1/rank", '{"user": 1, "candidates": [1], %s: 1}', "unicode"),
+        ("/v1/items", '{"items": [{"item": 1, "features": {%s: 1}}]}', "features."),
+    ],
+)
+def test_half_a_character_is_refused_wherever_it_stands(
+    folder: Path, start: Start, path: str, body: str, says: str
+) -> None:
+    answer = start(folder).client.post(path, content=body % HALF, headers=JSON)
+    assert answer.status_code == 422 and says in answer.json()["error"], answer.text
+
+
+def test_an_error_can_be_said_whatever_text_it_holds(
+    folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise DataError("no \ud800")
+
+    server = start(folder)
+    monkeypatch.setattr(server.server.pipeline.asker, "columns", refuse)
+    assert server.post("/v1/rank", RANK, 422) == {"error": r"no \ud800"}
 
 
 def test_what_is_older_than_memory_goes_aside_and_is_counted(folder: Path, start: Start) -> None:

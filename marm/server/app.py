@@ -193,7 +193,9 @@ def _add_told(app: FastAPI, server: Server) -> None:
         """Add, change or withdraw items; from the next answer on."""
         _check_count("items", len(body.items), most, "most_events")
         told = [item.model_dump(exclude_none=True) for item in body.items]
-        await server.telling.between(lambda: server.catalogue.tell(told))
+        # Before the journal holds them: what it holds must be shown, however long that waits.
+        server.scoring.check_room()
+        await server.telling.do_between(lambda: server.catalogue.tell(told), budget)
         await server.scoring.between(server.show_items)
         return ItemsAnswer(accepted=len(told))
 
@@ -218,4 +220,6 @@ def _add_state(app: FastAPI, server: Server) -> None:
 
 
 def _fault(status: int, why: str, headers: dict[str, str] | None = None) -> Response:
+    # Half a character, which JSON may hold, is repeated as it was escaped.
+    why = why.encode(errors="backslashreplace").decode()
     return Response(orjson.dumps({"error": why}), status, headers=headers, media_type="application/json")

@@ -22,7 +22,6 @@ from marm.server.asking import Question
 from marm.server.naming import ItemFeatures, ItemNames, UserNames
 from marm.server.served import Served
 from marm.server.server import Server
-from marm.server.worker import Busy
 from marm.store.base import Facts
 from marm.types import F32, I64, Bool
 
@@ -60,8 +59,7 @@ class Inspector:
 
     def _turn(self, call: Callable[[], R]) -> R:
         """Do something on the thread that scores, between two passes. Errors: ``Busy`` where too many wait."""
-        if len(self._server.scoring) >= self.run.serve.queue:
-            raise Busy
+        self._server.scoring.check_room()
         return self._server.scoring.wait_for(call)
 
     def users(self, search: str | None, random: int, most: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ At = _Int | _Float | _Text
 """As the log writes times: a number, or ISO text."""
 Scalar = _Text | StrictBool | _Int | _Float | None
 Value = Scalar | list[Scalar]
-Values = Annotated[dict[str, Value], Field(max_length=1000)]
+Values = Annotated[dict[_Text, Value], Field(max_length=1000)]
 
 
 class Message(BaseModel):

@@ -30,8 +30,9 @@ class Popular:
 
     def add(self, items: Sequence[int], named: Sequence[Any]) -> None:
         """Items of events that were served, and their ids as told."""
-        self._window.extend(items)
+        # Names first: what another thread counts meanwhile has one, here or in the log.
         self._named.update(zip(items, self._log.as_prepared("item", named), strict=True))
+        self._window.extend(items)
         self._stale = True
 
     def top(self) -> U64:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -105,27 +106,33 @@ class Reader:
 
 
 class Tails:
-    """Served events of each user in order of time; one thread adds, others look (a user's events are replaced whole)."""
+    """Served events of each user in order of time; one thread adds, one prunes, others look.
+
+    A user's events are replaced whole: who looks needs no lock.
+    """
 
     def __init__(self, run: RunConfig) -> None:
         self.most, self.live, self.hidden = run.serve.tail, run.train.live, run.data.history is not None
         self._users: dict[int, tuple[Told, ...]] = {}
         self._joined: dict[int, tuple[tuple[Told, ...], Exposures]] = {}
+        self._replacing = Lock()
 
     def __len__(self) -> int:
         return sum(map(len, self._users.values()))
 
     def add(self, told: Told) -> None:
         """Put an event in its place; beyond ``serve.tail`` of a user the oldest goes."""
-        held = self._users.get(told.user, ())
-        at = len(held)
-        while at and held[at - 1].time > told.time:
-            at -= 1
-        self._users[told.user] = (*held[:at], told, *held[at:])[-self.most :]
+        with self._replacing:
+            held = self._users.get(told.user, ())
+            at = len(held)
+            while at and held[at - 1].time > told.time:
+                at -= 1
+            self._users[told.user] = (*held[:at], told, *held[at:])[-self.most :]
 
     def take_over(self, other: "Tails") -> None:
         """Hold what another one holds."""
-        self._users, self._joined = other._users, other._joined
+        with self._replacing:
+            self._users, self._joined = other._users, other._joined
 
     def of_user(self, user: int) -> tuple[Told, ...]:
         """All that is kept of a user, oldest first."""
@@ -141,18 +148,24 @@ class Tails:
 
     def amend(self, old: Told, new: Told) -> None:
         """Replace an event by what it is now that outcomes followed."""
-        held = self._users.get(old.user, ())
-        self._users[old.user] = tuple(new if told is old else told for told in held)
+        with self._replacing:
+            held = self._users.get(old.user, ())
+            self._users[old.user] = tuple(new if told is old else told for told in held)
 
     def prune(self, since: Mark, learned: Collection[str]) -> None:
         """Let go of what a cut holds."""
-        for user, held in list(self._users.items()):
-            left = tuple(told for told in held if after(told, since, learned))
-            if len(left) < len(held):
-                self._users[user] = left
-            if not left:
-                del self._users[user]
-                self._joined.pop(user, None)
+        for user in list(self._users):
+            # One at a time, as events are told meanwhile.
+            with self._replacing:
+                self._prune(user, since, learned)
+
+    def _prune(self, user: int, since: Mark, learned: Collection[str]) -> None:
+        left = tuple(told for told in self._users.get(user, ()) if after(told, since, learned))
+        if left:
+            self._users[user] = left
+        else:
+            self._users.pop(user, None)
+            self._joined.pop(user, None)
 
     def last_time(self, user: int) -> int | None:
         """Time of a user's newest event, in microseconds."""

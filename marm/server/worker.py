@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -36,6 +37,7 @@ class Worker(Generic[W, R]):
     ) -> None:
         self._handle, self._together, self._most = handle, together, most
         self._queue: SimpleQueue[_Job[W] | None] = SimpleQueue()
+        self._ended = False
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -44,8 +46,7 @@ class Worker(Generic[W, R]):
 
     async def do(self, work: W, budget: float) -> R:
         """The result, if its turn comes within ``budget`` seconds. Errors: ``Busy``, and what the work raised."""
-        if self._queue.qsize() >= self._most:
-            raise Busy
+        self.check_room()
         job = _Job(work, asyncio.get_running_loop().create_future())
         self._queue.put(job)
         await asyncio.wait([job.future], timeout=budget)
@@ -55,23 +56,51 @@ class Worker(Generic[W, R]):
         result: R = await job.future
         return result
 
+    def check_room(self) -> None:
+        """Errors: ``Busy`` where too many wait."""
+        if self._queue.qsize() >= self._most:
+            raise Busy
+
+    async def do_between(self, call: Callable[[], R2], budget: float) -> R2:
+        """The same for something between two passes. Errors: as ``do``."""
+        self.check_room()
+        future = self._call(call)
+        result = asyncio.wrap_future(future)
+        await asyncio.wait([result], timeout=budget)
+        # Once its turn has come it cannot be cancelled.
+        if future.cancel():
+            raise Busy
+        return await result
+
     async def between(self, call: Callable[[], R2]) -> R2:
         """Do something on the thread, between two passes, however long it waits."""
         return await asyncio.wrap_future(self._call(call))
 
     def wait_for(self, call: Callable[[], R2]) -> R2:
-        """The same for another thread, which waits."""
+        """The same for another thread, which waits. Errors: ``CancelledError`` after ``stop``."""
         return self._call(call).result()
 
     def _call(self, call: Callable[[], R2]) -> "Future[R2]":
         job: _Job[W] = _Job(None, Future(), call)
         self._queue.put(job)
+        if self._ended:
+            self._cancel_calls()
         return job.future  # type: ignore[no-any-return]
+
+    def _cancel_calls(self) -> None:
+        """Those that came after the end; work is given up by who waits for it."""
+        with suppress(Empty):
+            while True:
+                job = self._queue.get_nowait()
+                if job is not None and job.call is not None:
+                    job.future.cancel()
 
     def stop(self) -> None:
         """Finish what waits, and end."""
         self._queue.put(None)
         self._thread.join()
+        self._ended = True
+        self._cancel_calls()
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
@@ -103,6 +132,9 @@ class Worker(Generic[W, R]):
             _tell(works, results)
         for job in calls:
             assert job.call is not None
+            # From here on it cannot be cancelled; a result for one that was would end this thread.
+            if not job.future.set_running_or_notify_cancel():
+                continue
             try:
                 job.future.set_result(job.call())
             except Exception as error:
@@ -121,6 +153,6 @@ def _tell(jobs: Sequence[_Job[Any]], results: Sequence[Any]) -> None:
             else:
                 job.future.set_result(result)
 
-    loop = jobs[0].future.get_loop()
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(settle)
+    # The loop may close at any time; then nobody waits.
+    with suppress(RuntimeError):
+        jobs[0].future.get_loop().call_soon_threadsafe(settle)

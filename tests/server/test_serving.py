@@ -18,7 +18,7 @@ from marm.cli.cluster.nodes import free_port
 from marm.config import load_run
 from marm.data import inbox
 from marm.data.place import Position
-from marm.errors import SettingError
+from marm.errors import DataError, SettingError
 from marm.server import run as serving
 from marm.server.server import warm_up
 from tests.server.running import Running
@@ -141,6 +141,44 @@ def test_a_bad_row_is_named_and_nothing_of_its_request_is_taken(
     assert inbox.read(folder / "inbox", Position())[0] == []
 
 
+HALF = r'"\ud800"'
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("/v1/events", '{"events": [{"event_id": "e1", "user": 1, "item": 2, "context": {%s: 1}}]}', "context."),
+        ("/v1/events", '{"events": [{"event_id": "e1", "user": 1, "item": 2, "outcomes": {%s: 1}}]}', "outcomes."),
+        (
+            "/v1/events",
+            '{"events": [{"event_id": "e1", "user": 1, "item": 2, "context": {"page": %s}}]}',
+            "context.page",
+        ),
+        ("/v1/events", '{"events": [{"event_id": "e1", %s: 1}]}', "events.0"),
+        ("/v1/rank", '{"user": 1, "candidates": [1], "context": {%s: 1}}', "context."),
+        ("/v1/rank", '{"user": %s, "candidates": [1]}', "user"),
+        ("/v1/rank", '{"user": 1, "candidates": [1], %s: 1}', "unicode"),
+        ("/v1/items", '{"items": [{"item": 1, "features": {%s: 1}}]}', "features."),
+    ],
+)
+def test_half_a_character_is_refused_wherever_it_stands(
+    folder: Path, start: Start, path: str, body: str, says: str
+) -> None:
+    answer = start(folder).client.post(path, content=body % HALF, headers=JSON)
+    assert answer.status_code == 422 and says in answer.json()["error"], answer.text
+
+
+def test_an_error_can_be_said_whatever_text_it_holds(
+    folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise DataError("no \ud800")
+
+    server = start(folder)
+    monkeypatch.setattr(server.server.pipeline.asker, "columns", refuse)
+    assert server.post("/v1/rank", RANK, 422) == {"error": r"no \ud800"}
+
+
 def test_what_is_older_than_memory_goes_aside_and_is_counted(folder: Path, start: Start) -> None:
     server = start(folder)
     answer = server.post("/v1/events", {"events": [event(1, at=1_600_000_001), event(2)]}, 202)
@@ -181,6 +219,34 @@ def test_items_are_added_changed_and_withdrawn_from_the_next_answer_on(folder: P
     )
     recommended = again.post("/v1/recommend", {"user": "u1", "k": 30, "exclude": [5], "at": NOW})
     assert not {"1", "2", "5"} & scores(recommended).keys() and "never seen" in scores(recommended)
+
+
+@pytest.mark.parametrize("thread", ["telling", "scoring"])
+def test_items_are_refused_where_too_many_requests_wait_and_then_nothing_of_them_is_taken(
+    folder: Path, start: Start, thread: str
+) -> None:
+    server, begun, end = start(folder, "serve.queue=1", "serve.look=60"), Event(), Event()
+    worker = getattr(server.server, thread)
+
+    def hold() -> None:
+        begun.set()
+        end.wait(20)
+
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            held = [pool.submit(worker.wait_for, hold)]
+            begun.wait(20)
+            held.append(pool.submit(worker.wait_for, lambda: None))
+            servers.wait_until(lambda: len(worker) == 1)
+            body = {"items": [{"item": 1, "withdrawn": True}]}
+            answer = server.client.post("/v1/items", json=body, timeout=5)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        finally:
+            end.set()
+        for one in held:
+            one.result()
+    assert (folder / "items.ndjson").read_bytes() == b""
+    assert server.post("/v1/items", body) == {"accepted": 1}
 
 
 def test_the_final_order_and_diversity_are_settings(folder: Path, start: Start) -> None:

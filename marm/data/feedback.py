@@ -29,7 +29,7 @@ from marm.data.trouble import near_match
 from marm.errors import DiskError, FolderError
 
 MOST_HELD = 200_000
-"""Events in memory that wait; beyond it nothing is read on until some are final."""
+"""Events in memory that wait; beyond it those that waited longest are final before their time is over."""
 
 
 @contextmanager
@@ -91,8 +91,8 @@ class Feedback:
             return self._poll(now)
 
     def _poll(self, now: float) -> bool:
-        came = False
-        while len(self._joining) < MOST_HELD:
+        came = full = False
+        while not (full := len(self._joining) >= MOST_HELD):
             batch = self._reader.read(now)
             if batch is None:
                 self._frontier = max(self._frontier, self._reader.frontier(now))
@@ -103,10 +103,8 @@ class Feedback:
             if not batch.more:
                 self._frontier = max(self._frontier, self._reader.frontier(now))
                 break
-        else:
-            self._frontier = now
-        self._append(now)
-        return came
+        self._append(now, full)
+        return came or full
 
     def note(self) -> None:
         """Make durable how far was read, without an event."""
@@ -201,16 +199,23 @@ class Feedback:
     def _count(self, what: str, many: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + many
 
-    def _append(self, now: float) -> None:
-        """Append what is final, once that is a whole micro-batch or has been so for long enough."""
+    def _append(self, now: float, full: bool) -> None:
+        """Append what is final, once that is a whole micro-batch or has been so for long enough; if ``full``, make room."""
         frontier = min(self._frontier, now)
         self._give_up(frontier)
         final = self._joining.ready(frontier)
+        if (
+            full
+            and len(final) <= MOST_HELD // 16
+            and len(longest := self._joining.longest(MOST_HELD // 8)) > len(final)
+        ):
+            self._count("hurried", len(longest) - len(final))
+            final = longest
         if not final:
             return
         config = self.run.follow
         oldest = min(event.heard for event in final)
-        if len(final) >= self.run.train.micro_batch or frontier >= oldest + self._wait + config.gather:
+        if full or len(final) >= self.run.train.micro_batch or frontier >= oldest + self._wait + config.gather:
             self._joining.release(final)
             self._write(final)
 

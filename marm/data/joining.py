@@ -129,6 +129,14 @@ class Joining:
             ready |= time <= overdue.max()
         return [held[at] for at in np.flatnonzero(ready).tolist()]
 
+    def longest(self, count: int) -> list[Held]:
+        """At least one, and about ``count`` that waited longest, as they will be ready: for whoever has no room to wait."""
+        heard = np.array([event.heard for event in self._held.values()])
+        last = np.partition(heard, min(count, len(heard) - 1))[min(count, len(heard) - 1)]
+        # A microsecond more, since sums of seconds are rounded.
+        ready = max(last, heard[0]) + self._wait + 1e-6
+        return self.ready(ready) or self.ready(ready + self._wait)
+
     def release(self, final: list[Held]) -> None:
         """These left, all that were ready."""
         left = dict.fromkeys(event.row.event_id for event in final)

@@ -1,5 +1,6 @@
 """Rows that come after a log was prepared, served or in files: in the log's own columns, then by the code that prepared it."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from marm.types import I64, Bool
 Refuse = Callable[[int, str], None]
 """Called with the number of a row that cannot be read, and the reason."""
 ROW = "__row"
+_PLACE = re.compile(r"^told row \d+: ")
 _GROUPS: tuple[Group, ...] = ("item", "user", "context")
 
 
@@ -115,7 +117,7 @@ class LiveLog:
             return [self._convert(frame, first)] if frame.height else []
         except (DataError, PolarsError) as error:
             if frame.height == 1:
-                refuse(int(frame[ROW][0]), _first_line(error))
+                refuse(int(frame[ROW][0]), _PLACE.sub("", _first_line(error)))
                 return []
         middle = frame.height // 2
         return self._salvaged(frame[:middle], first, refuse) + self._salvaged(frame[middle:], first, refuse)
@@ -123,7 +125,7 @@ class LiveLog:
     def _convert(self, frame: pl.DataFrame, first: int) -> tuple[pl.DataFrame, int]:
         kept = frame if self._where is None else frame.filter(self._where)
         kept = kept.with_columns(self._history.alias(HISTORY))
-        chunk = Chunk(kept, first + kept[ROW].cast(pl.Int64).to_numpy(), Places(["row"], [first]))
+        chunk = Chunk(kept, first + kept[ROW].cast(pl.Int64).to_numpy(), Places(["told"], [first]))
         return full(chunk, self._reading, stop).with_columns(kept[EVENT_ID]), frame.height - kept.height
 
     def _ids(self, column: str, values: list[Any]) -> tuple[pl.Series, Bool]:

@@ -27,6 +27,7 @@ from marm.server.messages import (
     RecommendRequest,
     RetrieveAnswer,
     RetrieveRequest,
+    what_is_wrong,
 )
 from marm.server.pipeline import Answer
 from marm.server.server import Server
@@ -65,9 +66,7 @@ def make_app(server: Server, token: str | None = None, quiet: bool = False) -> A
 def _add_faults(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "body")
-        return _fault(422, f"{place}: {first['msg']}" if place else str(first["msg"]))
+        return _fault(422, what_is_wrong(error.errors(), error.body))
 
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:

@@ -89,7 +89,7 @@ class Catalogue:
         for at, (key, item) in enumerate(zip(keys, items, strict=True)):
             given = {field: item[name] for field, name in _WINDOW.items() if item.get(name) is not None}
             try:
-                read = {field: self._times.read(value) for field, value in given.items()}
+                read = {field: self._times.read(value, _WINDOW[field]) for field, value in given.items()}
             except DataError as error:
                 raise DataError(f"items[{at}]: {error}") from None
             if read:

@@ -132,7 +132,8 @@ class Checker:
         for at, row in enumerate(post.rows):
             post.line.append(-1 if at in late else len(post.records))
             post.records.append(self._record(row, received))
-        post.counts["late"], post.counts["accepted"] = len(late), len(post.rows) - len(late)
+        kept = len(set(post.which.tolist()))
+        post.counts |= {"late": len(late), "accepted": kept - len(late), "dropped": len(post.rows) - kept}
         for at, (_, event_id, outcomes) in enumerate(post.follow):
             post.follow[at] = (len(post.records), event_id, outcomes)
             post.records.append({"kind": "outcomes", "event_id": event_id, "outcomes": outcomes})

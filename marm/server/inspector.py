@@ -51,7 +51,12 @@ class Inspector:
         self._tasks = {name: self.run.tasks[name] for name in self._codes.names}
         self._lock = Lock()
         """Names are read by one thread at a time."""
-        self._log = EventLog(server.folder / "events")
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing yet."""
+        self._erased = self._server.erased
+        self._log = EventLog(self._server.folder / "events")
         self._items, self._features = ItemNames(self._log), ItemFeatures(self.run)
         self._users = UserNames(self._log, self.run.serve.inspected)
         self._cut, self._heard = -1, -math.inf
@@ -74,7 +79,9 @@ class Inspector:
             return {"users": [{"user": user, "events": self._count(key)} for key, user in found]}
 
     def _follow(self) -> None:
-        """See the cut that answers now."""
+        """See the cut that answers now; after an erasure nothing is remembered from before."""
+        if self._server.erased != self._erased:
+            self._begin()
         served = self._server.served
         if served.number != self._cut:
             self._log.refresh()

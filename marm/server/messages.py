@@ -1,5 +1,7 @@
 """What is said over HTTP, with examples."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictBool, StrictFloat, StrictInt, StrictStr
@@ -18,6 +20,33 @@ At = _Int | _Float | _Text
 Scalar = _Text | StrictBool | _Int | _Float | None
 Value = Scalar | list[Scalar]
 Values = Annotated[dict[_Text, Value], Field(max_length=1000)]
+
+
+_KINDS = {"string_type": "text", "int_type": "a whole number", "float_type": "a number", "bool_type": "true or false",
+          "list_type": "a list"}  # fmt: skip
+
+
+def what_is_wrong(errors: Sequence[Any], body: Any) -> str:
+    """Of pydantic's errors the first place in a body, and what may stand there."""
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        return f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"
+    place = _place(first, body)
+    kinds = [_KINDS.get(one["type"]) for one in errors if _place(one, body) == place]
+    says = first["msg"] if None in kinds else f"give {' or '.join(dict.fromkeys(map(str, kinds)))}"
+    return f"{place}: {says}" if place else str(says)
+
+
+def _place(error: Any, body: Any) -> str:
+    """Where in the body; without the names of the kinds that were tried there."""
+    parts: list[str] = []
+    for part, after in pairwise([*error["loc"], error["type"]]):
+        inside = isinstance(body, list) if isinstance(part, int) else isinstance(body, dict) and part in body
+        if inside:
+            body = body[part]
+        if inside or after in ("missing", "[key]"):
+            parts.append(str(part))
+    return ".".join(parts)
 
 
 class Message(BaseModel):
@@ -169,17 +198,19 @@ class EventsRequest(Message):
 
 
 class EventsAnswer(Message):
-    """What became of them; everything counted as accepted, outcomes or late is on the disk."""
+    """What became of them; everything but duplicates is on the disk."""
 
-    model_config = _like(accepted=1, outcomes=0, duplicates=0, late=0, unknown=0)
+    model_config = _like(accepted=1, outcomes=0, duplicates=0, late=0, dropped=0, unknown=0)
     accepted: int
-    """New events."""
+    """New events that count."""
     outcomes: int
     """Outcomes that followed an event."""
     duplicates: int
     """Told before: nothing was done."""
     late: int
     """Older than what is remembered of the user: put aside, not learned from."""
+    dropped: int
+    """New events that ``data.where`` leaves out as they are told: not shown; outcomes that follow may let them in."""
     unknown: int
     """Outcomes of an event that this server does not know (any more): taken all the same."""
 

@@ -69,7 +69,9 @@ class Server:
         self.scoring: Worker[Question, Answer] = Worker("score", self._answer, run.serve.together, run.serve.queue)
         self._reading: Worker[int, None] = Worker("read", self._bring, run.serve.together, run.serve.queue)
         self.telling: Worker[list[EventIn], EventsAnswer] = Worker("tell", self.feedback.take, 64, run.serve.queue)
-        self._end, self._erased = Event(), erasures(folder)
+        self._end = Event()
+        self.erased = erasures(folder)
+        """How many erasures this server knows of."""
         self._watcher = Thread(target=self._watch, name="watch", daemon=True)
         self._watcher.start()
 
@@ -118,9 +120,9 @@ class Server:
                 self._hear()
                 self._learning.look()
                 numbers, erased = cut_numbers(self.folder), erasures(self.folder)
-                if erased != self._erased:
+                if erased != self.erased:
                     self._renew()
-                    self._erased = erased
+                    self.erased = erased
                 elif (numbers and numbers[-1] > self.served.number) or self._another_store():
                     self._swap()
                 self.metrics.tail.set(len(self.tails))

@@ -22,8 +22,8 @@ class Times:
         self.newest = log.manifest.last_time
         """Microseconds of the newest event that anybody told of."""
 
-    def read(self, at: Any) -> int:
-        """Microseconds. Errors: ``DataError``."""
+    def read(self, at: Any, name: str = "at") -> int:
+        """Microseconds. Errors: ``DataError``, which says what it is called."""
         if self._ratio is not None and isinstance(at, (int, float)):
             by, over = self._ratio
             if 0 <= at < _LATEST / by:  # first, for a product may be infinite
@@ -32,7 +32,7 @@ class Times:
             found, good = self._live.times([at])
             if good[0]:
                 return int(found[0])
-        raise DataError(f"at = {str(at)[:60]!r} is no time as the log writes times: give {self._clock.says()}")
+        raise DataError(f"{name} = {str(at)[:60]!r} is no time as the log writes times: give {self._clock.says()}")
 
     def now(self) -> int:
         """Microseconds of the wall clock; never before or at the newest event."""

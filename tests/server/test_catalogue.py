@@ -113,7 +113,7 @@ def test_all_of_it_is_there_when_opened_again_and_half_a_line_is_not(opened: Ope
         ({"features": {"price": "dear"}}, r"items\[1\]: price = 'dear' is no number"),
         ({"features": {"picture": [1.0]}}, r"items\[1\]: picture = .* give a list of 4 numbers"),
         ({"features": {"brand": ["b1"]}}, r"items\[1\]: brand = .* is no category"),
-        ({"available_from": "soon"}, r"items\[1\]: at = 'soon' is no time"),
+        ({"available_from": "soon"}, r"items\[1\]: available_from = 'soon' is no time"),
     ],
 )
 def test_a_bad_item_is_named_and_nothing_of_its_request_is_taken(

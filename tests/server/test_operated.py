@@ -44,6 +44,11 @@ def test_a_rebuilt_store_is_swapped_in(folder: Path, start: Callable[..., Runnin
     assert rank(again, "u3")["items"] == after["items"]
 
 
+def found(server: Running, part: str) -> list[dict[str, Any]]:
+    """Users whose id holds it, as the inspector finds them."""
+    return server.client.get("/v1/inspect/users", params={"search": part}).json()["users"]  # type: ignore[no-any-return]
+
+
 def test_an_erased_user_is_forgotten_by_a_server_that_runs(folder: Path, start: Callable[..., Running]) -> None:
     user, other = hash_texts(["u3", "u4"]).tolist()
     events = [
@@ -58,8 +63,9 @@ def test_an_erased_user_is_forgotten_by_a_server_that_runs(folder: Path, start: 
         inside.tails.of_user(user)
         and inside.served.scorer.engine.memory.hot.map.find(np.array([user], np.uint64))[0] >= 0
     )
+    assert [one["user"] for one in found(server, "u3")] == ["u3"]
     marm("memory", "flush", str(folder), "u3")
-    wait_for(lambda: inside._erased == 1)
+    wait_for(lambda: inside.erased == 1)
     memory = inside.served.scorer.engine.memory
     assert not inside.tails.of_user(user) and inside.tails.of_user(other)
     assert memory.hot.map.find(np.array([user], np.uint64))[0] < 0
@@ -67,6 +73,7 @@ def test_an_erased_user_is_forgotten_by_a_server_that_runs(folder: Path, start: 
     assert user not in inside._at_hand._users and user not in [held for held, _ in inside.feedback._ids.values()]
     assert set(inside.feedback._ids) == {"a1"}
     assert rank(server, "u3")["items"] != rank(server, "u4")["items"]
+    assert not found(server, "u3") and [one["user"] for one in found(server, "u4")] == ["u4"]
     # What comes anew of the user is taken as a newcomer's.
     server.post("/v1/events", {"events": [{**events[0], "event_id": "b"}]}, 202)
     assert len(inside.tails.of_user(user)) == 1

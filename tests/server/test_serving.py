@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import httpx
 import pytest
@@ -105,6 +106,13 @@ def test_an_outcome_that_is_taken_back_and_told_again_counts_and_an_old_try_does
     assert [json.loads(line)["outcomes"]["click"] for line in lines] == [1, 0, 1, 0]
 
 
+def test_an_event_that_the_filter_of_rows_leaves_out_is_said_to_be_dropped(folder: Path, start: Start) -> None:
+    server = start(folder, 'data.where="click = 1"')
+    events = [event(1) | {"outcomes": {"click": 1}}, event(2) | {"outcomes": {"click": 0}}, event(3) | {"outcomes": {}}]
+    told = server.post("/v1/events", {"events": events}, 202)
+    assert (told["accepted"], told["dropped"], len(server.server.tails)) == (1, 2, 1)
+
+
 def test_what_was_answered_with_202_is_there_after_a_restart(folder: Path, start: Start) -> None:
     server = start(folder)
     server.post("/v1/events", {"events": [event(n) for n in range(3)]}, 202)
@@ -142,6 +150,27 @@ def test_a_bad_row_is_named_and_nothing_of_its_request_is_taken(
 
 
 HALF = r'"\ud800"'
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("rank", {"user": [1], "candidates": [1]}, "user: give text or a whole number or a number"),
+        ("rank", {"user": 1, "candidates": [1, {}]}, "candidates.1: give text or a whole number or a number"),
+        ("rank", {"user": 1}, "candidates: Field required"),
+        ("rank", {"user": 1, "candidates": [1], "kk": 3}, "kk: Extra inputs are not permitted"),
+        ("rank", {"user": 1, "candidates": [1], "k": 0}, "k: Input should be greater than or equal to 1"),
+        ("rank", b"{nope", "the body is not JSON: Expecting property name enclosed in double quotes at character 1"),
+        ("items", {"items": [{"item": 1, "available_from": "x"}]}, "items[0]: available_from = 'x' is no time as the log"),
+        ("events", {"events": [event(1) | {"outcomes": {"click": 7}}]}, "events[0]: click = 7 is neither 0 nor 1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_said_with_its_place_and_what_may_stand_there(
+    folder: Path, start: Start, path: str, body: Any, says: str
+) -> None:
+    told = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = start(folder).client.post(f"/v1/{path}", content=told, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"][: len(says)]) == (422, says)
 
 
 @pytest.mark.parametrize(

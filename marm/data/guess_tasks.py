@@ -258,5 +258,6 @@ def guess_delay(look: Look, free: list[str], gap: float) -> tuple[float | str, l
             f"{column} is longer than what lies between a user's events: read as milliseconds in data.feedback_delay"
         )
         return float(-(-high // 1000)), [doubt]
-    whole = look.nulls[column] == 0 and float(values.min() or 0) >= 0  # type: ignore[arg-type]
+    given = look.nulls[column] == 0 and len(values) == look.sample.height
+    whole = given and float(values.min() or 0) >= 0  # type: ignore[arg-type]
     return (column, []) if whole and high < _DAY else (0.0, [])

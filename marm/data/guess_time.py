@@ -1,5 +1,6 @@
 """Guesses at which column holds times, and at the form in which text writes them."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,5 +156,7 @@ def _implausible(series: pl.Series) -> bool:
     clock = clock_of(pl.Series(series.name, [number[0]]), "auto")
     by, over = MICROS[clock.unit]
     edges = (float(number[0]), float(number.min() or 0), float(number.max() or 0))  # type: ignore[arg-type]
-    micros = [int(edge * by / over) for edge in edges]
-    return any(doubtful(clock, edge) is not None for edge in micros) or not iso(micros[0])
+    micros = [edge * by / over for edge in edges]
+    if not all(map(math.isfinite, micros)):
+        return True
+    return any(doubtful(clock, int(edge)) is not None for edge in micros) or not iso(int(micros[0]))

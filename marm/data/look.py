@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 from polars.datatypes import DataTypeClass
 from polars.exceptions import PolarsError
 
@@ -39,10 +40,10 @@ class Look:
     """Its files as a run file names them, relative to the folder."""
     log: Log
     sample: pl.DataFrame
-    """Its first rows."""
+    """Its first rows; NaN and infinity are null, as no label or feature is made of them."""
     rows: int
     nulls: dict[str, int]
-    """Rows without a value, of the whole log."""
+    """Rows without a value, of the whole log; NaN is none."""
     ones: dict[str, int]
     """Of columns that hold nothing but 0, 1, true, false and null in the whole log: how many are 1."""
     beside: dict[Path, list[str]]
@@ -65,7 +66,7 @@ class Look:
         """Whether a column may hold ids: whole numbers or text."""
         dtype = self.log.schema[column]
         if dtype.is_float() or dtype.is_decimal():
-            values = self.sample[column].cast(pl.Float64).drop_nulls().drop_nans()
+            values = self.sample[column].cast(pl.Float64).drop_nulls()
             return len(values) > 0 and bool((values == values.floor()).all())
         return dtype.is_integer() or is_text(dtype)
 
@@ -141,8 +142,9 @@ class _Counts:
 
     def add(self, frame: pl.DataFrame) -> None:
         """Count more rows."""
+        frame = frame.with_columns(cs.float().fill_nan(None))
         if self.sample.height < _SAMPLE_ROWS:
-            self.sample = pl.concat([self.sample, frame.head(_SAMPLE_ROWS - self.sample.height)])
+            self.sample = pl.concat([self.sample, _finite(frame.head(_SAMPLE_ROWS - self.sample.height))])
         self.rows += frame.height
         for name, count in frame.null_count().row(0, named=True).items():
             self.nulls[name] += count
@@ -156,6 +158,12 @@ class _Counts:
     def look(self, folder: Path, named: str | list[str], beside: dict[Path, list[str]]) -> Look:
         """What was counted."""
         return Look(folder, named, self.log, self.sample, self.rows, self.nulls, self.ones, beside)
+
+
+def _finite(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows with null where a number is infinite."""
+    floats = [pl.col(name) for name, dtype in frame.schema.items() if dtype.is_float()]
+    return frame.with_columns(pl.when(column.is_finite()).then(column) for column in floats)
 
 
 def _beside(log: Log, folder: Path) -> dict[Path, list[str]]:

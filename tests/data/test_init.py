@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import polars as pl
 import pytest
@@ -213,6 +215,38 @@ def test_rows_of_nobody_make_no_window_longer(tmp_path):
     run = guessed(tmp_path, log_of(user_id=users, is_click=binary()), "log.csv")
     assert run.data.where == "user_id NOT IN ('NA')"
     assert run.memory.window == 100
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[math.nan], [math.nan, 1.0, 0.0], [-math.inf, math.inf], [5.0, 1e308], [math.nan, 2.0, 7.5]],
+    ids=["only NaN", "NaN first", "infinite", "beyond any date", "NaN among others"],
+)
+def test_a_column_of_numbers_that_are_none_is_no_time_and_no_trouble(tmp_path, values):
+    run = guessed(tmp_path, log_of(level=np.resize(values, ROWS), is_click=binary()))
+    assert (run.data.time, run.data.where, list(run.tasks)) == ("timestamp", None, ["click"])
+
+
+def test_nan_is_no_second_value_of_an_outcome(tmp_path):
+    run = guessed(tmp_path, log_of(liked=np.resize([2.0, math.nan], ROWS), is_click=binary()))
+    assert list(run.tasks) == ["click"]
+
+
+def test_0_and_1_beside_nan_are_an_outcome(tmp_path):
+    run = guessed(tmp_path, log_of(liked=np.resize([math.nan, 1.0, 0.0], ROWS)))
+    assert (run.tasks["liked"].column, run.tasks["liked"].at_least) == ("liked", None)
+
+
+@pytest.mark.parametrize("hole", [math.nan, math.inf])
+def test_a_watch_time_that_is_no_number_on_some_rows_gives_a_delay_all_the_same(tmp_path, hole):
+    run = guessed(tmp_path, log_of(watch_time_ms=np.resize([hole, 7000.0], ROWS), is_click=binary()))
+    assert run.data.feedback_delay == 7.0
+
+
+@pytest.mark.parametrize("hole", [math.nan, math.inf])
+def test_seconds_that_are_no_number_on_some_rows_are_no_delay(tmp_path, hole):
+    run = guessed(tmp_path, log_of(watch_time=np.resize([3.0, hole], ROWS), is_click=binary()))
+    assert run.data.feedback_delay == 0.0
 
 
 def text(folder):

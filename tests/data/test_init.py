@@ -249,5 +249,15 @@ def test_seconds_that_are_no_number_on_some_rows_are_no_delay(tmp_path, hole):
     assert run.data.feedback_delay == 0.0
 
 
+@pytest.mark.parametrize("column", ["user_id", "item_id", "timestamp"])
+def test_rows_whose_id_or_time_is_nan_are_left_out(tmp_path, column):
+    frame = log_of(is_click=binary()).with_columns(pl.col(column).cast(pl.Float64))
+    frame = frame.with_columns(pl.when(pl.int_range(pl.len()) % 9 != 0).then(pl.col(column)).otherwise(math.nan))
+    run = guessed(tmp_path, frame)
+    assert run.data.where == f"{column} IS NOT NULL"
+    summary = validate(run).summary
+    assert (summary.rows, summary.dropped, summary.time_unit) == (355, 45, "seconds")
+
+
 def text(folder):
     return (folder / "run.toml").read_text()

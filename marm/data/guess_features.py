@@ -166,10 +166,10 @@ def _join(file: Path, names: list[str], column: str, ids: pl.Series, telling: fr
         frame = scan(file).select(keys[0]).collect()
         if frame[keys[0]].n_unique() < frame.height:
             return None
+        hashes = hash_text(frame[keys[0]])
         frame = scan(file).collect()
     except (DataError, PolarsError, OSError):
-        return None  # A file beside the log that cannot be read is none of its side files.
-    hashes = hash_text(frame[keys[0]])
+        return None  # A file beside the log that cannot be read, or has lists for ids, is none of its side files.
     if not len(hashes) or not hashes.all():
         return None
     overlap = float((Lookup(hashes).find(hash_text(ids)) >= 0).mean()) if len(ids) else 0.0

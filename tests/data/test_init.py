@@ -259,5 +259,10 @@ def test_rows_whose_id_or_time_is_nan_are_left_out(tmp_path, column):
     assert (summary.rows, summary.dropped, summary.time_unit) == (355, 45, "seconds")
 
 
+def test_a_file_nearby_whose_ids_are_lists_is_no_side_file(tmp_path):
+    write(pl.DataFrame({"item_id": [[n] for n in range(60)], "category": [1, 2] * 30}), tmp_path / "lists.parquet")
+    assert guessed(tmp_path, log_of(is_click=binary())).data.items is None
+
+
 def text(folder):
     return (folder / "run.toml").read_text()

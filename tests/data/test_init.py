@@ -264,5 +264,38 @@ def test_a_file_nearby_whose_ids_are_lists_is_no_side_file(tmp_path):
     assert guessed(tmp_path, log_of(is_click=binary())).data.items is None
 
 
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([b"a", b"b"], "a Binary is no feature"),
+        ([[1.0, math.nan], [1.0, 2.0]], "lists that hold null, NaN or infinity"),
+        ([[1.0, 2.0], [None, 2.0]], "lists that hold null, NaN or infinity"),
+        ([[1.0, 1e300], None], "lists that hold null, NaN or infinity"),
+        ([[1.0], [1.0, 2.0]], "lists of differing length, or empty ones"),
+        (pl.Series([[], []], dtype=pl.List(pl.Float64)), "lists of differing length, or empty ones"),
+        ([[True, False], [True]], "a List(Boolean) is no feature"),
+        ([[b"a"], [b"b"]], "a List(Binary) is no feature"),
+    ],
+)
+def test_columns_that_no_kind_of_feature_takes_are_left_out_with_a_reason(tmp_path, values, reason):
+    column = pl.concat([pl.Series("category", values)] * 30)
+    write(pl.DataFrame({"item_id": range(60), "category": column}), tmp_path / "items.parquet")
+    run = guessed(tmp_path, log_of(is_click=binary()))
+    assert (run.data.items.file, run.features.item) == ("items.parquet", {})
+    assert f'# category = "category"  # left out: {reason}\n' in text(tmp_path)
+
+
+def test_bytes_are_no_context(tmp_path):
+    run = guessed(tmp_path, log_of(country=[b"a", b"b"] * (ROWS // 2), is_click=binary()))
+    assert not run.features.context
+
+
+def test_lists_with_nulls_among_them_are_vectors_or_tags(tmp_path):
+    items = {"item_id": range(60), "embedding": [[1.0, 2.0], None] * 30, "tags": [[3, None], [3, 4]] * 30}
+    write(pl.DataFrame(items), tmp_path / "items.parquet")
+    features = guessed(tmp_path, log_of(is_click=binary())).features.item
+    assert {name: feature.kind for name, feature in features.items()} == {"embedding": "vector", "tags": "tags"}
+
+
 def text(folder):
     return (folder / "run.toml").read_text()

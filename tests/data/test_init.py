@@ -297,5 +297,13 @@ def test_lists_with_nulls_among_them_are_vectors_or_tags(tmp_path):
     assert {name: feature.kind for name, feature in features.items()} == {"embedding": "vector", "tags": "tags"}
 
 
+@pytest.mark.parametrize(("column", "value"), [("play_duration_ms", 10**18), ("watch_time", 1e300), ("play_ms", -5000)])
+def test_a_watch_time_that_nobody_can_watch_is_no_delay_and_doubted(tmp_path, column, value):
+    run = guessed(tmp_path, log_of(**{column: [value] * ROWS}, is_click=binary()))
+    assert run.data.feedback_delay == 0.0
+    doubt = f"{column} = {value:g} is no time that one watches, in milliseconds: no data.feedback_delay is set"
+    assert f"# unsure: {doubt}\n" in text(tmp_path)
+
+
 def text(folder):
     return (folder / "run.toml").read_text()

@@ -138,9 +138,9 @@ def _parse(series: pl.Series, clock: Clock) -> pl.Series:
         return iso_micros(series)
     by, over = MICROS[clock.unit]
     if series.dtype.is_integer() and series.dtype != pl.UInt64:
-        whole = series.cast(pl.Int64)
+        whole = series.cast(pl.Int64, strict=False)
         limit = (2**63 - 1) // by
-        inside = whole.abs() <= limit
+        inside = whole.is_between(-limit, limit)
         return pl.select(pl.when(inside).then(whole * by // over)).to_series()
     number: F64 = series.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy() * by / over
     good = np.abs(number) < 2.0**63

@@ -118,6 +118,13 @@ def test_a_number_of_seconds_beyond_64_bits_is_no_time():
     assert troubles[0].kind == "unparsable time"
 
 
+@pytest.mark.parametrize(("dtype", "value"), [(pl.Int128, 2**100), (pl.Int128, -(2**100)), (pl.Int64, -(2**63))])
+def test_a_whole_number_beyond_64_bits_or_at_their_end_is_no_time(dtype, value):
+    _, good, troubles = to_micros(chunk_of(pl.Series("t", [1, value], dtype=dtype)), Clock("t", "s"))
+    assert good.tolist() == [True, False]
+    assert troubles[0].kind == "unparsable time"
+
+
 def test_a_column_that_cannot_be_a_time_is_refused():
     with pytest.raises(TroubleError, match="column t is a Boolean"):
         clock_of(pl.Series("t", [True]), "auto")

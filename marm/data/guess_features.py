@@ -99,6 +99,10 @@ def guess_features(look: Look, guess: Guess) -> FeatureGuess:
             out.doubtful[column] = "bookkeeping"
         elif column not in taken and column not in beside:
             _log_column(look, guess, column, out)
+    for group, side in ((out.item, out.items), (out.user, out.users)):
+        for column in sorted(group.keys() & (side.doubtful.keys() if side else set())):
+            del group[column]
+            out.doubtful[column] = "a file beside the log has a column of this name, which would be read instead"
     for group in (out.item, out.user, out.context):
         for column in list(group):
             if (task := _told(look, guess, column)) is not None:

@@ -305,5 +305,11 @@ def test_a_watch_time_that_nobody_can_watch_is_no_delay_and_doubted(tmp_path, co
     assert f"# unsure: {doubt}\n" in text(tmp_path)
 
 
+def test_a_column_of_the_log_is_no_feature_where_the_item_file_has_another_of_that_name(tmp_path):
+    write(pl.DataFrame({"item_id": range(60), "category": [{"of": 1}] * 60}), tmp_path / "items.parquet")
+    run = guessed(tmp_path, log_of(item_id=np.arange(ROWS) % 60, category=np.arange(ROWS) % 60 % 7, is_click=binary()))
+    assert not run.features.item
+
+
 def text(folder):
     return (folder / "run.toml").read_text()

@@ -15,6 +15,8 @@ from pydantic import (
 
 from marm.config.base import Settings
 
+_LONGEST_DELAY = 1e12
+"""Seconds: times and delays are counted in microseconds of 64 bits."""
 MOST_CODES = 256
 """Combinations of outcomes: every one costs each query a dot product for each head and layer."""
 
@@ -73,6 +75,15 @@ class DataConfig(Settings):
 
     users: SideFile | None = None
     """Features of users."""
+
+    @field_validator("feedback_delay")
+    @classmethod
+    def _no_longer_than_time(cls, value: float | str) -> float | str:
+        if not isinstance(value, str) and value > _LONGEST_DELAY:
+            raise ValueError(
+                f"{value:g} seconds are no delay: give seconds, {_LONGEST_DELAY:g} at most, or a column of them"
+            )
+        return value
 
 
 class FeatureConfig(Settings):

@@ -99,6 +99,10 @@ def guess_features(look: Look, guess: Guess) -> FeatureGuess:
             out.doubtful[column] = "bookkeeping"
         elif column not in taken and column not in beside:
             _log_column(look, guess, column, out)
+    for group, side in ((out.item, out.items), (out.user, out.users)):
+        for column in sorted(group.keys() & (side.doubtful.keys() if side else set())):
+            del group[column]
+            out.doubtful[column] = "a file beside the log has a column of this name, which would be read instead"
     for group in (out.item, out.user, out.context):
         for column in list(group):
             if (task := _told(look, guess, column)) is not None:
@@ -128,7 +132,7 @@ def _log_column(look: Look, guess: Guess, column: str, out: FeatureGuess) -> Non
     parts = set(words(column))
     values = look.distinct(column)
     dtype = look.log.schema[column]
-    if dtype.is_nested() or dtype.is_float() or dtype.is_temporal() or values < 2:
+    if _no_value(dtype) or dtype.is_float() or values < 2:
         out.doubtful[column] = "may hold the outcome, or is no category"
     elif (_AFTER - look.common()) & parts:
         out.doubtful[column] = "may be known only after the outcome"
@@ -166,10 +170,10 @@ def _join(file: Path, names: list[str], column: str, ids: pl.Series, telling: fr
         frame = scan(file).select(keys[0]).collect()
         if frame[keys[0]].n_unique() < frame.height:
             return None
+        hashes = hash_text(frame[keys[0]])
         frame = scan(file).collect()
     except (DataError, PolarsError, OSError):
-        return None  # A file beside the log that cannot be read is none of its side files.
-    hashes = hash_text(frame[keys[0]])
+        return None  # A file beside the log that cannot be read, or has lists for ids, is none of its side files.
     if not len(hashes) or not hashes.all():
         return None
     overlap = float((Lookup(hashes).find(hash_text(ids)) >= 0).mean()) if len(ids) else 0.0
@@ -224,7 +228,7 @@ def _side_kind(series: pl.Series, parts: set[str], telling: frozenset[str], list
         if telling is _USER and not parts & telling:
             return "", "may hold what a user did after the log began"
         return ("", "ids of something else") if parts & {"id", "ids"} and not parts & telling else _list_kind(series)
-    if dtype.is_temporal() or dtype.is_nested():
+    if _no_value(dtype):
         return "", f"a {dtype} is no feature"
     values = series.n_unique()
     if values < 2:
@@ -237,6 +241,11 @@ def _side_kind(series: pl.Series, parts: set[str], telling: frozenset[str], list
     if dtype.is_integer() and "id" in parts:
         return "", "an id of something else"
     return "", "a number that may have been taken after the log began"
+
+
+def _no_value(dtype: pl.DataType) -> bool:
+    """Whether what a column holds is neither text nor a number."""
+    return dtype.is_nested() or dtype.is_temporal() or dtype in (pl.Binary, pl.Object)
 
 
 def _mark(series: pl.Series) -> str | None:
@@ -265,6 +274,10 @@ def _list_kind(series: pl.Series) -> tuple[str, str]:
         return "", "nearly a value of its own on each row"
     if inner == pl.String or inner.is_integer():
         return "tags", ""
-    if inner.is_float() and lists.list.len().drop_nulls().n_unique() == 1:
-        return "vector", ""
-    return "", "lists of differing length"
+    if not inner.is_float():
+        return "", f"a {series.dtype} is no feature"
+    lists = lists.drop_nulls()
+    if lists.list.len().n_unique() != 1 or not lists.list.len()[0]:
+        return "", "lists of differing length, or empty ones"
+    finite = lists.cast(pl.List(pl.Float32)).explode().is_finite().fill_null(False)
+    return ("vector", "") if finite.all() else ("", "lists that hold null, NaN or infinity")

@@ -1,6 +1,6 @@
 """Guesses at settings of model and memory, from what users do in a log."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -56,7 +56,8 @@ def _sampled(look: Look, guess: Guess) -> pl.DataFrame:
     user, item = pl.col(guess.user), pl.col(guess.item)
     kept = pl.sql_expr(guess.where).fill_null(False) if guess.where else pl.lit(True)
     mine = (user.hash() % max(1, look.rows // _ROWS) == 0) & kept
-    frames = look.log.frames({"user": user, "item": item, "mine": mine})
+    log = replace(look.log, roles=frozenset((guess.user, guess.item, guess.time)))
+    frames = log.frames({"user": user, "item": item, "mine": mine})
     return pl.concat([frame.filter("mine").select("user", "item") for _, frame in frames])
 
 

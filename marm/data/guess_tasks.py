@@ -250,13 +250,17 @@ def guess_delay(look: Look, free: list[str], gap: float) -> tuple[float | str, l
     column = watched[0]
     values = look.sample[column].drop_nulls()
     high = float(values.quantile(0.99) or 0)
-    if {"ms", "millis", "milliseconds"} & set(words(column)):
-        return float(-(-high // 1000)), []
+    named = {"ms", "millis", "milliseconds"} & set(words(column))
     middle = float(values.median() or 0)  # type: ignore[arg-type]
-    if middle > max(gap, _LONG_SECONDS):
+    if named or middle > max(gap, _LONG_SECONDS):
+        if not 0 <= high < 1000 * _DAY:
+            return 0.0, [
+                f"{column} = {high:g} is no time that one watches, in milliseconds: no data.feedback_delay is set"
+            ]
         doubt = (
             f"{column} is longer than what lies between a user's events: read as milliseconds in data.feedback_delay"
         )
-        return float(-(-high // 1000)), [doubt]
-    whole = look.nulls[column] == 0 and float(values.min() or 0) >= 0  # type: ignore[arg-type]
+        return float(-(-high // 1000)), [] if named else [doubt]
+    given = look.nulls[column] == 0 and len(values) == look.sample.height
+    whole = given and float(values.min() or 0) >= 0  # type: ignore[arg-type]
     return (column, []) if whole and high < _DAY else (0.0, [])

@@ -49,7 +49,7 @@ def as_text(series: pl.Series) -> pl.Series:
     dtype = series.dtype
     if dtype == pl.String:
         return series
-    if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+    if dtype.is_nested() or dtype in (pl.Binary, pl.Object, pl.Duration):
         raise DataError(f"column {series.name} is a {dtype}, an id is text or a number: cast it first")
     if dtype.is_decimal() or dtype.is_float():
         return _float_text(series)

@@ -14,7 +14,7 @@ from marm.data.ids import as_text
 from marm.data.parts import COLUMNS, Manifest
 from marm.data.plan import Feature, Group, Reading, outcome_columns, stop
 from marm.data.rows import EVENT_ID, full
-from marm.data.source import HISTORY
+from marm.data.source import HISTORY, missing
 from marm.data.times import clock_named, iso_micros, to_micros
 from marm.data.trouble import Chunk, Places, no_column, show
 from marm.errors import DataError, FolderError
@@ -102,6 +102,7 @@ class LiveLog:
             raise DataError(
                 f"{name}: other types than the log's ({_first_line(error)}): write it like the log"
             ) from None
+        frame = frame.with_columns(missing(self._types, (data.user, data.item, data.time)))
         return frame.with_row_index(ROW).with_columns(pl.lit(None, pl.String).alias(EVENT_ID))
 
     def convert(self, frame: pl.DataFrame, first: int, refuse: Refuse) -> tuple[pl.DataFrame, int]:

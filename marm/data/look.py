@@ -40,7 +40,7 @@ class Look:
     """Its files as a run file names them, relative to the folder."""
     log: Log
     sample: pl.DataFrame
-    """Its first rows; NaN and infinity are null, as no label or feature is made of them."""
+    """Its first rows; NaN and infinity are null."""
     rows: int
     nulls: dict[str, int]
     """Rows without a value, of the whole log; NaN is none."""

@@ -1,7 +1,7 @@
 """What of a log and its side files a run reads: columns found, conditions parsed, the time's unit recognised."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -104,7 +104,7 @@ def make_plan(run: RunConfig, report: Report, also: Sequence[str] = ()) -> Plan:
     """
     data = run.data
     base = Path(data.path)
-    log = open_log(base, data.log)
+    log = replace(open_log(base, data.log), roles=frozenset((data.user, data.item, data.time)))
     lost = [no_column(f"data.{role}", column, log.schema, log.name)
             for role, column in (("user", data.user), ("item", data.item), ("time", data.time))
             if column not in log.schema]  # fmt: skip

@@ -1,6 +1,6 @@
 """Logs as they lie on disk: files found, their columns agreed on, rows read in chunks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -102,6 +102,8 @@ class Log:
     files: list[Path]
     schemas: list[dict[str, pl.DataType]]
     schema: dict[str, pl.DataType]
+    roles: frozenset[str] = frozenset()
+    """Columns of ids and times: NaN is null there, so that conditions see what is missing."""
 
     @property
     def name(self) -> str:
@@ -136,13 +138,14 @@ class Log:
             raise unreadable(self.files[0], error) from None
 
     def first(self, column: str, where: pl.Expr | None) -> pl.Series:
-        """The first value of a column that is not null, of rows that ``where`` keeps; empty if there is none."""
+        """The first value that is not null, NaN or infinite, of rows that ``where`` keeps; empty if there is none."""
         found = pl.Series(column, [], dtype=self.schema[column])
+        there = pl.col(column).is_finite() if found.dtype.is_float() else pl.col(column).is_not_null()
         for number, file in enumerate(self.files):
             if self.schemas[number]:
                 lazy = self._lazy(number) if where is None else self._lazy(number).filter(where)
                 try:
-                    found = lazy.select(column).filter(pl.col(column).is_not_null()).head(1).collect()[column]
+                    found = lazy.select(column).filter(there).head(1).collect()[column]
                 except (PolarsError, OSError) as error:
                     raise unreadable(file, error) from None
             if len(found):
@@ -152,7 +155,12 @@ class Log:
     def _lazy(self, number: int) -> pl.LazyFrame:
         present = self.schemas[number]
         casts = [pl.col(name).cast(dtype) for name, dtype in self.schema.items() if present[name] != dtype]
-        return scan(self.files[number], present).with_columns(casts)
+        return scan(self.files[number], present).with_columns(casts).with_columns(missing(self.schema, self.roles))
+
+
+def missing(schema: Mapping[str, pl.DataType], roles: Iterable[str]) -> list[pl.Expr]:
+    """Columns of ids and times that can hold NaN, with null in its place."""
+    return [pl.col(name).fill_nan(None) for name in roles if name in schema and schema[name].is_float()]
 
 
 def open_log(base: Path, log: str | list[str]) -> Log:

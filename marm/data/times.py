@@ -138,14 +138,21 @@ def _parse(series: pl.Series, clock: Clock) -> pl.Series:
         return iso_micros(series)
     by, over = MICROS[clock.unit]
     if series.dtype.is_integer() and series.dtype != pl.UInt64:
-        whole = series.cast(pl.Int64)
+        whole = series.cast(pl.Int64, strict=False)
         limit = (2**63 - 1) // by
-        inside = whole.abs() <= limit
+        inside = whole.is_between(-limit, limit)
         return pl.select(pl.when(inside).then(whole * by // over)).to_series()
-    number: F64 = series.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy() * by / over
+    number = _scaled(series, by) / over
     good = np.abs(number) < 2.0**63
     return pl.select(pl.when(pl.Series(good)).then(pl.Series(np.rint(np.where(good, number, 0)).astype(np.int64)))
                      ).to_series()  # fmt: skip
+
+
+def _scaled(series: pl.Series, by: int) -> F64:
+    """Numbers times another (n,): null is NaN, and what is too large for it infinite."""
+    with np.errstate(over="ignore"):
+        number: F64 = series.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy() * by
+    return number
 
 
 def iso_micros(series: pl.Series) -> pl.Series:
@@ -187,7 +194,7 @@ def seconds_to_micros(chunk: Chunk, delay: float | str) -> I64:
     if series.dtype == pl.Duration:
         number: F64 = series.dt.total_microseconds().cast(pl.Float64).fill_null(np.nan).to_numpy()
     else:
-        number = series.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy() * 1_000_000
+        number = _scaled(series, 1_000_000)
     bad = ~((number >= 0) & (number < 2.0**62))
     if bad.any():
         remedy = "give seconds from 0 on in every row, or a number for data.feedback_delay"

@@ -81,6 +81,14 @@ def test_a_mistake_is_one_line_that_names_the_setting(write, change, says):
     assert says in str(caught.value) and "run.toml" in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("seconds", ["1e15", "inf"])
+def test_a_delay_beyond_what_time_is_counted_in_is_refused(write, seconds):
+    with pytest.raises(SettingError) as caught:
+        load_run(write(RUN), [f"data.feedback_delay={seconds}"])
+    says = f"data.feedback_delay: {float(seconds):g} seconds are no delay: give seconds, 1e+12 at most, or a column of them"
+    assert str(caught.value).endswith(f"run.toml: {says}")
+
+
 def test_more_outcomes_than_histories_have_room_for_are_refused_where_histories_carry_outcomes(write):
     tasks = "".join(f'[tasks.t{at}]\ncolumn = "t{at}"\n' for at in range(9))
     with pytest.raises(

@@ -1,7 +1,9 @@
 """A log that grows: parts of any length, made one where there are many; readers see what was there, or what is there now."""
 
 import errno
+import math
 
+import polars as pl
 import pytest
 
 from marm.data import grow
@@ -13,6 +15,8 @@ from marm.data.place import Position
 from marm.data.prepare import prepare
 from marm.data.stream import EventLog
 from marm.errors import DiskError
+from tests.data.logs import START, write_log
+from tests.data.logs import run_over as run_over_small
 from tests.train.feeding import CONTEXT, OUTCOMES, columns
 from tests.train.logs import log_frame, run_over, write_world
 
@@ -147,3 +151,13 @@ def test_only_so_many_ids_are_kept():
     joining.release(joining.ready(1))
     assert joining.hold(held("y", 2, 1.0)) == "duplicate"
     assert joining.hold(held("x", 2, 1.0)) is None
+
+
+def test_rows_of_a_file_whose_user_is_nan_are_dropped_as_those_of_the_log_were(tmp_path):
+    write_log(tmp_path, user=[math.nan, 2.0, 1.0, 2.0])
+    run = run_over_small(tmp_path, data={"where": '"user" IS NOT NULL'})
+    prepare(run, tmp_path / "events")
+    live, refused = LiveLog(run, tmp_path / "events"), []
+    later = pl.DataFrame({"user": [3.0, math.nan], "item": [7, 8], "time": [START + 5, START + 6], "click": [1, 0]})
+    block, dropped = live.convert(live.filed(later, "later.parquet"), 4, lambda *row: refused.append(row))
+    assert (block["row"].to_list(), dropped, refused) == ([4], 1, [])

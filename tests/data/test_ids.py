@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import numpy as np
 import polars as pl
 import pytest
@@ -48,9 +50,10 @@ def test_the_same_value_of_two_features_is_two_numbers():
     assert hash_feature("language", values)[0] != hash_feature("country", values)[0]
 
 
-def test_a_list_is_no_id():
-    with pytest.raises(DataError, match="column tags is a List"):
-        hash_text(pl.Series("tags", [["a"]]))
+@pytest.mark.parametrize(("value", "kind"), [(["a"], "List"), (timedelta(seconds=1), "Duration"), (b"a", "Binary")])
+def test_a_list_a_duration_and_bytes_are_no_id(value, kind):
+    with pytest.raises(DataError, match=f"column tags is a {kind}"):
+        hash_text(pl.Series("tags", [value]))
 
 
 @given(st.sets(st.integers(1, 2**64 - 1), max_size=200), st.lists(st.integers(1, 2**64 - 1), max_size=20))

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import polars as pl
 import pytest
@@ -213,6 +215,100 @@ def test_rows_of_nobody_make_no_window_longer(tmp_path):
     run = guessed(tmp_path, log_of(user_id=users, is_click=binary()), "log.csv")
     assert run.data.where == "user_id NOT IN ('NA')"
     assert run.memory.window == 100
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[math.nan], [math.nan, 1.0, 0.0], [-math.inf, math.inf], [5.0, 1e308], [math.nan, 2.0, 7.5]],
+    ids=["only NaN", "NaN first", "infinite", "beyond any date", "NaN among others"],
+)
+def test_a_column_of_numbers_that_are_none_is_no_time_and_no_trouble(tmp_path, values):
+    run = guessed(tmp_path, log_of(level=np.resize(values, ROWS), is_click=binary()))
+    assert (run.data.time, run.data.where, list(run.tasks)) == ("timestamp", None, ["click"])
+
+
+def test_nan_is_no_second_value_of_an_outcome(tmp_path):
+    run = guessed(tmp_path, log_of(liked=np.resize([2.0, math.nan], ROWS), is_click=binary()))
+    assert list(run.tasks) == ["click"]
+
+
+def test_0_and_1_beside_nan_are_an_outcome(tmp_path):
+    run = guessed(tmp_path, log_of(liked=np.resize([math.nan, 1.0, 0.0], ROWS)))
+    assert (run.tasks["liked"].column, run.tasks["liked"].at_least) == ("liked", None)
+
+
+@pytest.mark.parametrize("hole", [math.nan, math.inf])
+def test_a_watch_time_that_is_no_number_on_some_rows_gives_a_delay_all_the_same(tmp_path, hole):
+    run = guessed(tmp_path, log_of(watch_time_ms=np.resize([hole, 7000.0], ROWS), is_click=binary()))
+    assert run.data.feedback_delay == 7.0
+
+
+@pytest.mark.parametrize("hole", [math.nan, math.inf])
+def test_seconds_that_are_no_number_on_some_rows_are_no_delay(tmp_path, hole):
+    run = guessed(tmp_path, log_of(watch_time=np.resize([3.0, hole], ROWS), is_click=binary()))
+    assert run.data.feedback_delay == 0.0
+
+
+@pytest.mark.parametrize("column", ["user_id", "item_id", "timestamp"])
+def test_rows_whose_id_or_time_is_nan_are_left_out(tmp_path, column):
+    frame = log_of(is_click=binary()).with_columns(pl.col(column).cast(pl.Float64))
+    frame = frame.with_columns(pl.when(pl.int_range(pl.len()) % 9 != 0).then(pl.col(column)).otherwise(math.nan))
+    run = guessed(tmp_path, frame)
+    assert run.data.where == f"{column} IS NOT NULL"
+    summary = validate(run).summary
+    assert (summary.rows, summary.dropped, summary.time_unit) == (355, 45, "seconds")
+
+
+def test_a_file_nearby_whose_ids_are_lists_is_no_side_file(tmp_path):
+    write(pl.DataFrame({"item_id": [[n] for n in range(60)], "category": [1, 2] * 30}), tmp_path / "lists.parquet")
+    assert guessed(tmp_path, log_of(is_click=binary())).data.items is None
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([b"a", b"b"], "a Binary is no feature"),
+        ([[1.0, math.nan], [1.0, 2.0]], "lists that hold null, NaN or infinity"),
+        ([[1.0, 2.0], [None, 2.0]], "lists that hold null, NaN or infinity"),
+        ([[1.0, 1e300], None], "lists that hold null, NaN or infinity"),
+        ([[1.0], [1.0, 2.0]], "lists of differing length, or empty ones"),
+        (pl.Series([[], []], dtype=pl.List(pl.Float64)), "lists of differing length, or empty ones"),
+        ([[True, False], [True]], "a List(Boolean) is no feature"),
+        ([[b"a"], [b"b"]], "a List(Binary) is no feature"),
+    ],
+)
+def test_columns_that_no_kind_of_feature_takes_are_left_out_with_a_reason(tmp_path, values, reason):
+    column = pl.concat([pl.Series("category", values)] * 30)
+    write(pl.DataFrame({"item_id": range(60), "category": column}), tmp_path / "items.parquet")
+    run = guessed(tmp_path, log_of(is_click=binary()))
+    assert (run.data.items.file, run.features.item) == ("items.parquet", {})
+    assert f'# category = "category"  # left out: {reason}\n' in text(tmp_path)
+
+
+def test_bytes_are_no_context(tmp_path):
+    run = guessed(tmp_path, log_of(country=[b"a", b"b"] * (ROWS // 2), is_click=binary()))
+    assert not run.features.context
+
+
+def test_lists_with_nulls_among_them_are_vectors_or_tags(tmp_path):
+    items = {"item_id": range(60), "embedding": [[1.0, 2.0], None] * 30, "tags": [[3, None], [3, 4]] * 30}
+    write(pl.DataFrame(items), tmp_path / "items.parquet")
+    features = guessed(tmp_path, log_of(is_click=binary())).features.item
+    assert {name: feature.kind for name, feature in features.items()} == {"embedding": "vector", "tags": "tags"}
+
+
+@pytest.mark.parametrize(("column", "value"), [("play_duration_ms", 10**18), ("watch_time", 1e300), ("play_ms", -5000)])
+def test_a_watch_time_that_nobody_can_watch_is_no_delay_and_doubted(tmp_path, column, value):
+    run = guessed(tmp_path, log_of(**{column: [value] * ROWS}, is_click=binary()))
+    assert run.data.feedback_delay == 0.0
+    doubt = f"{column} = {value:g} is no time that one watches, in milliseconds: no data.feedback_delay is set"
+    assert f"# unsure: {doubt}\n" in text(tmp_path)
+
+
+def test_a_column_of_the_log_is_no_feature_where_the_item_file_has_another_of_that_name(tmp_path):
+    write(pl.DataFrame({"item_id": range(60), "category": [{"of": 1}] * 60}), tmp_path / "items.parquet")
+    run = guessed(tmp_path, log_of(item_id=np.arange(ROWS) % 60, category=np.arange(ROWS) % 60 % 7, is_click=binary()))
+    assert not run.features.item
 
 
 def text(folder):

@@ -4,7 +4,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from marm.data.times import Clock, clock_named, clock_of, doubtful, form_micros, in_form, iso, to_micros
+from marm.data.times import (
+    Clock,
+    clock_named,
+    clock_of,
+    doubtful,
+    form_micros,
+    in_form,
+    iso,
+    seconds_to_micros,
+    to_micros,
+)
 from marm.data.trouble import Chunk, Places, TroubleError
 
 MICROS = 1_704_103_200_000_000  # 2024-01-01T10:00:00Z
@@ -116,6 +126,22 @@ def test_a_number_of_seconds_beyond_64_bits_is_no_time():
     _, good, troubles = to_micros(chunk_of(pl.Series("t", [1, 2**62])), Clock("t", "s"))
     assert good.tolist() == [True, False]
     assert troubles[0].kind == "unparsable time"
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(pl.Int128, 2**100), (pl.Int128, -(2**100)), (pl.Int64, -(2**63))])
+def test_a_whole_number_beyond_64_bits_or_at_their_end_is_no_time(dtype, value):
+    _, good, troubles = to_micros(chunk_of(pl.Series("t", [1, value], dtype=dtype)), Clock("t", "s"))
+    assert good.tolist() == [True, False]
+    assert troubles[0].kind == "unparsable time"
+
+
+def test_a_number_that_overflows_when_it_is_scaled_is_no_time_and_no_delay():
+    chunk = chunk_of(pl.Series("t", [1.0, 1e308]))
+    _, good, troubles = to_micros(chunk, Clock("t", "s"))
+    assert good.tolist() == [True, False]
+    assert troubles[0].kind == "unparsable time"
+    with pytest.raises(TroubleError, match=r"log\.csv row 2: t = 1e\+308 is no delay"):
+        seconds_to_micros(chunk, "t")
 
 
 def test_a_column_that_cannot_be_a_time_is_refused():

@@ -1,4 +1,6 @@
+import json
 import math
+import re
 
 import numpy as np
 import polars as pl
@@ -137,6 +139,15 @@ def test_a_doubtful_unit_of_time_is_a_warning(tmp_path):
     trouble = kinds(validate(run_over(tmp_path)))["time unit"]
     assert "column time read as seconds begins at 1970-01-01T00:00:05" in trouble.message
     assert validate(run_over(tmp_path, data={"time_unit": "s"})).troubles == []
+
+
+@pytest.mark.parametrize("column", ["user", "item", "time"])
+def test_the_remedy_for_nan_in_an_id_or_a_time_leaves_such_rows_out(tmp_path, column):
+    write_log(tmp_path, **{column: [math.nan, START + 1.0, START + 1.0, START + 1.0]})
+    message = kinds(validate(run_over(tmp_path)))["null"].message
+    where = re.search(r'set data.where = (".*") to leave', message)[1]
+    summary = validate(run_over(tmp_path, data={"where": json.loads(where)})).summary
+    assert (summary.rows, summary.dropped, summary.time_unit) == (3, 1, "seconds")
 
 
 @pytest.mark.parametrize(

@@ -66,17 +66,22 @@ def up(
     folder: Path,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="port to listen on")] = 8000,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="serve.key=value for the one, follow. or kafka. for the other")
+    ] = None,
 ) -> None:
     """Run `marm serve` and `marm follow` on a folder until told to stop; one that dies is started again.
 
     On Linux both end when this process does, even if it is killed.
     """
     run_of(folder)
+    serving, following = ([word for one in sets or [] if one.startswith("serve.") is mine for word in ("--set", one)]
+                          for mine in (True, False))  # fmt: skip
     signals = Signals()
     signals.watch()
     children = [
-        Child(["serve", str(folder), "--host", host, "--port", str(port)]),
-        Child(["follow", str(folder), "--quiet"]),
+        Child(["serve", str(folder), "--host", host, "--port", str(port), *serving]),
+        Child(["follow", str(folder), "--quiet", *following]),
     ]
     try:
         code = watch(children, signals)

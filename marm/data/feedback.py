@@ -68,9 +68,14 @@ class Feedback:
         config = run.follow
         self._wait = max(config.wait, lateness)
         self._joining = Joining(self._wait, until, config.ids, log.event_ids(config.ids))
-        self._read, self._frontier, self._written = growth.settled, 0.0, growth.read
+        self._read, self._written = growth.settled, growth.read
+        """How far was read, and how far of that a manifest says so."""
         self._replay_to, self._counted_to = growth.read, growth.frontier
+        """What an earlier process read, and gave up by then, is counted and put aside already."""
+        self._frontier = 0.0
+        """Seconds: all that was sent before was read."""
         self._given_up = growth.frontier
+        """Up to where outcomes whose event did not come were put aside; ``_told_anew``: some since the last manifest."""
         self._told_anew = False
 
     def __len__(self) -> int:

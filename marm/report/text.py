@@ -35,6 +35,11 @@ def count(value: Any) -> str:
     return _scaled(number(value), 1000, ("", "k", "M", "G", "T"))
 
 
+def many(number: int, what: str) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{number} {what}" + "s" * (number != 1)
+
+
 def whole(value: Any) -> str:
     """4893.2 as ``4,893``."""
     given = number(value)

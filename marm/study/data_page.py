@@ -9,7 +9,7 @@ import numpy as np
 from marm.report import page
 from marm.report.figures import COLOURS, DASHES, MUTED, Draw, Line, lines
 from marm.report.run import figure_card
-from marm.report.text import count, figure, whole
+from marm.report.text import count, figure, many, whole
 from marm.study.data import WARM, Curve, Met
 from marm.study.tables import Cells, gap_text, markdown, origin
 
@@ -23,7 +23,7 @@ def write_page(out: Path, found: Met) -> Path:
     tiles = [(f"{one.name}, {main} GAUC, last window", figure(one.gauc[-1])) for one in curves]
     tiles += [(f"{one.name} meets warm after", _met(found, one)) for one in _others(curves)]
     seeds = sum(one.name == WARM for one in found.trained)
-    subtitle = f"Three models, {seeds} seeds, one stream, from event {whole(found.bounds[0])} on in windows"
+    subtitle = f"Three models, {many(seeds, 'seed')}, one stream, from event {whole(found.bounds[0])} on in windows"
     parts = [page.tiles(tiles)]
     for task, ones in found.curves.items():
         parts.append(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from marm.report import page
+from marm.report.text import many
 from marm.study.rivals import TUNED_ON, Study
 from marm.study.tables import COSTS, beside, costs, figures, headline, markdown, origin, quality
 
@@ -19,7 +20,7 @@ def write_page(out: Path, study: Study) -> Path:
         page.section("Cost", [_cost(study)]),
         page.section("How", [page.pairs("Protocol", _protocol(study)), _points(study)]),
     ]
-    subtitle = f"{len(models)} models, {len(marm.trained)} seeds, one log, last fifth of the events"
+    subtitle = f"{len(models)} models, {many(len(marm.trained), 'seed')}, one log, last fifth of the events"
     return page.save(out / "report.html", page.page("MARM and its rivals", subtitle, parts))
 
 

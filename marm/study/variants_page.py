@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from marm.report import page
+from marm.report.text import many
 from marm.study.tables import COSTS, Cells, beside, costs, figures, headline, markdown, origin, quality
 from marm.study.variants import Varied
 
@@ -19,7 +20,7 @@ def write_page(out: Path, found: Varied) -> Path:
             "How", [page.pairs("Protocol", _protocol(found)), page.pairs("Left out", [*found.left_out.items()])]
         ),
     ]
-    subtitle = f"{len(models)} variants, {len(models[0].trained)} seeds, one log, last fifth of the events"
+    subtitle = f"{len(models)} variants, {many(len(models[0].trained), 'seed')}, one log, last fifth of the events"
     return page.save(out / "report.html", page.page(design.title, subtitle, parts))
 
 

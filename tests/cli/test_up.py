@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import typer
 
 from marm.cli import up
 from marm.cli.up import Child, watch
@@ -117,3 +118,15 @@ def until(holds, seconds=60):
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_settings_go_to_the_command_that_knows_them(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(up, "run_of", lambda folder: None)
+    monkeypatch.setattr(up, "watch", lambda children, signals: told.extend(child.words for child in children) or 0)
+    monkeypatch.setattr(Signals, "watch", lambda self: None)
+    with pytest.raises(typer.Exit):
+        up.up(tmp_path, sets=["serve.look=1", "follow.wait=2", "kafka.lateness=3", "serve.queue=4"])
+    serve, follow = told
+    assert serve[-4:] == ["--set", "serve.look=1", "--set", "serve.queue=4"]
+    assert follow[-4:] == ["--set", "follow.wait=2", "--set", "kafka.lateness=3"]

@@ -4,13 +4,17 @@ import csv
 import json
 from pathlib import Path
 
-from marm.data.formats import format_of, open_text, separator
+from marm.data.formats import check_whole, format_of, open_text, separator
 
 _NOT_UTF8 = "is not UTF-8: `iconv -f LATIN1 -t UTF-8 FILE > NEW` if it is Latin-1"
 
 
 def broken_row(path: Path) -> str | None:
-    """The first row (1-based, of the data) that is not CSV or JSON, and why; nothing if all rows look well."""
+    """The first row (1-based, of the data) that is not CSV or JSON, and why; nothing if all rows look well.
+
+    Errors: ``DataError`` for a ``.gz`` that is cut short or damaged, whose rows say nothing.
+    """
+    check_whole(path)
     match format_of(path):
         case "csv":
             return _broken_csv(path)

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,13 +123,35 @@ def _head(path: Path) -> str:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """A text file, in ``.gz`` or not, as its lines are; what is not UTF-8 is marked."""
+    """A text file, in ``.gz`` or not, as its lines are; what is not UTF-8 is marked.
+
+    Errors: ``DataError`` for a ``.gz`` that is cut short or damaged, once that is met.
+    """
     if path.suffix.lower() == ".gz":
-        with gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as packed:
+        with _unpacking(path), gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as packed:
             yield packed
     else:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as plain:
             yield plain
+
+
+def check_whole(path: Path) -> None:
+    """Read a ``.gz`` through. Errors: ``DataError`` for one that is cut short or damaged."""
+    if path.suffix.lower() == ".gz":
+        with _unpacking(path), gzip.open(path) as packed:
+            while packed.read(_HEAD):
+                pass
+
+
+@contextmanager
+def _unpacking(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        what = "cut short" if isinstance(error, EOFError) else "damaged"
+        raise DataError(
+            f"{path}: cannot be read (the file is {what}: {error}): fetch it again, or write it anew"
+        ) from None
 
 
 def _infer_rows(path: Path) -> int | None:

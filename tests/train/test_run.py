@@ -10,7 +10,7 @@ import torch
 
 import marm
 from marm.config import RunConfig, load_run
-from marm.errors import FolderError, LayoutError
+from marm.errors import DataError, FolderError, LayoutError
 from marm.train import run as commands
 from marm.train.score import Scorer, predict_pairs
 from tests.store import servers
@@ -108,6 +108,19 @@ def test_a_resume_before_the_first_cut_starts_over(world: Path, tmp_path: Path) 
     (tmp_path / "broken" / "run.toml").write_text((tmp_path / "whole" / "run.toml").read_text())
     commands.resume(tmp_path / "broken")
     assert_same_run(tmp_path / "whole", tmp_path / "broken")
+
+
+@pytest.mark.usefixtures("no_report")
+def test_bad_data_leaves_no_folder_that_stands_in_the_way_of_the_next_try(tmp_path: Path) -> None:
+    world, out = write_world(tmp_path / "world"), tmp_path / "run"
+    log = world / "log.parquet"
+    frame = pl.read_parquet(log)
+    log.write_bytes(log.read_bytes()[:-100])
+    for _ in range(2):
+        with pytest.raises(DataError, match="cannot be read"):
+            commands.train(run_over(world), out)
+    frame.write_parquet(log)
+    commands.train(run_over(world), out)
 
 
 def test_a_report_that_was_not_drawn_is_drawn_by_a_resume(world: Path, tmp_path: Path) -> None:

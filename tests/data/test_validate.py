@@ -91,6 +91,22 @@ def test_a_log_of_positives_only_is_what_every_row_says(tmp_path):
     assert validate(run).ok
 
 
+def test_a_file_of_times_without_the_offset_that_the_others_have_is_named(tmp_path):
+    days = [f"2024-01-{day:02} 10:00:00" for day in range(1, 9)]
+    (tmp_path / "log").mkdir()
+    write_log(tmp_path / "log", "a.csv", time=[f"{day}+08:00" for day in days[:4]])
+    write_log(tmp_path / "log", "b.csv", time=days[4:])
+    run = run_over(tmp_path, "log")
+    line = (
+        "b.csv row 1: time = '2024-01-05 10:00:00' has no offset from UTC, unlike the first time{}: "
+        "write all times with an offset from UTC, as +08:00, or all without"
+    )
+    assert kinds(validate(run))["mixed offsets"].message == line.format(" (4 such rows)")
+    with pytest.raises(DataError) as error:
+        prepare(run, tmp_path / "events")
+    assert str(error.value) == line.format("")
+
+
 def test_a_log_in_no_order_is_a_warning_that_names_the_row_and_marm_sort(tmp_path, monkeypatch):
     monkeypatch.setattr(plan.Plan, "chunk_rows", lambda self: 2)
     monkeypatch.setattr(plan.Plan, "part_rows", lambda self: 2)

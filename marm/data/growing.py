@@ -1,4 +1,4 @@
-"""From a growing folder of Parquet to the stream: each new file is taken once, whole, by its name's order."""
+"""From a growing folder of files to the stream: each new one is taken once, whole, by its name's order."""
 
 from pathlib import Path
 
@@ -70,7 +70,7 @@ class GrowingFolder:
         except DataError:
             return []
         taken = set(self._grower.manifest.taken)
-        return [path for path in found if path.suffix in (".parquet", ".pq") and str(path.resolve()) not in taken]
+        return [path for path in found if str(path.resolve()) not in taken]
 
     def _take(self, path: Path, schema: dict[str, pl.DataType]) -> None:
         manifest = self._grower.manifest

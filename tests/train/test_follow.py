@@ -17,6 +17,7 @@ from marm.data import feedback, inbox
 from marm.data.grow import Grower
 from marm.data.inbox import InboxWriter
 from marm.data.prepare import prepare
+from marm.data.source import Log
 from marm.data.stream import EventLog
 from marm.errors import FolderError
 from marm.train import run as commands
@@ -25,7 +26,7 @@ from marm.train.cut import KEPT, Cut
 from marm.train.follow import follow
 from tests.train.feeding import aside, columns, copy_of, counts, event_ids, events_of, put, quick
 from tests.train.folders import remembered
-from tests.train.logs import FEATURES, log_frame, run_over, write_world
+from tests.train.logs import FEATURES, START, log_frame, run_over, write_world
 
 TRAINED, ALL = 150, 200
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -346,6 +347,31 @@ def write_text_or_parquet(frame: pl.DataFrame, path: Path) -> None:
         return
     text = (frame.write_csv() if ".csv" in path.name else frame.write_ndjson()).encode()
     path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+
+
+def test_late_and_rejected_rows_are_those_of_their_file(whole, run, tmp_path, monkeypatch):
+    frames = Log.frames
+
+    def in_chunks(log, wanted):
+        return ((file, chunk) for file, frame in frames(log, wanted) for chunk in frame.iter_slices(8))
+
+    monkeypatch.setattr(Log, "frames", in_chunks)
+    days = tmp_path / "days"
+    days.mkdir()
+    told = whole[TRAINED : TRAINED + 30].with_row_index("at")
+    told = told.with_columns(
+        time=pl.when(pl.col("at").is_in([5, 20])).then(START - 1).otherwise("time"),
+        user=pl.when(pl.col("at") == 19).then(None).otherwise("user"),
+        page=pl.lit("p0"),
+    )
+    for name in ("day1.parquet", "day2.parquet"):
+        told.drop("at").write_parquet(days / name)
+        follow(run, quick(run), log=str(days), until_idle=0)
+        late, rejected = (aside(run, f"{what}.ndjson") for what in ("late", "rejected"))
+        mine = [row for line in late if line["file"].endswith(name) for row in line["rows"]]
+        assert {6, 21} <= set(mine) <= set(range(1, 31))
+        assert rejected[-1]["file"].endswith(name) and rejected[-1]["row"] == 20
+        assert rejected[-1]["reason"].startswith("row row 20: user = null")
 
 
 def test_the_files_of_the_training_are_not_learned_again(run):

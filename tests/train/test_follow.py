@@ -111,6 +111,17 @@ def test_nothing_new_is_nothing_learned(run):
     assert (result["events"], Cut(run).number) == (0, before)
 
 
+def test_progress_counts_the_events_of_the_stream_and_no_pass_twice(whole, run):
+    told: list[dict[str, Any]] = []
+    put(run, rest(whole))
+    result = follow(run, quick(run), until_idle=0, progress=told.append)
+    steps = [line for line in told if "total" in line]
+    assert [line["events"] for line in steps] == sorted({line["events"] for line in steps})
+    prepared = EventLog(run / "events").manifest.prepared
+    assert all(prepared < line["events"] <= line["total"] <= result["position"] for line in steps)
+    assert (steps[-1]["events"], steps[-1]["total"]) == (result["position"], result["position"])
+
+
 def test_outcomes_that_follow_are_joined_by_id(whole, run):
     records = rest(whole)
     bare = [{**record, "outcomes": {}} for record in records]

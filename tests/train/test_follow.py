@@ -23,7 +23,7 @@ from marm.errors import FolderError
 from marm.train import run as commands
 from marm.train import setup
 from marm.train.cut import KEPT, Cut
-from marm.train.follow import follow
+from marm.train.follow import PULSE, follow
 from tests.train.feeding import aside, columns, copy_of, counts, event_ids, events_of, put, quick
 from tests.train.folders import remembered
 from tests.train.logs import FEATURES, START, log_frame, run_over, write_world
@@ -120,6 +120,15 @@ def test_progress_counts_the_events_of_the_stream_and_no_pass_twice(whole, run):
     prepared = EventLog(run / "events").manifest.prepared
     assert all(prepared < line["events"] <= line["total"] <= result["position"] for line in steps)
     assert (steps[-1]["events"], steps[-1]["total"]) == (result["position"], result["position"])
+
+
+def test_what_a_follower_says_of_itself_is_true_at_its_end(whole, run):
+    put(run, rest(whole))
+    result = follow(run, quick(run), until_idle=0)
+    told = json.loads((run / PULSE).read_text())
+    assert {name: told[name] for name in ("cut", "position", "waiting", "counts")} == {
+        "cut": Cut(run).number, "position": result["position"], "waiting": 0, "counts": result["counts"],
+    }  # fmt: skip
 
 
 def test_outcomes_that_follow_are_joined_by_id(whole, run):

@@ -69,6 +69,21 @@ def test_wrong_outcomes_and_features_of_good_rows_are_both_told(tmp_path):
     assert math.isnan(report.summary.tasks["click"])
 
 
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_a_bad_row_counts_once_however_many_tasks_and_features_read_it(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(plan.Plan, "chunk_rows", lambda self: chunk)
+    write_log(tmp_path, play=["1.5", "N/A", "N/A", "N/A"])
+    tasks = {
+        "play": {"column": "play", "kind": "regression"},
+        "long": {"column": "play", "at_least": 2},
+        "share": {"column": "click", "divide_by": "play", "at_least": 1},
+    }
+    report = validate(run_over(tmp_path, tasks=tasks, features={"context": {"play": "number"}}))
+    assert [trouble.message.split(":")[1] for trouble in report.troubles] == [
+        " play = 'N/A' is not a number (3 such rows)"
+    ]
+
+
 def test_rows_that_where_leaves_out_are_in_no_trouble(tmp_path):
     write_log(tmp_path, user=[None, 2, 1, 2], time=[None, START, START + 1, START + 2], click=[9, 0, 1, 1])
     report = validate(run_over(tmp_path, data={"where": '"user" IS NOT NULL'}))

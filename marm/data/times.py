@@ -94,10 +94,11 @@ def plausible(micros: int) -> bool:
 
 
 def doubtful(clock: Clock, micros: int) -> str | None:
-    """Why a unit told from the first time is doubtful, or nothing."""
-    if not clock.guessed or plausible(micros):
+    """Why times that begin so are doubtful, unless ``data.time_unit`` says what they are; or nothing."""
+    if plausible(micros) or (clock.unit in MICROS and not clock.guessed):
         return None
-    return f"column {clock.column} read as {clock.says()} begins at {iso(micros)}: set data.time_unit if that is wrong"
+    remedy = "set data.time_unit" if clock.guessed else "leave such rows out with data.where"
+    return f"column {clock.column} read as {clock.says()} begins at {iso(micros)}: {remedy} if that is wrong"
 
 
 def iso(micros: int) -> str:

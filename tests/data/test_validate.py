@@ -1,4 +1,5 @@
 import math
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -168,6 +169,21 @@ def test_a_doubtful_unit_of_time_is_a_warning(tmp_path):
     trouble = kinds(validate(run_over(tmp_path)))["time unit"]
     assert "column time read as seconds begins at 1970-01-01T00:00:05" in trouble.message
     assert validate(run_over(tmp_path, data={"time_unit": "s"})).troubles == []
+
+
+@pytest.mark.parametrize(
+    ("times", "form", "read"),
+    [
+        (["1970-01-01T00:00:05Z"] * 4, None, "ISO text"),
+        (["01/01/1970 00:00:05"] * 4, "%d/%m/%Y %H:%M:%S", "text as %d/%m/%Y %H:%M:%S"),
+        ([datetime(1970, 1, 1, 0, 0, 5)] * 4, None, "datetimes"),
+    ],
+)
+def test_times_of_long_ago_are_a_warning_however_they_are_written(tmp_path, times, form, read):
+    write_log(tmp_path, time=times)
+    report = validate(run_over(tmp_path, data={"time_format": form} if form else {}))
+    line = f"column time read as {read} begins at 1970-01-01T00:00:05: leave such rows out with data.where if that is wrong"
+    assert (report.ok, kinds(report)["time unit"].message) == (True, line)
 
 
 @pytest.mark.parametrize(

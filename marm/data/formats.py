@@ -49,6 +49,27 @@ def format_of(path: Path) -> str:
     return found
 
 
+def written_as(path: Path) -> str:
+    """The format in which a file of this name is written. Errors: ``DataError`` for another kind of file, and ``.gz``."""
+    if path.suffix.lower() == ".gz":
+        raise DataError(f"{path}: a .gz is read, never written; give .parquet, .csv, .tsv, .ndjson or .jsonl")
+    return format_of(path)
+
+
+def sink(frame: pl.LazyFrame, path: Path, name: Path) -> None:
+    """Write a frame to ``path`` in the format that ``name`` says. Errors: ``DataError`` for lists in CSV."""
+    match written_as(name):
+        case "parquet":
+            frame.sink_parquet(path)
+        case "csv":
+            lists = [column for column, dtype in frame.collect_schema().items() if dtype.is_nested()]
+            if lists:
+                raise DataError(f"{name}: CSV holds no lists, as column {lists[0]} has: give .parquet or .ndjson")
+            frame.sink_csv(path, separator="\t" if _ending(name) == ".tsv" else ",")
+        case _:
+            frame.sink_ndjson(path)
+
+
 def _ending(path: Path) -> str:
     """The ending that names the format, ``.gz`` aside."""
     name = path.with_suffix("") if path.suffix.lower() == ".gz" else path

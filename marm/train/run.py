@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from marm.config import RunConfig, to_toml
+from marm.data.formats import written_as
 from marm.data.prepare import prepare
 from marm.data.snapshot import PIN
 from marm.data.stream import EventLog
@@ -228,6 +229,8 @@ def evaluate(
 
     ``frozen``: nothing is remembered either; what a user did since the cut is a live tail of at most ``train.live`` events.
     """
+    if predictions:
+        written_as(predictions)
     with tempfile.TemporaryDirectory(prefix="marm-") as temporary:
         scratch = Path(temporary)
         prepare(run, scratch / "events")

@@ -13,7 +13,7 @@ import torch
 from marm.config import RunConfig
 from marm.data.columns import How, convert
 from marm.data.events import Column
-from marm.data.formats import scan
+from marm.data.formats import scan, sink, written_as
 from marm.data.seen import LastSeen
 from marm.data.stream import EventLog
 from marm.data.told import Told
@@ -174,7 +174,8 @@ def open_stages(scorer: Scorer, folder: Path) -> Ready:
 
 
 def predict_pairs(scorer: Scorer, pairs: Path, out: Path) -> int:
-    """Score a file of pairs into a Parquet file, beside its columns; the number of pairs. Errors: `DataError`, `DiskError`."""
+    """Score a file of pairs into another, beside its columns; the number of pairs. Errors: `DataError`, `DiskError`."""
+    written_as(out)
     try:
         frame = scan(pairs).collect()
     except FileNotFoundError:
@@ -182,5 +183,5 @@ def predict_pairs(scorer: Scorer, pairs: Path, out: Path) -> int:
     scores = scorer.score_frame(frame, str(pairs))
     columns = {f"score_{name}": pl.Series(scores[:, t]) for t, name in enumerate(scorer.run.tasks)}
     with replacing(out) as beside:
-        frame.with_columns(**columns).write_parquet(beside)
+        sink(frame.with_columns(**columns).lazy(), beside, out)
     return len(frame)

@@ -1,5 +1,6 @@
 import json
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,47 @@ def test_an_evaluation_and_a_request_after_the_last_event_agree(trained: Path, t
         assert one["watch"].shape == (2,)
         assert one["click"][0] == pytest.approx(made["score_click"][i], abs=1e-6)
     scorer.close()
+
+
+READS = {
+    "csv": pl.read_csv,
+    "tsv": partial(pl.read_csv, separator="\t"),
+    "ndjson": pl.read_ndjson,
+    "pq": pl.read_parquet,
+}
+
+
+@pytest.mark.parametrize("ending", READS)
+def test_scores_and_predictions_are_written_as_their_name_says(trained: Path, tmp_path: Path, ending: str) -> None:
+    later_log().write_parquet(tmp_path / "later.parquet")
+    later = load_run(trained / "run.toml", [f"data.log={tmp_path / 'later.parquet'}"])
+    pairs, out = tmp_path / "pairs.parquet", tmp_path / f"scores.{ending}"
+    later_log().drop("query").write_parquet(pairs)
+    with closing(Scorer(trained)) as scorer:
+        for name in (tmp_path / "scores.parquet", out):
+            assert predict_pairs(scorer, pairs, name) == later_log().height
+            commands.evaluate(trained, later, predictions=name.with_stem("evaluated"))
+    for name in ("scores", "evaluated"):
+        made = READS[ending](tmp_path / f"{name}.{ending}")
+        wanted = pl.read_parquet(tmp_path / f"{name}.parquet")
+        assert made.columns == wanted.columns
+        np.testing.assert_allclose(made["score_click"], wanted["score_click"], rtol=1e-6)
+
+
+def test_a_file_that_cannot_hold_the_scores_is_refused_and_nothing_is_left(trained: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.parquet"
+    later_log().write_parquet(pairs)
+    with closing(Scorer(trained)) as scorer:
+        for name, message in (
+            ("s.csv", r"s.csv: CSV holds no lists, as column query has: give .parquet or .ndjson"),
+            ("s.csv.gz", r"s.csv.gz: a .gz is read, never written"),
+            ("scores", r"scores: a file whose name has no ending; give .parquet"),
+        ):
+            with pytest.raises(DataError, match=message):
+                predict_pairs(scorer, pairs, tmp_path / name)
+    with pytest.raises(DataError, match="no ending"):
+        commands.evaluate(trained, load_run(trained / "run.toml"), predictions=tmp_path / "scores")
+    assert list(tmp_path.iterdir()) == [pairs]
 
 
 def test_pairs_of_more_users_than_the_hot_arena_holds_are_scored_in_portions(trained: Path) -> None:

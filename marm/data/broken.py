@@ -25,13 +25,16 @@ def broken_row(path: Path) -> str | None:
 
 def _broken_csv(path: Path) -> str | None:
     with open_text(path) as file:
-        rows = csv.reader(file, delimiter=separator(path))
-        width = len(next(rows, []))
-        for number, row in enumerate(rows, 1):
-            if len(row) > width:
-                return f"row {number} has {len(row)} fields, the header {width}"
-            if any("\ufffd" in field for field in row):
-                return f"row {number} {_NOT_UTF8}"
+        rows, number = csv.reader(file, delimiter=separator(path)), 0
+        try:
+            width = len(next(rows, []))
+            for number, row in enumerate(rows, 1):
+                if len(row) > width:
+                    return f"row {number} has {len(row)} fields, the header {width}"
+                if any("\ufffd" in field for field in row):
+                    return f"row {number} {_NOT_UTF8}"
+        except csv.Error as error:
+            return f"row {number + 1} is not CSV ({error})"
     return None
 
 

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from polars.exceptions import PolarsError
 
 from marm.config import RunConfig
 from marm.data.columns import How, convert
 from marm.data.events import Column
 from marm.data.formats import scan, sink, written_as
 from marm.data.seen import LastSeen
+from marm.data.source import unreadable
 from marm.data.stream import EventLog
 from marm.data.told import Told
 from marm.data.trouble import Chunk
@@ -180,6 +182,8 @@ def predict_pairs(scorer: Scorer, pairs: Path, out: Path) -> int:
         frame = scan(pairs).collect()
     except FileNotFoundError:
         raise DataError(f"{pairs}: no such file; name a Parquet, CSV or NDJSON file of pairs") from None
+    except PolarsError as error:
+        raise unreadable(pairs, error) from None
     scores = scorer.score_frame(frame, str(pairs))
     columns = {f"score_{name}": pl.Series(scores[:, t]) for t, name in enumerate(scorer.run.tasks)}
     with replacing(out) as beside:

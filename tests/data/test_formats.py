@@ -54,6 +54,12 @@ def test_a_packed_file_that_is_cut_short_or_damaged_is_told_as_such(tmp_path, na
         list(open_log(tmp_path, name).frames({"user": pl.col("user")}))
 
 
+def test_a_row_that_no_reader_of_csv_takes_is_named_too(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n" + "x" * 200_000 + ",3,4\n")
+    with pytest.raises(DataError, match=r"a.csv: cannot be read \(row 2 is not CSV \(field larger"):
+        list(open_log(tmp_path, "a.csv").frames({"a": pl.col("a"), "b": pl.col("b")}))
+
+
 def test_whole_numbers_with_leading_zeros_stay_text(tmp_path):
     (tmp_path / "a.csv").write_text("article,zero,number\n0663713001,0,10\n0108775015,1,20\n")
     assert scan(tmp_path / "a.csv").collect().rows() == [("0663713001", 0, 10), ("0108775015", 1, 20)]

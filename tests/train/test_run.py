@@ -1,3 +1,4 @@
+import gzip
 import json
 from contextlib import closing
 from functools import partial
@@ -322,6 +323,14 @@ def test_an_evaluation_and_a_request_after_the_last_event_agree(trained: Path, t
         assert one["watch"].shape == (2,)
         assert one["click"][0] == pytest.approx(made["score_click"][i], abs=1e-6)
     scorer.close()
+
+
+@pytest.mark.parametrize("name", ["pairs.parquet", "pairs.csv.gz", "pairs.ndjson"])
+def test_pairs_that_are_damaged_are_told_in_one_line(trained: Path, tmp_path: Path, name: str) -> None:
+    text = pl.DataFrame({"user": ["u1"] * 999, "item": range(999)}).write_csv().encode()
+    (tmp_path / name).write_bytes(gzip.compress(text)[:-40] if name.endswith("gz") else text)
+    with closing(Scorer(trained)) as scorer, pytest.raises(DataError, match=rf"{name}: cannot be read \("):
+        predict_pairs(scorer, tmp_path / name, tmp_path / "out.parquet")
 
 
 READS = {

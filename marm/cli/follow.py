@@ -33,7 +33,7 @@ def follow(
     inbox: Annotated[bool, typer.Option("--inbox", help="learn from served feedback (the default)")] = False,
     log: Annotated[
         str | None,
-        typer.Option(help="learn from new Parquet files of this folder or glob, or from kafka://host:port/topic"),
+        typer.Option(help="learn from new files of this folder or glob, as a log's, or from kafka://host:port/topic"),
     ] = None,
     cut_every: Annotated[float | None, typer.Option(help="seconds between cuts; else follow.cut_every")] = None,
     until_idle: Annotated[float | None, typer.Option(help="end when nothing came for so many seconds")] = None,

@@ -23,6 +23,7 @@ class StreamProgress:
         self.task = self.bar.add_task(label, total=None, text="", visible=False)
         self.began = self.printed = time.monotonic()
         self.first: int | None = None
+        self.events = 0
         self.window = ""
 
     def __enter__(self) -> Self:
@@ -54,8 +55,10 @@ class StreamProgress:
             return
         events, total = told["events"], told["total"]
         now = time.monotonic()
-        if self.first is None:
+        if self.first is None or events < self.events:
+            # Following goes on in the first pass's numbers where a training of several has ended.
             self.first, self.began = events, now
+        self.events = events
         rate = (events - self.first) / max(now - self.began, 1e-9)
         self._show(f"{events:,}/{total:,} events  {rate:,.0f}/s{self.window}", events, total)
 

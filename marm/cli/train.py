@@ -52,7 +52,7 @@ def evaluate(
     log: Annotated[str, typer.Option(help="a log with the columns of the one trained on, relative to here")],
     frozen: Annotated[bool, typer.Option(help="remember nothing: what a user did is a live tail")] = False,
     sets: Sets = None,
-    out: Annotated[Path | None, typer.Option(help="write predictions to this Parquet file")] = None,
+    out: Annotated[Path | None, typer.Option(help="write predictions to this Parquet, CSV or NDJSON file")] = None,
     quiet: Annotated[bool, typer.Option(help="no progress")] = False,
 ) -> None:
     """Score another log with the newest cut, learning nothing; the run folder stays as it is."""
@@ -64,9 +64,9 @@ def evaluate(
 def predict(
     folder: Path,
     pairs: Annotated[Path, typer.Option(help="user and item columns as in the log; time and context if there")],
-    out: Annotated[Path, typer.Option(help="Parquet file to write")] = Path("scores.parquet"),
+    out: Annotated[Path, typer.Option(help="Parquet, CSV or NDJSON file to write")] = Path("scores.parquet"),
 ) -> None:
-    """Score pairs of a user and an item at a time (now: after the last event) into a Parquet file."""
+    """Score pairs of a user and an item at a time (now: after the last event) into a file."""
     scorer = Scorer(folder)
     try:
         count = predict_pairs(scorer, pairs, out)

@@ -35,7 +35,8 @@ def convert(chunk: Chunk, name: str, how: How) -> pl.Series:
         case "tags":
             return _tags(chunk, name, how.separator)
         case "number":
-            return pl.Series(name, as_number(chunk, name).astype(np.float32))
+            number = as_number(chunk, name, 'mend it, or use kind = "category"')
+            return pl.Series(name, number.astype(np.float32))
     return _vector(chunk, name, how.width)
 
 
@@ -54,15 +55,15 @@ def vector_width(first: pl.Series) -> int:
     return width
 
 
-def as_number(chunk: Chunk, name: str) -> F64:
-    """A column as float64 (n,); null and infinite are NaN. Errors: text that is no number."""
+def as_number(chunk: Chunk, name: str, remedy: str) -> F64:
+    """A column as float64 (n,); null and infinite are NaN. Errors: text that is no number, with its remedy."""
     series = chunk.frame[name]
     if series.dtype.is_temporal() or series.dtype.is_nested():
         raise TroubleError("type", name, f"column {name} is a {series.dtype}", "give a column of numbers")
     number = series.cast(pl.Float64, strict=False)
     lost = number.is_null() & series.is_not_null()
     if lost.any():
-        raise chunk.trouble("type", name, lost, "is not a number", 'mend it, or use kind = "category"')
+        raise chunk.trouble("type", name, lost, "is not a number", remedy)
     out: F64 = number.fill_null(np.nan).to_numpy()
     return out if np.isfinite(out).all() else np.where(np.isinf(out), np.nan, out)
 

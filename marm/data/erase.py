@@ -7,7 +7,7 @@ enters no history.
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -25,17 +25,35 @@ from marm.files import replacing
 from marm.types import U64, Bool
 
 
-def ids_of(folder: Path, log: EventLog, users: U64) -> set[str]:
-    """Ids of users' events: of the stream, and of what a run folder's inbox and files of what was put aside tell of them."""
-    ids = set[str]()
+class Known(NamedTuple):
+    """What a run folder holds of users beside their memory."""
+
+    ids: set[str]
+    """Of their events."""
+    users: set[int]
+    """Those of whom it holds anything."""
+
+
+def known_of(folder: Path, log: EventLog, users: U64) -> Known:
+    """What the stream, its user file, a run folder's inbox and files of what was put aside tell of users."""
+    ids, known = set[str](), _in_side(folder / "events", users)
     for (lo, hi), path in zip(log.parts(), log.files(), strict=True):
-        mine = np.isin(log.read(lo, hi).user, users)
+        user = log.read(lo, hi).user
+        mine = np.isin(user, users)
+        known |= set(user[mine].tolist())
         if mine.any() and EVENT_ID in (frame := pl.read_ipc(path)).columns:
             ids |= set(frame[EVENT_ID].filter(pl.Series(mine)).drop_nulls().to_list())
     for path, limit in [*_of_inbox(folder / "inbox"), *_asides(folder)]:
-        _, told, mine = _told(path, limit, users)
+        _, told, user = _told(path, limit)
+        mine = np.isin(user, users)
+        known |= set(user[mine].tolist())
         ids |= {str(told[at]["event_id"]) for at in np.flatnonzero(mine).tolist() if "event_id" in told[at]}
-    return ids
+    return Known(ids, known)
+
+
+def _in_side(folder: Path, users: U64) -> set[int]:
+    path = side_file(folder, "users")
+    return set(np.intersect1d(pl.read_ipc(path)[ID].to_numpy(), users).tolist()) if path.exists() else set()
 
 
 def erase_events(folder: Path, log: EventLog, users: U64) -> int:
@@ -138,19 +156,18 @@ def _asides(folder: Path) -> Iterator[tuple[Path, int]]:
     return ((path, path.stat().st_size) for path in paths if path.exists())
 
 
-def _told(path: Path, limit: int, users: U64) -> tuple[list[bytes], list[dict[str, Any]], Bool]:
-    """A file's lines, what each tells, and which tell of these users."""
+def _told(path: Path, limit: int) -> tuple[list[bytes], list[dict[str, Any]], U64]:
+    """A file's lines, what each tells, and of which user; 0 where of none."""
     with path.open("rb") as file:
         lines = file.read(limit).splitlines(keepends=True)
     told = [_record(line) for line in lines]
-    hashes = hash_text(pl.Series("user", [_text(one.get("user")) for one in told], dtype=pl.String))
-    return lines, told, np.isin(hashes, users)
+    return lines, told, hash_text(pl.Series("user", [_text(one.get("user")) for one in told], dtype=pl.String))
 
 
 def _erase_lines(path: Path, limit: int, users: U64, ids: set[str]) -> int:
     """Each line is written over by one call: who reads meanwhile sees it whole, before or after."""
-    lines, told, mine = _told(path, limit, users)
-    mine |= np.array([str(one.get("event_id")) in ids for one in told], np.bool_)
+    lines, told, user = _told(path, limit)
+    mine = np.isin(user, users) | np.array([str(one.get("event_id")) in ids for one in told], np.bool_)
     begins = np.cumsum([0, *map(len, lines)])
     handle = os.open(path, os.O_RDWR)
     try:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,27 @@ def format_of(path: Path) -> str:
         remedy = "give .parquet, .csv, .tsv, .ndjson or .jsonl (text may be in .gz)"
         raise DataError(f"{path}: {kind}; {remedy}")
     return found
+
+
+def written_as(path: Path) -> str:
+    """The format in which a file of this name is written. Errors: ``DataError`` for another kind of file, and ``.gz``."""
+    if path.suffix.lower() == ".gz":
+        raise DataError(f"{path}: a .gz is read, never written; give .parquet, .csv, .tsv, .ndjson or .jsonl")
+    return format_of(path)
+
+
+def sink(frame: pl.LazyFrame, path: Path, name: Path) -> None:
+    """Write a frame to ``path`` in the format that ``name`` says. Errors: ``DataError`` for lists in CSV."""
+    match written_as(name):
+        case "parquet":
+            frame.sink_parquet(path)
+        case "csv":
+            lists = [column for column, dtype in frame.collect_schema().items() if dtype.is_nested()]
+            if lists:
+                raise DataError(f"{name}: CSV holds no lists, as column {lists[0]} has: give .parquet or .ndjson")
+            frame.sink_csv(path, separator="\t" if _ending(name) == ".tsv" else ",")
+        case _:
+            frame.sink_ndjson(path)
 
 
 def _ending(path: Path) -> str:
@@ -122,13 +144,35 @@ def _head(path: Path) -> str:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """A text file, in ``.gz`` or not, as its lines are; what is not UTF-8 is marked."""
+    """A text file, in ``.gz`` or not, as its lines are; what is not UTF-8 is marked.
+
+    Errors: ``DataError`` for a ``.gz`` that is cut short or damaged, once that is met.
+    """
     if path.suffix.lower() == ".gz":
-        with gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as packed:
+        with _unpacking(path), gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as packed:
             yield packed
     else:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as plain:
             yield plain
+
+
+def check_whole(path: Path) -> None:
+    """Read a ``.gz`` through. Errors: ``DataError`` for one that is cut short or damaged."""
+    if path.suffix.lower() == ".gz":
+        with _unpacking(path), gzip.open(path) as packed:
+            while packed.read(_HEAD):
+                pass
+
+
+@contextmanager
+def _unpacking(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        what = "cut short" if isinstance(error, EOFError) else "damaged"
+        raise DataError(
+            f"{path}: cannot be read (the file is {what}: {error}): fetch it again, or write it anew"
+        ) from None
 
 
 def _infer_rows(path: Path) -> int | None:

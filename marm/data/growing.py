@@ -1,4 +1,4 @@
-"""From a growing folder of Parquet to the stream: each new file is taken once, whole, by its name's order."""
+"""From a growing folder of files to the stream: each new one is taken once, whole, by its name's order."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from marm.data.aside import Aside
 from marm.data.grow import Grower
 from marm.data.journal import ItemJournal
 from marm.data.known import known_in_order
-from marm.data.live import LiveLog
+from marm.data.live import ROW, LiveLog
 from marm.data.order import ordered
 from marm.data.source import Log, find_files, schema_of
 from marm.data.stream import EventLog
@@ -18,7 +18,7 @@ from marm.errors import DataError, DiskError
 from marm.types import I64
 
 _NAMED = 1000
-"""Row numbers that the line of a file's late rows names."""
+"""Rows (1-based, of the file's data) that the line of a file's late rows names."""
 
 
 class GrowingFolder:
@@ -70,7 +70,7 @@ class GrowingFolder:
         except DataError:
             return []
         taken = set(self._grower.manifest.taken)
-        return [path for path in found if path.suffix in (".parquet", ".pq") and str(path.resolve()) not in taken]
+        return [path for path in found if str(path.resolve()) not in taken]
 
     def _take(self, path: Path, schema: dict[str, pl.DataType]) -> None:
         manifest = self._grower.manifest
@@ -79,7 +79,8 @@ class GrowingFolder:
         try:
             columns = {name: pl.col(name) for name in schema}
             for _, frame in Log([path], [schema], schema).frames(columns):
-                stream, gone = self._convert(self._live.filed(frame, path.name), path, manifest.log_rows + rows)
+                filed = self._live.filed(frame, path.name).with_columns(pl.col(ROW) + rows)
+                stream, gone = self._convert(filed, path, manifest.log_rows)
                 frames.append(self._in_time(stream, path, until))
                 rows, dropped = rows + frame.height, dropped + gone
         except DataError as error:
@@ -98,14 +99,14 @@ class GrowingFolder:
     def _in_time(self, stream: pl.DataFrame, path: Path, until: int) -> pl.DataFrame:
         late = stream["time"].to_numpy() < until
         if late.any():
-            gone: I64 = stream["row"].to_numpy()[late]
+            gone: I64 = stream["row"].to_numpy()[late] - self._grower.manifest.log_rows + 1
             self._count("late", len(gone))
             self._aside.late("late", {"file": str(path), "count": len(gone), "rows": gone[:_NAMED].tolist()})
         return stream.filter(pl.Series(np.logical_not(late)))
 
     def _reject(self, path: Path, row: int | None, reason: str) -> None:
         self._count("rejected")
-        self._aside.rejected(reason, {"file": str(path)} | ({} if row is None else {"row": row}))
+        self._aside.rejected(reason, {"file": str(path)} | ({} if row is None else {"row": row + 1}))
 
     def _count(self, what: str, many: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + many

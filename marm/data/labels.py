@@ -17,7 +17,7 @@ def label(chunk: Chunk, name: str, task: TaskConfig) -> F32:
     assert task.column is not None
     if task.equals is not None:
         return _equals(chunk, task.column, task.equals)
-    number = _divided(chunk, task)
+    number = _divided(chunk, name, task)
     if task.at_least is not None:
         number = np.where(np.isnan(number), np.nan, number >= task.at_least)
     elif task.kind == "binary":
@@ -38,12 +38,15 @@ def _every_row(chunk: Chunk, column: str | None) -> F32:
     return np.where(observed, 1.0, np.nan).astype(np.float32)
 
 
-def _divided(chunk: Chunk, task: TaskConfig) -> F64:
+def _divided(chunk: Chunk, name: str, task: TaskConfig) -> F64:
     assert task.column is not None
-    number = as_number(chunk, task.column)
+    remedy = "write null where nothing was observed, or leave such rows out with data.where"
+    if task.kind == "binary" and task.divide_by is None:
+        remedy += f"; where it is text, set tasks.{name}.equals to the one that is positive"
+    number = as_number(chunk, task.column, remedy)
     if task.divide_by is None:
         return number
-    by = as_number(chunk, task.divide_by)
+    by = as_number(chunk, task.divide_by, remedy)
     good = (by != 0) & ~np.isnan(by)
     return np.where(good, number / np.where(good, by, 1.0), np.nan)
 

@@ -105,7 +105,7 @@ def make_plan(run: RunConfig, report: Report, also: Sequence[str] = ()) -> Plan:
     data = run.data
     base = Path(data.path)
     log = replace(open_log(base, data.log), roles=frozenset((data.user, data.item, data.time)))
-    lost = [no_column(f"data.{role}", column, log.schema, log.name)
+    lost = [_not_there(f"data.{role}", column, log)
             for role, column in (("user", data.user), ("item", data.item), ("time", data.time))
             if column not in log.schema]  # fmt: skip
     for error in lost:
@@ -118,7 +118,7 @@ def make_plan(run: RunConfig, report: Report, also: Sequence[str] = ()) -> Plan:
     missing = {column for _, column in outcomes if column not in log.schema}
     for setting, column in outcomes:
         if column in missing:
-            report(no_column(setting, column, log.schema, log.name))
+            report(_not_there(setting, column, log))
     needed = [
         *(column for _, column in outcomes if column not in missing),
         *(feature.name for feature in features),
@@ -131,6 +131,17 @@ def make_plan(run: RunConfig, report: Report, also: Sequence[str] = ()) -> Plan:
     return Plan(run, clock, features, missing, log, reader, LogReader(log, [data.time], where, None), sides)
 
 
+def _not_there(setting: str, column: str, log: Log) -> TroubleError:
+    """A setting that names a column which the log does not have, or has in the names of its folders alone."""
+    folder = log.folder_of(column)
+    if folder is None:
+        return no_column(setting, column, log.schema, log.name)
+    found = (
+        f"{setting}: {log.name} has no column {column}, which only a folder names ({folder}), and folders are not read"
+    )
+    return TroubleError("missing column", column, found, "write it into the files, see docs/own_data.md")
+
+
 def _condition(setting: str, sql: str | None, log: Log, report: Report) -> pl.Expr | None:
     if sql is None:
         return None
@@ -138,7 +149,7 @@ def _condition(setting: str, sql: str | None, log: Log, report: Report) -> pl.Ex
         condition = pl.sql_expr(sql)
         lost = [column for column in condition.meta.root_names() if column not in log.schema]
         if lost:
-            report(no_column(setting, lost[0], log.schema, log.name))
+            report(_not_there(setting, lost[0], log))
             return None
         dtype = pl.DataFrame(schema=log.schema).select(condition.alias("condition")).schema["condition"]
         if dtype == pl.Boolean:
@@ -207,8 +218,9 @@ def _log_feature(
 ) -> Feature:
     setting = f"features.{group}.{name}"
     if name not in log.schema:
-        files = log.name if side is None else f"neither {side.path.name} nor {log.name}"
-        raise no_column(setting, name, [*(side.columns if side else ()), *log.schema], files)
+        if side is None:
+            raise _not_there(setting, name, log)
+        raise no_column(setting, name, [*side.columns, *log.schema], f"neither {side.path.name} nor {log.name}")
     if group == "item" and feature.kind != "category":
         found = f'{setting}: {feature.kind} in the log, where items have "category" only'
         raise TroubleError("item feature", name, found, "move the column to an item file (data.items)")

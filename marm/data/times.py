@@ -21,6 +21,8 @@ _FORMS = (
     "%a %b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S%z", "%d-%b-%Y %H:%M:%S", "%Y%m%dT%H%M%S%z", "%Y%m%dT%H%M%S",
 )  # fmt: skip
 _HOURS, _MINUTES = re.compile("%[-_0]?[HIkl]"), re.compile("%[-_0]?M|%[RTXrcs+]")
+_OFFSET = re.compile(r"(?i)(?:Z|UTC|GMT|\d ?[+-]\d{2}:?\d{2})(?: \d{4})?\s*$")
+"""At the end of a time in text that says how far it is from UTC, or before its year."""
 _BELOW: dict[Unit, float] = {"s": 1e11, "ms": 1e14, "us": 1e17}
 _FORMED = "text as "
 _PLAUSIBLE = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
@@ -36,6 +38,8 @@ class Clock:
     """The unit was told from the first value's magnitude."""
     form: str = ""
     """Of text that is not ISO: ``%d/%m/%Y %H:%M``, say."""
+    offset: bool | None = None
+    """Whether the first ISO text says how far it is from UTC, as all others must then; None: each as it is."""
 
     def says(self) -> str:
         """The unit in words, for messages and the manifest."""
@@ -68,7 +72,7 @@ def clock_of(first: pl.Series, setting: str, form: str | None = None) -> Clock:
         return Clock(column, "datetime")
     number = first.cast(pl.Float64, strict=False) if dtype == pl.String else first
     if dtype == pl.String and not number.drop_nulls().len():
-        return Clock(column, "text")
+        return Clock(column, "text", offset=_offset_of(first))
     if not (dtype == pl.String or dtype.is_numeric()):
         remedy = "give numbers since 1970, datetimes, or text"
         raise TroubleError("unparsable time", column, f"data.time: column {column} is a {dtype}", remedy)
@@ -78,6 +82,11 @@ def clock_of(first: pl.Series, setting: str, form: str | None = None) -> Clock:
     return Clock(column, next((unit for unit, most in _BELOW.items() if size < most), "ns"), guessed=True)
 
 
+def _offset_of(first: pl.Series) -> bool | None:
+    read = first.filter(iso_micros(first).is_not_null()).head(1)
+    return bool(_OFFSET.search(read[0])) if len(read) else None
+
+
 def plausible(micros: int) -> bool:
     """Whether a log may be of that time: from 1990 to 2100."""
     low, high = (int(edge.timestamp()) * 1_000_000 for edge in _PLAUSIBLE)
@@ -85,10 +94,11 @@ def plausible(micros: int) -> bool:
 
 
 def doubtful(clock: Clock, micros: int) -> str | None:
-    """Why a unit told from the first time is doubtful, or nothing."""
-    if not clock.guessed or plausible(micros):
+    """Why times that begin so are doubtful, unless ``data.time_unit`` says what they are; or nothing."""
+    if plausible(micros) or (clock.unit in MICROS and not clock.guessed):
         return None
-    return f"column {clock.column} read as {clock.says()} begins at {iso(micros)}: set data.time_unit if that is wrong"
+    remedy = "set data.time_unit" if clock.guessed else "leave such rows out with data.where"
+    return f"column {clock.column} read as {clock.says()} begins at {iso(micros)}: {remedy} if that is wrong"
 
 
 def iso(micros: int) -> str:
@@ -106,6 +116,7 @@ def to_micros(chunk: Chunk, clock: Clock) -> tuple[I64, Bool, list[TroubleError]
     micros = _parse(series, clock)
     absent = missing.to_numpy()
     unread = micros.is_null().to_numpy() & ~absent
+    other = _other_offset(series, micros, clock)
     values = micros.fill_null(0).to_numpy()
     negative = (values < 0) & (clock.unit != "datetime") & (clock.unit != "text")
     troubles = []
@@ -118,7 +129,20 @@ def to_micros(chunk: Chunk, clock: Clock) -> tuple[I64, Bool, list[TroubleError]
     if negative.any():
         remedy = where_remedy(clock.column, ">= 0")
         troubles.append(chunk.trouble("negative time", clock.column, negative, "is negative", remedy))
-    return values, ~(absent | unread | negative), troubles
+    if other.any():
+        says = f"has {'no' if clock.offset else 'an'} offset from UTC, unlike the first time"
+        remedy = "write all times with an offset from UTC, as +08:00, or all without"
+        troubles.append(chunk.trouble("mixed offsets", clock.column, other, says, remedy))
+    return values, ~(absent | unread | negative | other), troubles
+
+
+def _other_offset(series: pl.Series, micros: pl.Series, clock: Clock) -> Bool:
+    """Times (n,) that say an offset from UTC where the log's first does not, or the other way round."""
+    if clock.offset is None:
+        return np.zeros(len(series), bool)
+    says = series.str.contains(_OFFSET.pattern)
+    other: Bool = (micros.is_not_null() & (says != clock.offset)).fill_null(False).to_numpy()
+    return other
 
 
 def _remedy(clock: Clock) -> str:

@@ -51,12 +51,15 @@ class Troubles:
     def __init__(self) -> None:
         self._errors: dict[tuple[str, str], TroubleError] = {}
         self._counts: dict[tuple[str, str], int] = {}
+        self._newest: dict[tuple[str, str], str] = {}
 
     def add(self, error: TroubleError) -> None:
-        """Keep the first of its kind and column; count the rest."""
+        """Keep the first of its kind and column; count the rest, rows that several settings read once."""
         key = (error.kind, error.column)
         self._errors.setdefault(key, error)
-        self._counts[key] = self._counts.get(key, 0) + error.count
+        if self._newest.get(key) != error.found:
+            self._counts[key] = self._counts.get(key, 0) + error.count
+        self._newest[key] = error.found
 
     def extend(self, later: "Troubles") -> None:
         """Take over what another collection met."""

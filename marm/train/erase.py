@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from safetensors.torch import save_file
 
-from marm.data.erase import erase_events, erase_side, erase_told, ids_of
+from marm.data.erase import erase_events, erase_side, erase_told, known_of
 from marm.data.ids import hash_text
 from marm.data.stream import EventLog
 from marm.errors import DiskError, FolderError
@@ -120,13 +120,14 @@ def carry_out(folder: Path) -> dict[str, Any] | None:
         (folder / JOURNAL).unlink()
         return None
     with hold_open(folder) as opened:
-        ids = {*asked.events, *ids_of(folder, opened.log, users)}
+        known = known_of(folder, opened.log, users)
+        ids = {*asked.events, *known.ids}
         _write_down(folder, asked.users, ids)
-        done = _Erasing(opened, users, ids).all()
+        done = _Erasing(opened, users, ids, known.users).all()
     write_text(folder / COUNT, json.dumps({"number": erasures(folder) + 1}))
     (folder / JOURNAL).unlink()
     sync(folder)
-    return {"users": len(users), **done}
+    return done
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,8 @@ class _Erasing:
     users: U64
     ids: set[str]
     """Of their events."""
+    known: set[int]
+    """Users of whom the folder holds anything beside memory."""
 
     def all(self) -> dict[str, int]:
         """Everywhere."""
@@ -150,7 +153,8 @@ class _Erasing:
             remembered = self._store()
         except OSError as error:
             raise DiskError(folder, error) from None
-        return {"events": events, "lines": lines, "predictions": predictions, "remembered_users": remembered}
+        told = {"events": events, "lines": lines, "predictions": predictions, "remembered_users": len(remembered)}
+        return {"users": len(self.known | remembered), **told}
 
     def _predictions(self) -> int:
         run, folder = self.opened.run, self.opened.folder
@@ -183,9 +187,10 @@ class _Erasing:
                 dump.forget(self.users)
                 replace_dump(dump, cut.path / "store")
 
-    def _store(self) -> int:
+    def _store(self) -> set[int]:
+        """Empties it of them; those it held."""
         store = self.opened.store
-        there = int(np.isin(store.holding().users, self.users).sum())
+        there = set(np.intersect1d(store.holding().users, self.users).tolist())
         store.forget(self.users)
         if isinstance(store, LmdbStore):
             fresh = self.opened.beside()

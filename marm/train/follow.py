@@ -144,11 +144,14 @@ class Following:
         self.source.note()
         if self.trainer.learned_since_cut:
             self._cut()
+        self._tell()
 
     def _pulse(self, now: float) -> None:
-        if now - self._pulsed < _PULSE_EVERY:
-            return
-        self._pulsed = now
+        if now - self._pulsed >= _PULSE_EVERY:
+            self._pulsed = now
+            self._tell()
+
+    def _tell(self) -> None:
         told: dict[str, Any] = {"at": time.time(), "cut": self.trainer.cut_number, "position": self.trainer.position}
         told |= {"waiting": len(self.source), "counts": self.source.counts, **self._about()}
         with replacing(self.trainer.folder / PULSE) as beside:

@@ -16,6 +16,7 @@ import torch
 from polars.io.plugins import register_io_source
 
 from marm.config import RunConfig, to_toml
+from marm.data.formats import sink
 from marm.data.stream import EventLog
 from marm.files import replacing
 from marm.metrics.progressive import last_fifth, summarise
@@ -118,7 +119,7 @@ def write_predictions(path: Path, run: RunConfig, spool: Spool, log: EventLog) -
             yield _prediction_rows(spool, log, tasks, lo, min(lo + _CHUNK, len(spool)))
 
     with replacing(path) as beside:
-        register_io_source(source, schema=first.schema).sink_parquet(beside)
+        register_io_source(source, schema=first.schema).pipe(sink, beside, path)
 
 
 def _prediction_rows(spool: Spool, log: EventLog, tasks: list[str], lo: int, hi: int) -> pl.DataFrame:

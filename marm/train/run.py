@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from marm.config import RunConfig, to_toml
+from marm.data.formats import written_as
 from marm.data.prepare import prepare
 from marm.data.snapshot import PIN
 from marm.data.stream import EventLog
 from marm.data.times import iso
-from marm.errors import DiskError, FolderError
+from marm.errors import DataError, DiskError, FolderError
 from marm.files import write_text
 from marm.metrics.spool import Spool
 from marm.ranks import ALONE, Group
@@ -77,8 +78,18 @@ def train(
         raise DiskError(out, error) from None
     with held(out):
         write_text(out / "run.toml", to_toml(run))
-        result = _from_start(run, out, progress, preparing, group)
+        try:
+            result = _from_start(run, out, progress, preparing, group)
+        except DataError:
+            _take_back(out)
+            raise
     return _finished(out, result, page)
+
+
+def _take_back(out: Path) -> None:
+    """Let a folder in which nothing was begun be named again, once the data or the settings are mended."""
+    if all(path.name in {"run.toml", *_NOTHING} for path in out.iterdir()):
+        (out / "run.toml").unlink()
 
 
 def _finished(out: Path, result: dict[str, Any], page: bool) -> dict[str, Any]:
@@ -218,6 +229,8 @@ def evaluate(
 
     ``frozen``: nothing is remembered either; what a user did since the cut is a live tail of at most ``train.live`` events.
     """
+    if predictions:
+        written_as(predictions)
     with tempfile.TemporaryDirectory(prefix="marm-") as temporary:
         scratch = Path(temporary)
         prepare(run, scratch / "events")

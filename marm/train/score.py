@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from polars.exceptions import PolarsError
 
 from marm.config import RunConfig
 from marm.data.columns import How, convert
 from marm.data.events import Column
-from marm.data.formats import scan
+from marm.data.formats import scan, sink, written_as
 from marm.data.seen import LastSeen
+from marm.data.source import unreadable
 from marm.data.stream import EventLog
 from marm.data.told import Told
 from marm.data.trouble import Chunk
@@ -174,13 +176,16 @@ def open_stages(scorer: Scorer, folder: Path) -> Ready:
 
 
 def predict_pairs(scorer: Scorer, pairs: Path, out: Path) -> int:
-    """Score a file of pairs into a Parquet file, beside its columns; the number of pairs. Errors: `DataError`, `DiskError`."""
+    """Score a file of pairs into another, beside its columns; the number of pairs. Errors: `DataError`, `DiskError`."""
+    written_as(out)
     try:
         frame = scan(pairs).collect()
     except FileNotFoundError:
         raise DataError(f"{pairs}: no such file; name a Parquet, CSV or NDJSON file of pairs") from None
+    except PolarsError as error:
+        raise unreadable(pairs, error) from None
     scores = scorer.score_frame(frame, str(pairs))
     columns = {f"score_{name}": pl.Series(scores[:, t]) for t, name in enumerate(scorer.run.tasks)}
     with replacing(out) as beside:
-        frame.with_columns(**columns).write_parquet(beside)
+        sink(frame.with_columns(**columns).lazy(), beside, out)
     return len(frame)

@@ -220,9 +220,14 @@ class Trainer:
             self.cut()
         if trouble := self.tally.trouble(self.run.memory.slack):
             progress({"trouble": trouble})
-        progress(
-            {"events": self.position + self.passes * len(self.log), "total": len(self.log) * self.run.train.passes}
-        )
+        progress(self._done())
+
+    def _done(self) -> dict[str, int]:
+        """How far it is: through all passes, or, after the last, through a stream that grows."""
+        whole, passes = len(self.log), self.run.train.passes
+        if self.passes == passes:
+            return {"events": self.position, "total": whole}
+        return {"events": self.position + self.passes * whole, "total": whole * passes}
 
     def _show_items(self, size: int) -> None:
         """Items as they are known after so many bytes of their journal."""

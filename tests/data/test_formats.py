@@ -1,5 +1,6 @@
 import gzip
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -31,6 +32,32 @@ def test_a_damaged_row_of_a_packed_file_with_semicolons_is_named(tmp_path):
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode()))
     with pytest.raises(DataError, match="row 4 has 3 fields, the header 2"):
         list(open_log(tmp_path, "a.csv.gz").frames({"a": pl.col("a"), "b": pl.col("b")}))
+
+
+BROKEN = {
+    "half of it": (lambda packed: packed[: len(packed) // 2], "cut short"),
+    "a part of its header": (lambda packed: packed[:5], "cut short"),
+    "no gzip": (lambda packed: b"hello", "damaged"),
+    "other bytes in the middle": (lambda packed: packed[:50_000] + bytes(99) + packed[50_099:], "damaged"),
+    "another checksum": (lambda packed: packed[:-8] + bytes(8), "damaged"),
+}
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.ndjson.gz"])
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_packed_file_that_is_cut_short_or_damaged_is_told_as_such(tmp_path, name, what):
+    breaks, says = BROKEN[what]
+    frame = pl.DataFrame({"user": np.random.default_rng(0).integers(0, 2**40, 20_000), "click": 1})
+    text = frame.write_csv() if ".csv" in name else frame.write_ndjson()
+    (tmp_path / name).write_bytes(breaks(gzip.compress(text.encode())))
+    with pytest.raises(DataError, match=rf"{name}: cannot be read \(the file is {says}: .*\): fetch it again"):
+        list(open_log(tmp_path, name).frames({"user": pl.col("user")}))
+
+
+def test_a_row_that_no_reader_of_csv_takes_is_named_too(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n" + "x" * 200_000 + ",3,4\n")
+    with pytest.raises(DataError, match=r"a.csv: cannot be read \(row 2 is not CSV \(field larger"):
+        list(open_log(tmp_path, "a.csv").frames({"a": pl.col("a"), "b": pl.col("b")}))
 
 
 def test_whole_numbers_with_leading_zeros_stay_text(tmp_path):

@@ -49,6 +49,15 @@ def test_a_plain_binary_column_with_another_value_names_row_and_value():
     assert error.value.count == 2
 
 
-def test_text_where_a_number_was_wanted_names_its_row():
-    with pytest.raises(TroubleError, match=r"log.csv row 2: x = 'high' is not a number"):
-        labels_of(["4", "high"], at_least=4)
+@pytest.mark.parametrize(
+    ("task", "text"),
+    [({"at_least": 4}, True), ({}, True), ({"kind": "regression"}, False), ({"divide_by": "x"}, False)],
+)
+def test_text_where_a_number_was_wanted_names_its_row_and_what_can_be_done(task, text):
+    with pytest.raises(TroubleError) as error:
+        labels_of(["1", "high"], **task)
+    equals = "; where it is text, set tasks.click.equals to the one that is positive" if text else ""
+    assert str(error.value) == (
+        "log.csv row 2: x = 'high' is not a number: "
+        f"write null where nothing was observed, or leave such rows out with data.where{equals}"
+    )

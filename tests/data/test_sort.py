@@ -19,9 +19,8 @@ def test_a_log_is_sorted_by_time_and_rows_of_one_time_stay_in_order(tmp_path, mo
 
 
 def test_times_sort_as_times_and_not_as_text(tmp_path):
-    write_log(
-        tmp_path, "log.csv", time=["2024-01-01T12:00:00+02:00", "2024-01-01T11:00:00Z", "2023-12-31", "2024-01-02"]
-    )
+    time = ["2024-01-01T12:00:00+02:00", "2024-01-01T11:00:00Z", "2023-12-31T00:00Z", "2024-01-02T00:00Z"]
+    write_log(tmp_path, "log.csv", time=time)
     sort_log(tmp_path / "log.csv", tmp_path / "out.parquet", "time")
     assert pl.read_parquet(tmp_path / "out.parquet")["item"].to_list() == [9, 7, 8, 7]
 

@@ -104,6 +104,30 @@ def test_a_time_in_another_form_is_named_with_a_remedy():
         clock_of(pl.Series("t", [1.5]), "auto", "%d")
 
 
+WITH = ["2024-01-01T10:00:00Z", "2024-01-01 12:00+02:00", "20240101T100000-0500", "01/Jan/2024:12:00:00 +0200",
+        "Mon Jan 01 10:00:00 +0000 2024", "Mon, 01 Jan 2024 10:00:00 GMT", "2024-01-01 10:00:00 utc "]  # fmt: skip
+WITHOUT = ["2024-01-01T10:00:00", "2024-01-01", "2024-01-01 10", "2024/1/1 10:00", "11/15/2019 8:55:22 AM", "20240101T100000",
+           "Mon Jan  1 10:00:00 2024", "01-Jan-2024 10:00:00"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("some", "others", "says"), [
+    (WITH, WITHOUT, "has no offset from UTC, unlike the first time"),
+    (WITHOUT, WITH, "has an offset from UTC, unlike the first time"),
+])  # fmt: skip
+def test_times_with_and_without_an_offset_are_never_mixed(some, others, says):
+    alike = pl.Series("t", some)
+    _, good, troubles = to_micros(chunk_of(alike), clock_of(alike, "auto"))
+    assert (good.all(), troubles) == (True, [])
+    for other in others:
+        both = pl.Series("t", [None, *some, other])
+        _, good, troubles = to_micros(chunk_of(both), clock_of(both[1:], "auto"))
+        assert good.tolist() == [False, *[True] * len(some), False]
+        row = len(some) + 2
+        assert str(troubles[1]) == (
+            f"log.csv row {row}: t = {other!r} {says}: write all times with an offset from UTC, as +08:00, or all without"
+        )
+
+
 def test_floats_of_seconds_keep_their_microseconds():
     series = pl.Series("t", [1_600_000_000.25])
     assert to_micros(chunk_of(series), Clock("t", "s"))[0].tolist() == [1_600_000_000_250_000]

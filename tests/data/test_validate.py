@@ -1,6 +1,7 @@
 import json
 import math
 import re
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -63,12 +64,42 @@ def test_every_trouble_is_told_at_once_with_count_and_first_row(tmp_path):
     assert any(line.startswith("log.parquet row 2: time = -5 is negative") for line in found)
 
 
+def test_a_column_that_only_folders_name_is_told_as_such(tmp_path):
+    for day in ("2024-01-01", "2024-01-02"):
+        (tmp_path / "log" / f"dt={day}").mkdir(parents=True)
+        write_log(tmp_path / "log" / f"dt={day}", "part.parquet")
+    tasks = {"click": {"column": "click"}, "day": {"column": "dt", "equals": "2024-01-01"}}
+    report = validate(run_over(tmp_path, "log", data={"time": "dt", "where": "dt > '2024'"}, tasks=tasks))
+    line = (
+        "data.time: part.parquet and 1 more has no column dt, which only a folder names (dt=2024-01-01), "
+        "and folders are not read: write it into the files, see docs/own_data.md"
+    )
+    assert [trouble.message for trouble in report.troubles] == [line]
+    features = {"context": {"dt": "category"}}
+    assert "which only a folder names" in validate(run_over(tmp_path, "log", features=features)).troubles[0].message
+
+
 def test_wrong_outcomes_and_features_of_good_rows_are_both_told(tmp_path):
     write_log(tmp_path, click=[1, 0, 3, 3], age=["1", "x", "1", "1"])
     report = validate(run_over(tmp_path, features={"context": {"age": "number"}}))
     assert {trouble.kind for trouble in report.troubles} == {"binary", "type"}
     assert "row 3: click = 3 is neither 0 nor 1 (2 such rows)" in kinds(report)["binary"].message
     assert math.isnan(report.summary.tasks["click"])
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_a_bad_row_counts_once_however_many_tasks_and_features_read_it(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(plan.Plan, "chunk_rows", lambda self: chunk)
+    write_log(tmp_path, play=["1.5", "N/A", "N/A", "N/A"])
+    tasks = {
+        "play": {"column": "play", "kind": "regression"},
+        "long": {"column": "play", "at_least": 2},
+        "share": {"column": "click", "divide_by": "play", "at_least": 1},
+    }
+    report = validate(run_over(tmp_path, tasks=tasks, features={"context": {"play": "number"}}))
+    assert [trouble.message.split(":")[1] for trouble in report.troubles] == [
+        " play = 'N/A' is not a number (3 such rows)"
+    ]
 
 
 def test_rows_that_where_leaves_out_are_in_no_trouble(tmp_path):
@@ -91,6 +122,22 @@ def test_a_log_of_positives_only_is_what_every_row_says(tmp_path):
     write_log(tmp_path)
     run = run_over(tmp_path, tasks={"buy": {"every_row": True}}, negatives={"per_event": 2})
     assert validate(run).ok
+
+
+def test_a_file_of_times_without_the_offset_that_the_others_have_is_named(tmp_path):
+    days = [f"2024-01-{day:02} 10:00:00" for day in range(1, 9)]
+    (tmp_path / "log").mkdir()
+    write_log(tmp_path / "log", "a.csv", time=[f"{day}+08:00" for day in days[:4]])
+    write_log(tmp_path / "log", "b.csv", time=days[4:])
+    run = run_over(tmp_path, "log")
+    line = (
+        "b.csv row 1: time = '2024-01-05 10:00:00' has no offset from UTC, unlike the first time{}: "
+        "write all times with an offset from UTC, as +08:00, or all without"
+    )
+    assert kinds(validate(run))["mixed offsets"].message == line.format(" (4 such rows)")
+    with pytest.raises(DataError) as error:
+        prepare(run, tmp_path / "events")
+    assert str(error.value) == line.format("")
 
 
 def test_a_log_in_no_order_is_a_warning_that_names_the_row_and_marm_sort(tmp_path, monkeypatch):
@@ -148,6 +195,21 @@ def test_the_remedy_for_nan_in_an_id_or_a_time_leaves_such_rows_out(tmp_path, co
     where = re.search(r'set data.where = (".*") to leave', message)[1]
     summary = validate(run_over(tmp_path, data={"where": json.loads(where)})).summary
     assert (summary.rows, summary.dropped, summary.time_unit) == (3, 1, "seconds")
+
+
+@pytest.mark.parametrize(
+    ("times", "form", "read"),
+    [
+        (["1970-01-01T00:00:05Z"] * 4, None, "ISO text"),
+        (["01/01/1970 00:00:05"] * 4, "%d/%m/%Y %H:%M:%S", "text as %d/%m/%Y %H:%M:%S"),
+        ([datetime(1970, 1, 1, 0, 0, 5)] * 4, None, "datetimes"),
+    ],
+)
+def test_times_of_long_ago_are_a_warning_however_they_are_written(tmp_path, times, form, read):
+    write_log(tmp_path, time=times)
+    report = validate(run_over(tmp_path, data={"time_format": form} if form else {}))
+    line = f"column time read as {read} begins at 1970-01-01T00:00:05: leave such rows out with data.where if that is wrong"
+    assert (report.ok, kinds(report)["time unit"].message) == (True, line)
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,16 @@ def test_nothing_is_left_of_an_erased_user_and_everybody_else_is_as_before(run: 
     assert log.read(len(log) - 1, len(log)).user.tolist() == [HASH]
 
 
+def test_users_that_the_folder_does_not_know_are_not_counted_as_erased(run: Path) -> None:
+    put(run, [event("waiting", "only in the inbox")])
+    users = erase.users_named([USER, "only in the inbox", "nobody"])
+    assert erase.erase(run, users, 0)["users"] == 2
+    again = erase.erase(run, users, 0)
+    assert again == {
+        "done": True, "users": 0, "events": 0, "lines": 0, "predictions": 0, "remembered_users": 0
+    }  # fmt: skip
+
+
 def test_an_erasure_that_was_killed_is_done_at_the_next_start(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soak: Callable[[int, int], int]
 ) -> None:

@@ -1,5 +1,6 @@
 """A trained run goes on with what is served: each event is learned and remembered once, as if it had been in the log."""
 
+import gzip
 import itertools
 import json
 import shutil
@@ -16,15 +17,16 @@ from marm.data import feedback, inbox
 from marm.data.grow import Grower
 from marm.data.inbox import InboxWriter
 from marm.data.prepare import prepare
+from marm.data.source import Log
 from marm.data.stream import EventLog
 from marm.errors import FolderError
 from marm.train import run as commands
 from marm.train import setup
 from marm.train.cut import KEPT, Cut
-from marm.train.follow import follow
+from marm.train.follow import PULSE, follow
 from tests.train.feeding import aside, columns, copy_of, counts, event_ids, events_of, put, quick
 from tests.train.folders import remembered
-from tests.train.logs import log_frame, run_over, write_world
+from tests.train.logs import FEATURES, START, log_frame, run_over, write_world
 
 TRAINED, ALL = 150, 200
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -107,6 +109,26 @@ def test_nothing_new_is_nothing_learned(run):
     before = Cut(run).number
     result = follow(run, quick(run), until_idle=0)
     assert (result["events"], Cut(run).number) == (0, before)
+
+
+def test_progress_counts_the_events_of_the_stream_and_no_pass_twice(whole, run):
+    told: list[dict[str, Any]] = []
+    put(run, rest(whole))
+    result = follow(run, quick(run), until_idle=0, progress=told.append)
+    steps = [line for line in told if "total" in line]
+    assert [line["events"] for line in steps] == sorted({line["events"] for line in steps})
+    prepared = EventLog(run / "events").manifest.prepared
+    assert all(prepared < line["events"] <= line["total"] <= result["position"] for line in steps)
+    assert (steps[-1]["events"], steps[-1]["total"]) == (result["position"], result["position"])
+
+
+def test_what_a_follower_says_of_itself_is_true_at_its_end(whole, run):
+    put(run, rest(whole))
+    result = follow(run, quick(run), until_idle=0)
+    told = json.loads((run / PULSE).read_text())
+    assert {name: told[name] for name in ("cut", "position", "waiting", "counts")} == {
+        "cut": Cut(run).number, "position": result["position"], "waiting": 0, "counts": result["counts"],
+    }  # fmt: skip
 
 
 def test_outcomes_that_follow_are_joined_by_id(whole, run):
@@ -321,6 +343,55 @@ def test_new_parquet_files_of_a_folder_are_learned_once(whole, kind, run, tmp_pa
     assert result["counts"]["late"] == aside(run, "late.ndjson")[0]["count"] > 0
     assert "no column click" in aside(run, "rejected.ndjson")[0]["reason"]
     assert follow(run, quick(run), log=str(days), until_idle=0)["events"] == 0
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "ndjson.gz", "jsonl"])
+def test_new_files_of_text_are_learned_like_parquet(whole, tmp_path, ending):
+    plain = whole.drop("query")
+    world = write_world(tmp_path / "world", plain[:TRAINED])
+    features = {**FEATURES, "context": {"page": "category", "hour": "number"}}
+    commands.train(run_over(world, features=features, memory={"url": "lmdb://memory"}), tmp_path / "one")
+    new = {}
+    for kind in ("parquet", ending):
+        run, days = copy_of(tmp_path / "one", tmp_path / kind), tmp_path / f"days-{kind}"
+        days.mkdir()
+        write_text_or_parquet(plain[TRAINED:], days / f"day.{kind}")
+        assert follow(run, quick(run), log=str(days), until_idle=0)["events"] == ALL - TRAINED
+        new[kind] = columns(EventLog(run / "events"), TRAINED, ALL)
+    assert new[ending] == new["parquet"]
+
+
+def write_text_or_parquet(frame: pl.DataFrame, path: Path) -> None:
+    if path.suffix == ".parquet":
+        frame.write_parquet(path)
+        return
+    text = (frame.write_csv() if ".csv" in path.name else frame.write_ndjson()).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+
+
+def test_late_and_rejected_rows_are_those_of_their_file(whole, run, tmp_path, monkeypatch):
+    frames = Log.frames
+
+    def in_chunks(log, wanted):
+        return ((file, chunk) for file, frame in frames(log, wanted) for chunk in frame.iter_slices(8))
+
+    monkeypatch.setattr(Log, "frames", in_chunks)
+    days = tmp_path / "days"
+    days.mkdir()
+    told = whole[TRAINED : TRAINED + 30].with_row_index("at")
+    told = told.with_columns(
+        time=pl.when(pl.col("at").is_in([5, 20])).then(START - 1).otherwise("time"),
+        user=pl.when(pl.col("at") == 19).then(None).otherwise("user"),
+        page=pl.lit("p0"),
+    )
+    for name in ("day1.parquet", "day2.parquet"):
+        told.drop("at").write_parquet(days / name)
+        follow(run, quick(run), log=str(days), until_idle=0)
+        late, rejected = (aside(run, f"{what}.ndjson") for what in ("late", "rejected"))
+        mine = [row for line in late if line["file"].endswith(name) for row in line["rows"]]
+        assert {6, 21} <= set(mine) <= set(range(1, 31))
+        assert rejected[-1]["file"].endswith(name) and rejected[-1]["row"] == 20
+        assert rejected[-1]["reason"].startswith("user = null")
 
 
 def test_the_files_of_the_training_are_not_learned_again(run):

@@ -1,5 +1,7 @@
+import gzip
 import json
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 
 import marm
 from marm.config import RunConfig, load_run
-from marm.errors import FolderError, LayoutError
+from marm.errors import DataError, FolderError, LayoutError
 from marm.train import run as commands
 from marm.train.score import Scorer, predict_pairs
 from tests.store import servers
@@ -108,6 +110,19 @@ def test_a_resume_before_the_first_cut_starts_over(world: Path, tmp_path: Path) 
     (tmp_path / "broken" / "run.toml").write_text((tmp_path / "whole" / "run.toml").read_text())
     commands.resume(tmp_path / "broken")
     assert_same_run(tmp_path / "whole", tmp_path / "broken")
+
+
+@pytest.mark.usefixtures("no_report")
+def test_bad_data_leaves_no_folder_that_stands_in_the_way_of_the_next_try(tmp_path: Path) -> None:
+    world, out = write_world(tmp_path / "world"), tmp_path / "run"
+    log = world / "log.parquet"
+    frame = pl.read_parquet(log)
+    log.write_bytes(log.read_bytes()[:-100])
+    for _ in range(2):
+        with pytest.raises(DataError, match="cannot be read"):
+            commands.train(run_over(world), out)
+    frame.write_parquet(log)
+    commands.train(run_over(world), out)
 
 
 def test_a_report_that_was_not_drawn_is_drawn_by_a_resume(world: Path, tmp_path: Path) -> None:
@@ -308,6 +323,55 @@ def test_an_evaluation_and_a_request_after_the_last_event_agree(trained: Path, t
         assert one["watch"].shape == (2,)
         assert one["click"][0] == pytest.approx(made["score_click"][i], abs=1e-6)
     scorer.close()
+
+
+@pytest.mark.parametrize("name", ["pairs.parquet", "pairs.csv.gz", "pairs.ndjson"])
+def test_pairs_that_are_damaged_are_told_in_one_line(trained: Path, tmp_path: Path, name: str) -> None:
+    text = pl.DataFrame({"user": ["u1"] * 999, "item": range(999)}).write_csv().encode()
+    (tmp_path / name).write_bytes(gzip.compress(text)[:-40] if name.endswith("gz") else text)
+    with closing(Scorer(trained)) as scorer, pytest.raises(DataError, match=rf"{name}: cannot be read \("):
+        predict_pairs(scorer, tmp_path / name, tmp_path / "out.parquet")
+
+
+READS = {
+    "csv": pl.read_csv,
+    "tsv": partial(pl.read_csv, separator="\t"),
+    "ndjson": pl.read_ndjson,
+    "pq": pl.read_parquet,
+}
+
+
+@pytest.mark.parametrize("ending", READS)
+def test_scores_and_predictions_are_written_as_their_name_says(trained: Path, tmp_path: Path, ending: str) -> None:
+    later_log().write_parquet(tmp_path / "later.parquet")
+    later = load_run(trained / "run.toml", [f"data.log={tmp_path / 'later.parquet'}"])
+    pairs, out = tmp_path / "pairs.parquet", tmp_path / f"scores.{ending}"
+    later_log().drop("query").write_parquet(pairs)
+    with closing(Scorer(trained)) as scorer:
+        for name in (tmp_path / "scores.parquet", out):
+            assert predict_pairs(scorer, pairs, name) == later_log().height
+            commands.evaluate(trained, later, predictions=name.with_stem("evaluated"))
+    for name in ("scores", "evaluated"):
+        made = READS[ending](tmp_path / f"{name}.{ending}")
+        wanted = pl.read_parquet(tmp_path / f"{name}.parquet")
+        assert made.columns == wanted.columns
+        np.testing.assert_allclose(made["score_click"], wanted["score_click"], rtol=1e-6)
+
+
+def test_a_file_that_cannot_hold_the_scores_is_refused_and_nothing_is_left(trained: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.parquet"
+    later_log().write_parquet(pairs)
+    with closing(Scorer(trained)) as scorer:
+        for name, message in (
+            ("s.csv", r"s.csv: CSV holds no lists, as column query has: give .parquet or .ndjson"),
+            ("s.csv.gz", r"s.csv.gz: a .gz is read, never written"),
+            ("scores", r"scores: a file whose name has no ending; give .parquet"),
+        ):
+            with pytest.raises(DataError, match=message):
+                predict_pairs(scorer, pairs, tmp_path / name)
+    with pytest.raises(DataError, match="no ending"):
+        commands.evaluate(trained, load_run(trained / "run.toml"), predictions=tmp_path / "scores")
+    assert list(tmp_path.iterdir()) == [pairs]
 
 
 def test_pairs_of_more_users_than_the_hot_arena_holds_are_scored_in_portions(trained: Path) -> None:

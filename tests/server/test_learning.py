@@ -54,10 +54,17 @@ def test_what_a_follower_said_last_and_its_last_window_are_shown(folder: Path, s
 
 def test_a_follower_tells_its_counts_while_it_runs(folder: Path) -> None:
     put(folder, [{**next(iter(events_of(log_frame(events=1)))), "at": 5}])
-    asked = iter([False] * 5 + [True] * 99)
-    follow(folder, quick(folder), stop=lambda: next(asked))
-    told = json.loads((folder / PULSE).read_text())
-    assert told["counts"] == {"late": 1} and told["cut"] == Cut(folder).number and told["waiting"] == 0
+    asked, seen = iter([False] * 5 + [True] * 99), []
+
+    def stop() -> bool:
+        if (folder / PULSE).exists():
+            seen.append(json.loads((folder / PULSE).read_text()))
+        return next(asked)
+
+    follow(folder, quick(folder), stop=stop)
+    at_its_end = json.loads((folder / PULSE).read_text())
+    for told, counts in ((seen[0], {"late": 1}), (at_its_end, {"late": 1, "events": 0})):
+        assert told["counts"] == counts and told["cut"] == Cut(folder).number and told["waiting"] == 0
 
 
 def test_half_a_line_of_figures_is_passed_over(folder: Path, start: Start) -> None:

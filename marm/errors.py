@@ -42,3 +42,8 @@ class BrokerError(MarmError):
 
 class StoreError(MarmError):
     """A store on another machine that does not answer, or refuses; a run goes on from its last cut once it does."""
+
+
+def first_line(error: BaseException | None, nothing: str = "") -> str:
+    """The first line of what an error says; of one that says ``nothing`` that, or its kind."""
+    return (str(error).strip().splitlines() or [nothing or type(error).__name__])[0]

@@ -10,8 +10,9 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from marm.data.payload import Row, Rows, arrow_frame, is_arrow, rows_of
+from marm.data.salvage import salvage
 from marm.data.trouble import show
-from marm.errors import DataError
+from marm.errors import DataError, first_line
 
 Refuse = Callable[[int, str], Any]
 """Called with the number of a message, and the reason."""
@@ -77,7 +78,12 @@ def _mixed(values: Sequence[bytes | None], refuse: Refuse) -> pl.DataFrame:
     rows = rows_of(values)
     for number, reason in rows.bad:
         refuse(number, reason)
-    return _together(_salvaged(*_of_one_kind(rows, refuse), refuse))
+    kept, numbers = _of_one_kind(rows, refuse)
+    return _together(salvage(
+        len(kept),
+        lambda begin, end: _numbered(_parsed(_dumped(kept[begin:end])), numbers[begin:end]),
+        lambda at, reason: refuse(numbers[at], reason),
+    ))  # fmt: skip
 
 
 def _of_one_kind(rows: Rows, refuse: Refuse) -> tuple[list[Row], list[int]]:
@@ -103,25 +109,18 @@ def _kind(value: object) -> type:
     return type(value) if isinstance(value, (list, dict)) else object
 
 
-def _salvaged(rows: list[Row], numbers: list[int], refuse: Refuse) -> list[pl.DataFrame]:
-    """In halves, and halves of these, until the bad rows are alone and refused."""
-    if not rows:
-        return []
+def _dumped(rows: list[Row]) -> bytes:
     try:
-        return [_numbered(_parsed(b"\n".join(map(orjson.dumps, rows))), numbers)]
-    except (DataError, TypeError) as error:
-        if len(rows) == 1:
-            refuse(numbers[0], str(error))
-            return []
-    middle = len(rows) // 2
-    return _salvaged(rows[:middle], numbers[:middle], refuse) + _salvaged(rows[middle:], numbers[middle:], refuse)
+        return b"\n".join(map(orjson.dumps, rows))
+    except TypeError as error:
+        raise DataError(str(error)) from None
 
 
 def _parsed(lines: bytes) -> pl.DataFrame:
     try:
         return pl.read_ndjson(lines, infer_schema_length=None)
     except PolarsError as error:
-        raise DataError((str(error).strip().splitlines() or ["cannot be read"])[0]) from None
+        raise DataError(first_line(error, "cannot be read")) from None
     except BaseException as error:
         # Some malformed numbers make the parser panic, which is no Exception.
         if type(error).__name__ != "PanicException":

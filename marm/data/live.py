@@ -14,10 +14,11 @@ from marm.data.ids import as_text
 from marm.data.parts import COLUMNS, Manifest
 from marm.data.plan import Feature, Group, Reading, outcome_columns, stop
 from marm.data.rows import EVENT_ID, full
+from marm.data.salvage import salvage
 from marm.data.source import HISTORY, missing
 from marm.data.times import clock_named, iso_micros, to_micros
 from marm.data.trouble import Chunk, Places, no_column, show
-from marm.errors import DataError, FolderError
+from marm.errors import DataError, FolderError, first_line
 from marm.types import I64, Bool
 
 Refuse = Callable[[int, str], None]
@@ -100,28 +101,21 @@ class LiveLog:
             frame = frame.select(pl.col(column).cast(self._types[column]) for column in wanted)
         except PolarsError as error:
             raise DataError(
-                f"{name}: other types than the log's ({_first_line(error)}): write it like the log"
+                f"{name}: other types than the log's ({first_line(error)}): write it like the log"
             ) from None
         frame = frame.with_columns(missing(self._types, (data.user, data.item, data.time)))
         return frame.with_row_index(ROW).with_columns(pl.lit(None, pl.String).alias(EVENT_ID))
 
     def convert(self, frame: pl.DataFrame, first: int, refuse: Refuse) -> tuple[pl.DataFrame, int]:
         """Rows in the log's columns as rows of the stream, numbered from ``first``; and how many ``data.where`` dropped."""
-        made = self._salvaged(frame, first, refuse)
+        made = salvage(
+            frame.height,
+            lambda begin, end: self._convert(frame[begin:end], first),
+            lambda at, reason: refuse(int(frame[ROW][at]), _PLACE.sub("", reason)),
+        )
         if not made:
             return self._convert(frame[:0], first)
         return pl.concat([part for part, _ in made], how="vertical_relaxed"), sum(dropped for _, dropped in made)
-
-    def _salvaged(self, frame: pl.DataFrame, first: int, refuse: Refuse) -> list[tuple[pl.DataFrame, int]]:
-        """In halves, and halves of these, until the bad rows are alone and refused."""
-        try:
-            return [self._convert(frame, first)] if frame.height else []
-        except (DataError, PolarsError) as error:
-            if frame.height == 1:
-                refuse(int(frame[ROW][0]), _PLACE.sub("", _first_line(error)))
-                return []
-        middle = frame.height // 2
-        return self._salvaged(frame[:middle], first, refuse) + self._salvaged(frame[middle:], first, refuse)
 
     def _convert(self, frame: pl.DataFrame, first: int) -> tuple[pl.DataFrame, int]:
         kept = frame if self._where is None else frame.filter(self._where)
@@ -199,7 +193,3 @@ def _given(values: Sequence[Any]) -> Bool:
 
 def _fits(whole: list[int]) -> bool:
     return min(whole) >= -(2**63) and max(whole) < 2**63
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -20,6 +20,7 @@ from marm.config import RunConfig
 from marm.data.framing import MOST_BYTES, MOST_ROWS, check_stream
 from marm.data.record import Records
 from marm.data.trouble import show
+from marm.errors import first_line
 
 _ARROW = b"\xff\xff\xff\xff"
 """How each message of an IPC stream begins. https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format"""
@@ -145,7 +146,7 @@ def _tried(read: Callable[[], _Read]) -> _Read | str:
     try:
         return read()
     except (PolarsError, OSError, ValueError, ArithmeticError, MemoryError) as error:
-        return f"an Arrow IPC stream that cannot be read ({(str(error).splitlines() or ['damaged'])[0]})"
+        return f"an Arrow IPC stream that cannot be read ({first_line(error, 'damaged')})"
     except BaseException as error:
         # A damaged buffer makes the reader panic, which is no Exception.
         if type(error).__name__ != "PanicException":

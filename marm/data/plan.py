@@ -14,6 +14,7 @@ from marm.data.labels import columns_of
 from marm.data.source import CHUNK_ROWS, Log, LogReader, open_log, schema_of
 from marm.data.times import Clock, clock_of
 from marm.data.trouble import TroubleError, no_column
+from marm.errors import first_line
 
 Report = Callable[[TroubleError], None]
 Group = Literal["item", "user", "context"]
@@ -156,7 +157,7 @@ def _condition(setting: str, sql: str | None, log: Log, report: Report) -> pl.Ex
             return condition
         reason = f"gives {dtype}, not true or false"
     except PolarsError as error:
-        reason = (str(error).strip().splitlines() or ["unreadable"])[0]
+        reason = first_line(error, "unreadable")
     remedy = "write SQL such as rating >= 3; a column that is also a word of SQL goes in double quotes"
     report(TroubleError("condition", setting, f"{setting} = {sql!r}: {reason}", remedy))
     return None

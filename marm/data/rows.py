@@ -5,17 +5,16 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from polars.exceptions import PolarsError
 
 from marm.data.columns import convert
 from marm.data.ids import hash_text
 from marm.data.labels import columns_of, label
 from marm.data.order import bucket_edges
 from marm.data.plan import Plan, Reading, Report, stop
+from marm.data.salvage import salvage
 from marm.data.source import HISTORY
 from marm.data.times import seconds_to_micros, to_micros
 from marm.data.trouble import Chunk, TroubleError, where_remedy
-from marm.errors import DataError
 from marm.types import F32, I64, U64
 
 _BUCKET_PARTS = 2
@@ -86,25 +85,17 @@ def full(chunk: Chunk, plan: Reading, report: Report) -> pl.DataFrame:
 
 def salvaged(chunk: Chunk, plan: Plan, refuse: Callable[[int, str], Any]) -> pl.DataFrame:
     """The same of the rows that can be read, with their event ids; the others are told to ``refuse`` by their number."""
-    made = _salvaged(chunk, plan, refuse)
+    made = salvage(
+        len(chunk.row),
+        lambda begin, end: _with_ids(_rows(chunk, begin, end), plan),
+        lambda at, reason: refuse(int(chunk.row[at]), reason),
+    )
     return pl.concat(made, how="vertical_relaxed") if made else _with_ids(_rows(chunk, 0, 0), plan)
-
-
-def _salvaged(chunk: Chunk, plan: Plan, refuse: Callable[[int, str], Any]) -> list[pl.DataFrame]:
-    """In halves, and halves of these, until the bad rows are alone."""
-    try:
-        return [_with_ids(chunk, plan)]
-    except (DataError, PolarsError) as error:
-        if len(chunk.row) == 1:
-            refuse(int(chunk.row[0]), str(error).strip().splitlines()[0])
-            return []
-    middle = len(chunk.row) // 2
-    return _salvaged(_rows(chunk, 0, middle), plan, refuse) + _salvaged(_rows(chunk, middle, None), plan, refuse)
 
 
 def _with_ids(chunk: Chunk, plan: Plan) -> pl.DataFrame:
     return full(chunk, plan, stop).with_columns(chunk.frame[plan.run.kafka.event_id].cast(pl.String).alias(EVENT_ID))
 
 
-def _rows(chunk: Chunk, begin: int, end: int | None) -> Chunk:
+def _rows(chunk: Chunk, begin: int, end: int) -> Chunk:
     return Chunk(chunk.frame[begin:end], chunk.row[begin:end], chunk.places)

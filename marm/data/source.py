@@ -13,7 +13,7 @@ from marm.config import is_topic
 from marm.data.broken import broken_row
 from marm.data.formats import is_data, is_name_of_data, scan
 from marm.data.trouble import Chunk, Places, TroubleError, near_match
-from marm.errors import DataError
+from marm.errors import DataError, first_line
 
 _WILD = frozenset("*?[")
 CHUNK_ROWS = 2**18
@@ -90,8 +90,7 @@ def schema_of(path: Path) -> dict[str, pl.DataType]:
 
 def unreadable(path: Path, error: BaseException) -> DataError:
     """The one line for a file that polars refused."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    reason = broken_row(path) or lines[0]
+    reason = broken_row(path) or first_line(error)
     return DataError(f"{path}: cannot be read ({reason}): mend it, or write it as Parquet with one type a column")
 
 

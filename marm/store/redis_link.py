@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.retry import Retry
 
-from marm.errors import StoreError
+from marm.errors import StoreError, first_line
 from marm.store.redis_scripts import SCRIPTS
 from marm.store.redis_talk import Command, Talk
 from marm.store.redis_url import Address
@@ -207,10 +207,10 @@ class Link:
 
     def told(self, error: Exception | None) -> StoreError:
         """A failure in our words: what was found, and what to do."""
-        cause, url = _first_line(error), self.address.url
+        cause, url = first_line(error), self.address.url
         if refusal := _refusal(error):
             return StoreError(
-                f"{url}: refuses this user ({_first_line(refusal)}): "
+                f"{url}: refuses this user ({first_line(refusal)}): "
                 "set MARM_REDIS_USERNAME and MARM_REDIS_PASSWORD to one who may"
             )
         if _UNTRUSTED in cause:
@@ -234,10 +234,6 @@ class Link:
         for client in (self._single, self._cluster):
             if client:
                 client.close()
-
-
-def _first_line(error: BaseException | None) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _refusal(error: BaseException | None) -> BaseException | None:

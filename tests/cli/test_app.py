@@ -59,6 +59,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert done.returncode == 0, done.stderr
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["events"] == 120 and last["tasks"]["click"]["gauc"] == result(folder / "run")["tasks"]["click"]["gauc"]
+    # What people read comes before it, on the other stream.
+    assert f"click: GAUC {last['tasks']['click']['gauc']:.4f}, AUC" in done.stderr and "report.html" in done.stderr
+    assert "calibration_bins" not in done.stdout
     yield folder
 
 

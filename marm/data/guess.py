@@ -46,6 +46,8 @@ class Guess:
     delay: float | str = 0.0
     tasks: dict[str, Task] = field(default_factory=dict)
     every_row: bool = False
+    score: str | None = None
+    """What the final order is by, where it is not the first task."""
     unsure: list[str] = field(default_factory=list)
     """What a person should look at, a line each."""
 
@@ -75,10 +77,11 @@ def guess_roles(look: Look, given: dict[str, str] | None = None) -> Guess:
         guess.unsure += [form.doubt] if form.doubt else []
     guess.where = _where(look, guess)
     guess.unsure += [*_rivals("user", user, users), *_rivals("item", item, items), *_doubts(look, guess)]
-    guess.tasks, guess.every_row, doubts = guess_tasks(look, {user, item, time})
+    outcomes = guess_tasks(look, {user, item, time})
+    guess.tasks, guess.every_row, guess.score = outcomes.tasks, outcomes.every_row, outcomes.score
     free = [name for name in schema if name not in (user, item, time)]
     guess.delay, doubt = guess_delay(look, free, _median_gap(look, user, time))
-    guess.unsure += doubts + doubt
+    guess.unsure += outcomes.unsure + doubt
     return guess
 
 

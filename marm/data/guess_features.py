@@ -12,7 +12,8 @@ from polars.exceptions import PolarsError
 from marm.data.columns import parted
 from marm.data.formats import scan
 from marm.data.guess import Guess
-from marm.data.guess_tasks import OUTCOME, positives
+from marm.data.guess_tasks import positives
+from marm.data.guess_words import OUTCOME
 from marm.data.ids import hash_text
 from marm.data.look import Look, is_text, words
 from marm.data.lookup import Lookup

@@ -381,3 +381,53 @@ def test_columns_that_not_all_files_have_are_said_to_be_left_out(tmp_path):
     write(log_of(is_click=binary(), device=RNG.integers(0, 3, ROWS)), tmp_path / "days" / "2.parquet")
     init(tmp_path / "days" / "*.parquet", tmp_path / "run.toml")
     assert unsure(tmp_path) == ["not all files have device: left out"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["skipped", "disliked", "not_interested", "is_hidden", "reported", "unsubscribed", "skips", "removed_from_list"],
+)
+def test_what_went_badly_is_no_first_task(tmp_path, name):
+    run = guessed(tmp_path, log_of(**{name: binary(), "completed": binary(0.5)}))
+    assert list(run.tasks) == ["completed", name.removeprefix("is_")]
+    assert unsure(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "equals"),
+    [(binary(), 0), (binary().astype(bool), False), (binary().astype(float), 0), (["Yes", "No"], "No"), ([0, 1, 3], 0)],
+)
+def test_an_outcome_that_is_negative_and_alone_is_turned_round(tmp_path, values, equals):
+    run = guessed(tmp_path, log_of(skipped=np.resize(values, ROWS)))
+    assert [(name, task.column, task.equals) for name, task in run.tasks.items()] == [
+        ("not_skipped", "skipped", equals)
+    ]
+    assert "all outcomes found are negative (skipped): not_skipped is what is wished for" in unsure(tmp_path)
+
+
+def test_of_several_negative_outcomes_the_most_frequent_is_turned_round(tmp_path):
+    run = guessed(tmp_path, log_of(reported=binary(0.1), skipped=binary(0.6)))
+    assert list(run.tasks) == ["not_skipped", "reported"]
+    assert (
+        "all outcomes found are negative (skipped, reported): not_skipped is what is wished for; "
+        'serve.score = "not_skipped - reported" takes reported into account'
+    ) in unsure(tmp_path)
+
+
+def test_rows_that_are_each_of_a_negative_kind_are_put_in_order_by_what_is_least_likely(tmp_path):
+    run = guessed(tmp_path, log_of(event_type=RNG.choice(["hide", "report"], ROWS, p=[0.7, 0.3])))
+    assert (list(run.tasks), run.serve.score) == (["hide", "report"], "-hide - report")
+    assert any(
+        line.startswith("all outcomes found are negative (hide, report): serve.score") for line in unsure(tmp_path)
+    )
+
+
+def test_what_was_not_skipped_went_well(tmp_path):
+    run = guessed(tmp_path, log_of(not_skipped=binary(), hated=binary(0.1)))
+    assert list(run.tasks) == ["not_skipped", "hated"]
+
+
+def test_watching_to_the_end_is_what_is_wished_for_beside_a_negative_outcome(tmp_path):
+    watched = {"play_ms": RNG.integers(0, 9000, ROWS), "duration_ms": RNG.integers(5000, 9000, ROWS)}
+    assert next(iter(guessed(tmp_path, log_of(skipped=binary(), **watched)).tasks)) == "watch_ratio"
+    assert "[tasks.long_watch]" in (tmp_path / "run.toml").read_text()

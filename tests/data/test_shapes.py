@@ -431,3 +431,30 @@ def test_watching_to_the_end_is_what_is_wished_for_beside_a_negative_outcome(tmp
     watched = {"play_ms": RNG.integers(0, 9000, ROWS), "duration_ms": RNG.integers(5000, 9000, ROWS)}
     assert next(iter(guessed(tmp_path, log_of(skipped=binary(), **watched)).tasks)) == "watch_ratio"
     assert "[tasks.long_watch]" in (tmp_path / "run.toml").read_text()
+
+
+@pytest.mark.parametrize("name", ["user_agent", "user_agent_id", "customer_segment", "account_type", "device_os"])
+def test_what_says_something_of_a_user_is_none(tmp_path, name):
+    frame = log_of(**{name: RNG.integers(0, 9, ROWS)}, is_click=binary()).rename({"user_id": "visit"})
+    assert guessed(tmp_path, frame.select(name, pl.exclude(name))).data.user == "visit"
+    write(frame.drop("visit"), tmp_path / "none.parquet")
+    with pytest.raises(DataError, match="no column looks like the user"):
+        init(tmp_path / "none.parquet", tmp_path / "none.toml")
+
+
+def test_a_column_of_one_value_is_no_user_and_few_values_are_doubted(tmp_path):
+    frame = log_of(account=["web"] * ROWS, is_click=binary())
+    assert guessed(tmp_path, frame).data.user == "user_id"
+    write(frame.drop("user_id"), tmp_path / "one.parquet")
+    with pytest.raises(
+        DataError, match=r"like the user among .* \(account is web on all rows seen\): name it with --user"
+    ):
+        init(tmp_path / "one.parquet", tmp_path / "one.toml")
+    assert init(tmp_path / "one.parquet", tmp_path / "one.toml", given={"user": "account"}).user == "account"
+    doubt = "account has 2 values on the 2,000 rows seen: if those are no people, name the user with --user COLUMN"
+    write(
+        pl.concat([frame.drop("user_id").with_columns(account=pl.lit(by)) for by in "ab" * 3][:5]),
+        tmp_path / "two.parquet",
+    )
+    init(tmp_path / "two.parquet", tmp_path / "two.toml")
+    assert f"# unsure: {doubt}\n" in (tmp_path / "two.toml").read_text()

@@ -9,8 +9,9 @@ from typing import Any
 from marm.config import load_run
 from marm.data.among import log_among
 from marm.data.guess import Guess, guess_roles
-from marm.data.guess_features import FeatureGuess, SideGuess, guess_features
+from marm.data.guess_features import FeatureGuess, guess_features
 from marm.data.guess_model import Setting, guess_model
+from marm.data.guess_sides import SideGuess
 from marm.data.look import Look, look_at
 from marm.errors import DiskError, FolderError
 
@@ -92,6 +93,16 @@ def _sides(features: FeatureGuess, folder: Path) -> list[str]:
             reason = f"guess: has {side.overlap:.0%} of the log's {name}"
             file = str(side.file.relative_to(folder))
             lines += ["", f"[data.{name}]", _line("file", file, reason), _line("id", side.id, "its id column")]
+        elif name in features.repeats:
+            twice = features.repeats[name]
+            reason = f"left out: {twice.id} {twice.again} is there more than once"
+            file = str(twice.file.relative_to(folder))
+            lines += [
+                "",
+                f"# [data.{name}]",
+                f"# {_line('file', file, reason)}",
+                f"# {_line('id', twice.id, 'its id column')}",
+            ]
     return lines
 
 

@@ -458,3 +458,16 @@ def test_a_column_of_one_value_is_no_user_and_few_values_are_doubted(tmp_path):
     )
     init(tmp_path / "two.parquet", tmp_path / "two.toml")
     assert f"# unsure: {doubt}\n" in (tmp_path / "two.toml").read_text()
+
+
+@pytest.mark.parametrize(("again", "said"), [([7], "7"), ([7, 7, 9], "7 and 1 more")])
+def test_a_file_beside_the_log_with_an_id_twice_is_said_to_be_left_out(tmp_path, again, said):
+    write(pl.DataFrame({"item_id": [*range(60), *again], "genre": "a"}), tmp_path / "items.csv")
+    write(log_of(user_id=RNG.integers(0, 30, ROWS), is_click=binary()), tmp_path / "purchases.parquet")
+    run = guessed(tmp_path, log_of(is_click=binary()))
+    doubt = f"items.csv has item_id {said} more than once: left out; keep one row for each, then run this again"
+    assert (run.data.items, unsure(tmp_path)) == (None, [doubt])
+    text = (tmp_path / "run.toml").read_text()
+    assert (
+        '# [data.items]\n# file = "items.csv"  # left out: item_id 7 is there more than once\n# id = "item_id"' in text
+    )

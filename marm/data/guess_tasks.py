@@ -24,6 +24,8 @@ _TOTAL = frozenset(("count", "counts", "cnt", "n", "num", "total", "sum", "id", 
 _PLACE = frozenset(("order", "target", "label", "valid", "position", "index"))
 _YES = frozenset(("yes", "y", "true", "t", "1", "1.0", "positive", "clicked", "liked"))
 _MOST_KINDS = 12
+_MOST_SPOILS = 3
+"""Texts that stand for nothing in a column of numbers."""
 _LONG = 0.8
 _DAY = 86_400
 _LONG_SECONDS = 600
@@ -77,6 +79,8 @@ def guess_tasks(look: Look, taken: set[str]) -> Tasks:
         else:
             _add_named(look, found, column)
     _add_watch(look, found, free)
+    read = {task.settings["column"] for task in found.tasks.values()}
+    found.unsure += [doubt for column in free if column not in read and (doubt := _spoiled(look, column))]
     found.every_row = not found.binary()
     if found.every_row:
         name = "click" if any("click" in words(column) for column in look.log.schema) else "event"
@@ -86,6 +90,28 @@ def guess_tasks(look: Look, taken: set[str]) -> Tasks:
     found.tasks = {name: found.tasks[name] for name in sorted(found.tasks, key=standing)}
     found.unsure += _leave_out(look, found.tasks)
     return found
+
+
+def _spoiled(look: Look, column: str) -> str | None:
+    """A doubt of a column that is named like an outcome, and is text where it should be numbers."""
+    if not is_text(look.log.schema[column]):
+        return None
+    values = as_text(look.sample[column].drop_nulls())
+    number = values.str.strip_chars().cast(pl.Float64, strict=False)
+    lost = values.filter(number.is_null())
+    if len(lost) == len(values) or lost.n_unique() > _MOST_SPOILS or not _named(look, column, number.n_unique()):
+        return None
+    if not len(lost):
+        return f"{column} looks like an outcome, but is text: write it as numbers, then run this again"
+    seen = f"{len(lost):,} of {len(values):,} values seen"
+    return f"{column} looks like an outcome, but holds '{lost[0]}' ({seen}): make it empty or null, then run this again"
+
+
+def _named(look: Look, column: str, values: int) -> bool:
+    """Whether a column of so many values is named like a rating, something timed, or an outcome."""
+    parts = set(words(column))
+    outcome = outcome_words(column) - look.common() and not (_QUALIFIES | _TIMED | _SHARE | _TOTAL) & parts
+    return bool(_RATING & parts or (_WATCH & parts and _TIMED & parts) or (outcome and values <= _MOST_KINDS))
 
 
 def _turn(look: Look, found: Tasks) -> None:

@@ -136,3 +136,19 @@ def test_a_day_of_nothing_but_names_tells_no_types(tmp_path, first):
     run = load_run(tmp_path / "run.toml")
     assert (set(run.tasks), unsure(tmp_path)) == ({"like", "watch_ratio"}, [])
     assert validate(run).summary.rows == ROWS
+
+
+def test_all_records_that_hold_an_id_are_named_and_what_to_do_gives_a_log_that_can_be_read(tmp_path):
+    log = log_of(is_click=binary())
+    user = log["user_id"].alias("id").to_frame().to_struct("customer")
+    item = log["item_id"].alias("id").to_frame().to_struct("product")
+    where = pl.DataFrame({"city": ["a"] * ROWS}).to_struct("where")
+    frame = log.select("timestamp", "is_click").with_columns(where, user, item)
+    write(frame, tmp_path / "log.parquet")
+    with pytest.raises(DataError, match="make columns of what customer and product hold") as error:
+        init(tmp_path / "log.parquet", tmp_path / "run.toml")
+    step = str(error.value).rpartition("hold: ")[2]
+    assert step == 'frame.unnest("customer", separator="_").unnest("product", separator="_")'
+    flat = frame.unnest("customer", separator="_").unnest("product", separator="_")
+    run = guessed(tmp_path, flat.drop("where"), "flat.parquet")
+    assert (run.data.user, run.data.item) == ("customer_id", "product_id")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from marm.config import load_run
-from marm.data.among import log_among
+from marm.data.among import log_among, scattered
 from marm.data.guess import Guess, guess_roles
 from marm.data.guess_features import FeatureGuess, guess_features
 from marm.data.guess_model import Setting, guess_model
@@ -28,7 +28,7 @@ def init(log: Path, out: Path, force: bool = False, given: dict[str, str] | None
     look = look_at(*log_among(log, given or {}))
     guess = guess_roles(look, given)
     features = guess_features(look, guess)
-    guess.unsure += features.unsure
+    guess.unsure += features.unsure + scattered(look)
     if lost := look.left_out():
         guess.unsure.append(f"not all files have {', '.join(lost)}: left out")
     text = _text(look, guess, features, guess_model(look, guess, features), out)

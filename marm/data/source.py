@@ -57,11 +57,21 @@ def find_files(base: Path, log: str | list[str]) -> list[Path]:
     elif _WILD & set(log):
         found = sorted(file for file in _glob(base, log) if file.is_file())
         wanted = "files that match"
+        if not found and (inside := _in_folders(base, log)):
+            raise DataError(
+                f"{path}: folders match, and no files: name what is in them, as in '{path}/*{inside.suffix}'"
+            )
     else:
         raise DataError(f"{path}: no such file{_like(path)}: set data.log and data.path")
     if not found:
         raise DataError(f"{path}: no {wanted}: set data.log and data.path")
     return found
+
+
+def _in_folders(base: Path, pattern: str) -> Path | None:
+    """A data file in a folder that matches."""
+    folders = [folder for folder in _glob(base, pattern) if folder.is_dir()]
+    return next((file for folder in folders for file in sorted(folder.iterdir()) if is_data(file, folder)), None)
 
 
 def _glob(base: Path, pattern: str) -> Iterator[Path]:

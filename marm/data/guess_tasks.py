@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from marm.config import MOST_CODES, TaskConfig
-from marm.data.guess_words import SHOWN, is_negative, outcome_words, standing
+from marm.data.guess_words import SHOWN, is_negative, kind_order, outcome_words, standing
 from marm.data.ids import as_text
 from marm.data.look import Look, is_text, words
 
@@ -241,7 +241,7 @@ def _is_kind(look: Look, column: str) -> bool:
 def _add_kinds(look: Look, found: Tasks, column: str) -> None:
     """One task for each value of a column of kinds of behaviour."""
     names = {}
-    for value in as_text(look.sample[column].drop_nulls().unique()).sort():
+    for value in sorted(as_text(look.sample[column].drop_nulls().unique()), key=kind_order):
         name = "_".join(words(value)) if not value.isdigit() else "_".join([*words(column), value])
         typed = int(value) if look.log.schema[column].is_integer() else value
         names[value] = name or "other"

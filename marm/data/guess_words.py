@@ -23,7 +23,20 @@ OUTCOME = NEGATIVE | frozenset((
 SHOWN = frozenset(("impression", "exposure", "exposed", "show", "shown", "imp", "display", "delivered", "inview"))
 _PASSIVE = SHOWN | {"view", "views", "viewed", "pv", "page", "listen", "browse"}
 _NOT = frozenset(("not", "no"))
-_GOOD, _SEEN, _BAD = 0, 1, 2
+_TIERS = (
+    frozenset((
+        "buy", "bought", "purchase", "purchased", "rebuy", "repurchase", "order", "ordered", "transaction", "convert",
+        "converted", "conversion", "install", "apply", "applied", "booked",
+    )),
+    frozenset(("checkout",)),
+    frozenset(("cart", "addtocart")),
+)  # fmt: skip
+"""Outcomes that are worth most, the most first."""
+_WISHES = frozenset((
+    "fav", "favorite", "favourite", "favorited", "wishlist", "bookmark", "bookmarked", "save", "saved", "like", "liked",
+))  # fmt: skip
+_GOOD = len(_TIERS)
+_SEEN, _BAD = _GOOD + 1, _GOOD + 2
 
 
 def outcome_words(column: str) -> set[str]:
@@ -42,10 +55,17 @@ def is_negative(column: str) -> bool:
 
 
 def standing(column: str) -> int:
-    """How far back a task stands: the first one says which rows went well."""
+    """How far back a task stands: the first one says which rows went well, so what is worth most is first."""
     if is_negative(column):
         return _BAD
-    return _SEEN if set(words(column)) <= _PASSIVE else _GOOD
+    if set(words(column)) <= _PASSIVE:
+        return _SEEN
+    return next((at for at, tier in enumerate(_TIERS) if any(_among(word, tier) for word in words(column))), _GOOD)
+
+
+def kind_order(kind: str) -> tuple[bool, str]:
+    """Order of kinds of rows that stand alike: what is wished for, then by name; columns have the log's own order."""
+    return not any(_among(word, _WISHES) for word in words(kind)), kind
 
 
 def _among(word: str, known: frozenset[str]) -> bool:

@@ -15,6 +15,11 @@ from marm.data.guess_sides import SideGuess
 from marm.data.look import Look, look_at
 from marm.errors import DiskError, FolderError
 
+_FIRST = (
+    "# The first task says which rows went well, and answers come in its order unless serve.score says otherwise. Purchases",
+    "# stand before carts, carts before the rest; what was only seen, then what went badly, is last. Change it as you like.",
+)
+
 
 def init(log: Path, out: Path, force: bool = False, given: dict[str, str] | None = None) -> Guess:
     """Look at a log (file, folder or glob) and write a commented run file; returns the roles that were guessed.
@@ -130,7 +135,7 @@ def _group(name: str, features: dict[str, Any], doubtful: dict[str, str]) -> lis
 
 
 def _tasks(guess: Guess) -> list[str]:
-    lines = []
+    lines = ["", *_FIRST] if len(guess.tasks) > 1 else []
     for name, task in guess.tasks.items():
         lines += ["", f"[tasks.{_key(name)}]", f"# guess: {task.reason}"]
         lines += [f"{_key(key)} = {_value(value)}" for key, value in task.settings.items()]

@@ -152,3 +152,21 @@ def test_all_records_that_hold_an_id_are_named_and_what_to_do_gives_a_log_that_c
     flat = frame.unnest("customer", separator="_").unnest("product", separator="_")
     run = guessed(tmp_path, flat.drop("where"), "flat.parquet")
     assert (run.data.user, run.data.item) == ("customer_id", "product_id")
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ["purchase", "checkout", "add_to_cart", "favourite", "click", "view", "remove_from_cart"],
+        ["transaction", "addtocart", "view"],
+        ["order", "cart", "like", "click", "not_interested"],
+    ],
+)
+def test_the_kind_that_is_worth_most_is_the_first_task(tmp_path, kinds):
+    assert list(guessed(tmp_path, log_of(event=RNG.choice(kinds, ROWS))).tasks) == kinds
+    assert "# The first task says which rows went well" in (tmp_path / "run.toml").read_text()
+
+
+def test_columns_that_stand_alike_have_the_order_of_the_log(tmp_path):
+    run = guessed(tmp_path, log_of(**{f"is_{name}": binary() for name in ("click", "like", "add_to_cart", "purchase")}))
+    assert list(run.tasks) == ["purchase", "add_to_cart", "click", "like"]

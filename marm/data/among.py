@@ -34,6 +34,14 @@ def log_among(path: Path, given: dict[str, str]) -> tuple[Path, str | list[str]]
     return path, _chosen(path, [_named(path, files) for files in kinds], given)
 
 
+def scattered(look: Look) -> list[str]:
+    """A doubt where a log's files lie in folders whose names do not say that they are its parts, as days would."""
+    found = sorted({file.parent.relative_to(look.folder).as_posix() for file in look.log.files})
+    if len(found) < 2 or all(any(letter.isdigit() for letter in name) for name in found):
+        return []
+    return [f"the log lies in {len(found)} folders, {', '.join(found[:4])}: name one to learn from it alone"]
+
+
 def _kinds(files: list[Path]) -> list[list[Path]]:
     """Files by what columns they have, the kind with most bytes first; a file without a byte is of none."""
     kinds: list[tuple[set[str], list[Path]]] = []
@@ -67,7 +75,15 @@ def _named(folder: Path, files: list[Path]) -> str | list[str]:
         return names[0]
     begin, end = _begin(names), _begin([name[::-1] for name in names])[::-1]
     glob = f"{begin}*{end}"
-    return glob if not _WILD & set(begin + end) and find_files(folder, glob) == files else names
+    return glob if not _WILD & set(begin + end) and _matched(folder, glob) == files else names
+
+
+def _matched(folder: Path, glob: str) -> list[Path]:
+    """Files that match; none where names of several folders have no more than that in common."""
+    try:
+        return find_files(folder, glob)
+    except DataError:
+        return []
 
 
 def _begin(names: list[str]) -> str:
@@ -92,6 +108,12 @@ def _chosen(folder: Path, kinds: list[str | list[str]], given: dict[str, str]) -
         # Lists of what was shown are a log, if not yet one of rows; else the largest kind most likely is one.
         raise next((error for error in refused if isinstance(error, SlatesError)), refused[0])
     if len(fit) > 1 and _bytes(fit[0].log.files) < _CLEARLY * _bytes(fit[1].log.files):
-        both = " and ".join(look.log.name for look in fit[:2])
+        both = " and ".join(_called(folder, look) for look in fit[:2])
         raise DataError(f"{folder}: {both} may each be the log, and have other columns: name the one to learn from")
     return fit[0].named
+
+
+def _called(folder: Path, look: Look) -> str:
+    """A log by its folder where its files have one of their own, else by its files."""
+    own = {file.parent for file in look.log.files}
+    return look.log.name if own == {folder} or len(own) > 1 else str(next(iter(own)).relative_to(folder))

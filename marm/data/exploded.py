@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from marm.data.explode import Exploded
-from marm.data.guess_tasks import outcome_words
+from marm.data.guess_words import outcome_words
 
 
 def lines(done: Exploded, out: Path) -> list[str]:

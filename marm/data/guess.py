@@ -25,6 +25,13 @@ _ITEM = (
 )  # fmt: skip
 _VISIT = frozenset(("session", "visit", "cookie", "device"))
 """Stand for a user where there is none."""
+_OF_USER = frozenset((
+    "type", "kind", "segment", "group", "gender", "sex", "age", "country", "region", "city", "language", "lang", "locale",
+    "tier", "level", "plan", "status", "state", "role", "os", "browser", "platform", "agent", "agents",
+))  # fmt: skip
+"""Say something of a user where they follow its name."""
+_FEW_USERS = 5
+_ROWS_OF_ONE = 1000
 _SHOWN = ("inview", "impression", "target", "candidate", "shown", "exposed")
 _COUNTED = frozenset(("cnt", "count", "counts", "n", "time", "duration", "score", "rank", "price"))
 _NEAR = 1.5
@@ -46,6 +53,8 @@ class Guess:
     delay: float | str = 0.0
     tasks: dict[str, Task] = field(default_factory=dict)
     every_row: bool = False
+    score: str | None = None
+    """What the final order is by, where it is not the first task."""
     unsure: list[str] = field(default_factory=list)
     """What a person should look at, a line each."""
 
@@ -74,11 +83,13 @@ def guess_roles(look: Look, given: dict[str, str] | None = None) -> Guess:
         guess.form = form.form
         guess.unsure += [form.doubt] if form.doubt else []
     guess.where = _where(look, guess)
-    guess.unsure += [*_rivals("user", user, users), *_rivals("item", item, items), *_doubts(look, guess)]
-    guess.tasks, guess.every_row, doubts = guess_tasks(look, {user, item, time})
+    few = [] if "user" in given else _few(look, user)
+    guess.unsure += [*few, *_rivals("user", user, users), *_rivals("item", item, items), *_doubts(look, guess)]
+    outcomes = guess_tasks(look, {user, item, time})
+    guess.tasks, guess.every_row, guess.score = outcomes.tasks, outcomes.every_row, outcomes.score
     free = [name for name in schema if name not in (user, item, time)]
     guess.delay, doubt = guess_delay(look, free, _median_gap(look, user, time))
-    guess.unsure += doubts + doubt
+    guess.unsure += outcomes.unsure + doubt
     return guess
 
 
@@ -90,8 +101,25 @@ def _best(look: Look, role: str, scores: dict[str, float]) -> str:
         among = columns if files == 1 else f"{columns} (which all {files} files have)"
         hint = records(look) or (no_time() if role == "time" else "")
         remedy = hint or f"name it with --{role} COLUMN, or write the run file by hand"
-        raise DataError(f"{look.log.name}: no column looks like the {role} among {among}: {remedy}")
+        same = _same(look) if role == "user" else ""
+        raise DataError(f"{look.log.name}: no column looks like the {role} among {among}{same}: {remedy}")
     return name
+
+
+def _same(look: Look) -> str:
+    """Columns that are named like a user, and are none since they hold one value."""
+    found = [name for name in look.log.schema if _user_score(look, name, 1) > 0 and look.distinct(name) == 1]
+    return f" ({found[0]} is {look.sample[found[0]].drop_nulls()[0]} on all rows seen)" if found else ""
+
+
+def _few(look: Look, user: str) -> list[str]:
+    """A doubt where users are hardly any for so many rows."""
+    count, rows = look.distinct(user), look.sample.height
+    if count > _FEW_USERS or rows < _ROWS_OF_ONE * count:
+        return []
+    return [
+        f"{user} has {count} values on the {rows:,} rows seen: if those are no people, name the user with --user COLUMN"
+    ]
 
 
 def _where(look: Look, guess: Guess) -> str | None:
@@ -144,8 +172,12 @@ def _is_hour(look: Look, column: str) -> bool:
     return series.dtype == pl.Time
 
 
-def _user_score(look: Look, column: str) -> float:
-    """How much a column looks like ids of users; those of visits come after all others."""
+def _user_score(look: Look, column: str, fewest: int = 2) -> float:
+    """How much a column looks like ids of users, of whom there are some; those of visits come after all others."""
+    parts = words(column)
+    named = next((at for at, word in enumerate(parts) if word in _USER or word in _VISIT), 0)
+    if look.distinct(column) < fewest or _OF_USER & set(parts[named + 1 :]):
+        return 0.0
     score = _id_score(look, column, _USER)
     return score if score else max(0.0, _id_score(look, column, tuple(_VISIT)) - 3.0)
 

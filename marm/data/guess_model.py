@@ -22,7 +22,7 @@ _MANY = 0.1
 class Setting:
     """A line of the run file, and why it stands there."""
 
-    value: bool | int
+    value: bool | int | str
     reason: str
 
 
@@ -42,6 +42,8 @@ def guess_model(look: Look, guess: Guess, features: FeatureGuess) -> dict[str, d
     if past >= _MANY:
         reason = f"guess: {past:.0%} of the rows have more than {_WINDOW} events of their user before them"
         settings["memory"]["window"] = Setting(_LONG_WINDOW, reason)
+    if guess.score:
+        settings["serve"] = {"score": Setting(guess.score, "guess: all outcomes are negative")}
     return settings
 
 

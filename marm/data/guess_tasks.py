@@ -6,32 +6,16 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from marm.config import MOST_CODES, TaskConfig
+from marm.data.guess_words import SHOWN, is_negative, kind_order, outcome_words, standing
 from marm.data.ids import as_text
 from marm.data.look import Look, is_text, words
 
-OUTCOME = frozenset((
-    "click", "clicked", "clicks", "clk", "like", "liked", "follow", "followed", "comment", "commented", "forward", "forwarded",
-    "share", "shared", "buy", "bought", "purchase", "purchased", "order", "ordered", "cart", "fav", "favorite",
-    "favourite", "favorited", "view", "viewed", "watched", "played", "hate", "dislike", "label", "target", "finish",
-    "finished", "skip", "skipped", "convert", "converted", "conversion", "install", "download", "save", "saved",
-    "response", "feedback", "reward", "positive", "valid", "read", "completed", "upvoted", "upvote", "bookmark", "bookmarked",
-    "recommend", "recommended", "subscribe", "subscribed", "reply", "replied", "repost", "retweet", "apply", "applied",
-    "accepted", "booked", "opened", "rebuy", "repurchase", "addtocart", "transaction", "pv", "impression", "listen", "unlike",
-    "undislike", "remove", "checkout", "clickout", "wishlist",
-))  # fmt: skip
-_QUALIFIES = frozenset(
-    ("verified", "early", "non", "not", "prior", "previous", "before", "next", "can", "allow", "enabled")
-)
+_QUALIFIES = frozenset(("verified", "early", "non", "prior", "previous", "before", "next", "can", "allow", "enabled"))
 _RATING = frozenset(("rating", "ratings", "stars", "star", "score", "overall"))
 _KIND = frozenset((
     "behavior", "behaviour", "behaviors", "behaviours", "event", "action", "feedback", "interaction", "activity", "btag",
 ))  # fmt: skip
 _OF_KIND = frozenset(("type", "name", "kind", "class"))
-_SHOWN = frozenset(("impression", "exposure", "exposed", "show", "shown", "imp", "display", "delivered", "inview"))
-_PASSIVE = _SHOWN | {"view", "views", "viewed", "pv", "page", "listen", "browse"}
-_NEGATIVE = frozenset(
-    ("dislike", "hate", "skip", "unlike", "undislike", "remove", "report", "unfollow", "hide", "delete")
-)
 _WATCH = frozenset(("watch", "play", "playing", "listen", "listened", "view", "dwell", "played", "watched"))
 _TIMED = frozenset(("time", "duration", "ms", "sec", "seconds", "length"))
 _LENGTH = frozenset(("duration", "length", "runtime"))
@@ -40,6 +24,8 @@ _TOTAL = frozenset(("count", "counts", "cnt", "n", "num", "total", "sum", "id", 
 _PLACE = frozenset(("order", "target", "label", "valid", "position", "index"))
 _YES = frozenset(("yes", "y", "true", "t", "1", "1.0", "positive", "clicked", "liked"))
 _MOST_KINDS = 12
+_MOST_SPOILS = 3
+"""Texts that stand for nothing in a column of numbers."""
 _LONG = 0.8
 _DAY = 86_400
 _LONG_SECONDS = 600
@@ -54,10 +40,14 @@ class Task:
 
 
 @dataclass
-class _Found:
+class Tasks:
     """Tasks as they are found, and what a person should look at."""
 
     tasks: dict[str, Task] = field(default_factory=dict)
+    every_row: bool = False
+    """Whether each row is a positive."""
+    score: str | None = None
+    """What the final order is by, where the first task is nothing to wish for."""
     unsure: list[str] = field(default_factory=list)
 
     def add(self, name: str, settings: dict[str, object], reason: str) -> None:
@@ -66,14 +56,18 @@ class _Found:
             name += "_2"
         self.tasks[name] = Task(settings, reason)
 
-    def binary(self) -> bool:
-        """Whether something tells good exposures from others."""
-        return any(task.settings.get("kind") != "regression" for task in self.tasks.values())
+    def binary(self) -> list[str]:
+        """Tasks that tell some exposures from others."""
+        return [name for name, task in self.tasks.items() if task.settings.get("kind") != "regression"]
+
+    def good(self) -> list[str]:
+        """Tasks that tell good exposures from others."""
+        return [name for name in self.binary() if not is_negative(name)]
 
 
-def guess_tasks(look: Look, taken: set[str]) -> tuple[dict[str, Task], bool, list[str]]:
-    """Tasks of columns that are not taken, the most telling first; whether each row is a positive; and doubts."""
-    found = _Found()
+def guess_tasks(look: Look, taken: set[str]) -> Tasks:
+    """Tasks of columns that are not taken, the most telling first."""
+    found = Tasks()
     free = [name for name in look.log.schema if name not in taken]
     for column in free:
         if column in look.ones:
@@ -85,13 +79,70 @@ def guess_tasks(look: Look, taken: set[str]) -> tuple[dict[str, Task], bool, lis
         else:
             _add_named(look, found, column)
     _add_watch(look, found, free)
-    every_row = not found.binary()
-    if every_row:
+    read = {task.settings["column"] for task in found.tasks.values()}
+    found.unsure += [doubt for column in free if column not in read and (doubt := _spoiled(look, column))]
+    found.every_row = not found.binary()
+    if found.every_row:
         name = "click" if any("click" in words(column) for column in look.log.schema) else "event"
         found.add(name, {"every_row": True}, "no outcome found: each row is a positive, negatives are drawn")
-    order = sorted(found.tasks, key=lambda name: _standing(set(words(name))))
-    tasks = {name: found.tasks[name] for name in order}
-    return tasks, every_row, found.unsure + _leave_out(look, tasks)
+    elif not found.good():
+        _turn(look, found)
+    found.tasks = {name: found.tasks[name] for name in sorted(found.tasks, key=standing)}
+    found.unsure += _leave_out(look, found.tasks)
+    return found
+
+
+def _spoiled(look: Look, column: str) -> str | None:
+    """A doubt of a column that is named like an outcome, and is text where it should be numbers."""
+    if not is_text(look.log.schema[column]):
+        return None
+    values = as_text(look.sample[column].drop_nulls())
+    number = values.str.strip_chars().cast(pl.Float64, strict=False)
+    lost = values.filter(number.is_null())
+    if len(lost) == len(values) or lost.n_unique() > _MOST_SPOILS or not _named(look, column, number.n_unique()):
+        return None
+    if not len(lost):
+        return f"{column} looks like an outcome, but is text: write it as numbers, then run this again"
+    seen = f"{len(lost):,} of {len(values):,} values seen"
+    return f"{column} looks like an outcome, but holds '{lost[0]}' ({seen}): make it empty or null, then run this again"
+
+
+def _named(look: Look, column: str, values: int) -> bool:
+    """Whether a column of so many values is named like a rating, something timed, or an outcome."""
+    parts = set(words(column))
+    outcome = outcome_words(column) - look.common() and not (_QUALIFIES | _TIMED | _SHARE | _TOTAL) & parts
+    return bool(_RATING & parts or (_WATCH & parts and _TIMED & parts) or (outcome and values <= _MOST_KINDS))
+
+
+def _turn(look: Look, found: Tasks) -> None:
+    """Where all outcomes are negative: one is turned round, or the final order goes by what is least likely."""
+    bad = sorted(found.binary(), key=lambda name: -_share(look, found.tasks[name].settings))
+    said = f"all outcomes found are negative ({', '.join(bad)})"
+    turned = {name: other for name in bad if (other := _other(look, found, name)) is not None}
+    if turned:
+        name = next(iter(turned))
+        settings = {"column": found.tasks.pop(name).settings["column"], "equals": turned[name]}
+        found.add(f"not_{name}", settings, f"all outcomes found are negative: {name} is turned round")
+        rest = [task for task in bad if task != name]
+        score = f'; serve.score = "{" - ".join([f"not_{name}", *rest])}" takes {" and ".join(rest)} into account'
+        found.unsure.append(f"{said}: not_{name} is what is wished for{score if rest else ''}")
+    elif all(name.isidentifier() for name in bad):
+        found.score = "-" + " - ".join(bad)
+        found.unsure.append(f"{said}: serve.score puts first what is least likely to meet with them")
+    else:
+        found.unsure.append(f"{said}: add a task of what is wished for, or the likeliest of them come first")
+
+
+def _other(look: Look, found: Tasks, name: str) -> object:
+    """The one value of a task's column that is not positive; nothing where there are more, or other tasks read it."""
+    settings = found.tasks[name].settings
+    if sum(task.settings.get("column") == settings["column"] for task in found.tasks.values()) > 1:
+        return None
+    series = look.sample[str(settings["column"])]
+    values = series.filter(positives(look, settings) == 0).unique().to_list()
+    if len(values) != 1:
+        return None
+    return values[0] if isinstance(values[0], (bool, str)) else int(values[0])
 
 
 def _leave_out(look: Look, tasks: dict[str, Task]) -> list[str]:
@@ -121,24 +172,15 @@ def positives(look: Look, settings: dict[str, object]) -> pl.Series:
     """A binary task's labels in the sample."""
     series = look.sample[str(settings["column"])]
     if "equals" in settings:
-        return (as_text(series) == str(settings["equals"])).cast(pl.Float64)
+        wanted: str = as_text(pl.Series([settings["equals"]]))[0]
+        return (as_text(series) == wanted).cast(pl.Float64)
     number = series.cast(pl.Float64, strict=False)
     if "divide_by" in settings:
         number = number / look.sample[str(settings["divide_by"])]
     return (number >= settings.get("at_least", 1)).cast(pl.Float64)
 
 
-def _standing(parts: set[str]) -> int:
-    """How far back a task stands: the first one says which rows went well."""
-    return 2 if _NEGATIVE & parts or any(part.startswith("remove") for part in parts) else int(parts <= _PASSIVE)
-
-
-def outcome_words(column: str) -> set[str]:
-    """Words of a column's name that name an outcome."""
-    return {word for word in words(column) if word in OUTCOME or word.removesuffix("s") in OUTCOME}
-
-
-def _add_flag(look: Look, found: _Found, column: str) -> None:
+def _add_flag(look: Look, found: Tasks, column: str) -> None:
     parts = words(column)
     both = 0 < look.ones[column] < look.rows - look.nulls[column]
     if both and outcome_words(column) - look.common() and not _QUALIFIES & set(parts):
@@ -146,7 +188,7 @@ def _add_flag(look: Look, found: _Found, column: str) -> None:
         found.add(name, {"column": column}, "a column of 0 and 1 that is named like an outcome")
 
 
-def _add_named(look: Look, found: _Found, column: str) -> None:
+def _add_named(look: Look, found: Tasks, column: str) -> None:
     """A column that is named like an outcome and holds two values that are not 0 and 1, or small counts."""
     dtype, parts = look.log.schema[column], set(words(column))
     if (
@@ -171,7 +213,7 @@ def _add_named(look: Look, found: _Found, column: str) -> None:
         found.unsure.append(f"{column} is taken for a count of what came of a row: positive from 1 on")
 
 
-def _add_rating(look: Look, found: _Found, column: str) -> None:
+def _add_rating(look: Look, found: Tasks, column: str) -> None:
     values = look.sample[column].drop_nulls()
     top = float(values.max() or 0)  # type: ignore[arg-type]
     if values.n_unique() > 100 or not 2 <= top <= 100:
@@ -196,22 +238,22 @@ def _is_kind(look: Look, column: str) -> bool:
     return is_text(dtype) and sum(bool(outcome_words(value)) for value in values) > 0.5 * len(values)
 
 
-def _add_kinds(look: Look, found: _Found, column: str) -> None:
+def _add_kinds(look: Look, found: Tasks, column: str) -> None:
     """One task for each value of a column of kinds of behaviour."""
     names = {}
-    for value in as_text(look.sample[column].drop_nulls().unique()).sort():
+    for value in sorted(as_text(look.sample[column].drop_nulls().unique()), key=kind_order):
         name = "_".join(words(value)) if not value.isdigit() else "_".join([*words(column), value])
         typed = int(value) if look.log.schema[column].is_integer() else value
         names[value] = name or "other"
         found.add(name or "other", {"column": column, "equals": typed}, "one task for each kind of behaviour")
-    shown = [value for value in names if _SHOWN & set(words(value))]
+    shown = [value for value in names if SHOWN & set(words(value))]
     if shown and len(shown) < len(names):
         found.unsure.append(
             f"{column} = {shown[0]} and what came of it are rows of their own: if they are one exposure, join them first"
         )
 
 
-def _add_watch(look: Look, found: _Found, free: list[str]) -> None:
+def _add_watch(look: Look, found: Tasks, free: list[str]) -> None:
     """Watch time, as a share of the duration where both are there."""
     numbers = [name for name in free if look.numeric(name) and name not in look.ones]
     lengths = [name for name in numbers if _LENGTH & set(words(name)) and not _WATCH & set(words(name))]
@@ -229,7 +271,7 @@ def _add_watch(look: Look, found: _Found, free: list[str]) -> None:
     edges: dict[str, object] = {} if bar < 1 else {"edges": [10.0, 50.0, 80.0, 99.0]}
     found.add("watch_ratio", {**settings, "kind": "regression", **edges}, "share that was watched")
     long = (ratio >= bar).drop_nulls()
-    if not found.binary() and 0 < long.sum() < len(long):
+    if not found.good() and 0 < long.sum() < len(long):
         found.add("long_watch", {**settings, "at_least": bar}, "watched nearly to the end")
 
 

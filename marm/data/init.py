@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from marm.config import load_run
-from marm.data.among import log_among
+from marm.data.among import log_among, scattered
 from marm.data.guess import Guess, guess_roles
-from marm.data.guess_features import FeatureGuess, SideGuess, guess_features
+from marm.data.guess_features import FeatureGuess, guess_features
 from marm.data.guess_model import Setting, guess_model
+from marm.data.guess_sides import SideGuess
 from marm.data.look import Look, look_at
 from marm.errors import DiskError, FolderError
+
+_FIRST = (
+    "# The first task says which rows went well, and answers come in its order unless serve.score says otherwise. Purchases",
+    "# stand before carts, carts before the rest; what was only seen, then what went badly, is last. Change it as you like.",
+)
 
 
 def init(log: Path, out: Path, force: bool = False, given: dict[str, str] | None = None) -> Guess:
@@ -27,7 +33,7 @@ def init(log: Path, out: Path, force: bool = False, given: dict[str, str] | None
     look = look_at(*log_among(log, given or {}))
     guess = guess_roles(look, given)
     features = guess_features(look, guess)
-    guess.unsure += features.unsure
+    guess.unsure += features.unsure + scattered(look)
     if lost := look.left_out():
         guess.unsure.append(f"not all files have {', '.join(lost)}: left out")
     text = _text(look, guess, features, guess_model(look, guess, features), out)
@@ -92,6 +98,16 @@ def _sides(features: FeatureGuess, folder: Path) -> list[str]:
             reason = f"guess: has {side.overlap:.0%} of the log's {name}"
             file = str(side.file.relative_to(folder))
             lines += ["", f"[data.{name}]", _line("file", file, reason), _line("id", side.id, "its id column")]
+        elif name in features.repeats:
+            twice = features.repeats[name]
+            reason = f"left out: {twice.id} {twice.again} is there more than once"
+            file = str(twice.file.relative_to(folder))
+            lines += [
+                "",
+                f"# [data.{name}]",
+                f"# {_line('file', file, reason)}",
+                f"# {_line('id', twice.id, 'its id column')}",
+            ]
     return lines
 
 
@@ -119,7 +135,7 @@ def _group(name: str, features: dict[str, Any], doubtful: dict[str, str]) -> lis
 
 
 def _tasks(guess: Guess) -> list[str]:
-    lines = []
+    lines = ["", *_FIRST] if len(guess.tasks) > 1 else []
     for name, task in guess.tasks.items():
         lines += ["", f"[tasks.{_key(name)}]", f"# guess: {task.reason}"]
         lines += [f"{_key(key)} = {_value(value)}" for key, value in task.settings.items()]

@@ -1,14 +1,18 @@
 """Logs that are no rows of exposures yet: what they look like, and what to do about it."""
 
+import json
 import shlex
 from pathlib import Path
 
 import polars as pl
 
-from marm.data.look import Look, is_text
+from marm.data.look import Look, is_text, words
 from marm.data.slates import FIRST_ROWS, shown_columns
 from marm.data.source import takes_in
 from marm.errors import DataError
+
+_PARTED = ', separator="_"'
+_ID = frozenset(("id", "code", "key", "uuid", "guid", "sku", "asin"))
 
 
 class SlatesError(DataError):
@@ -32,9 +36,23 @@ def slates(look: Look) -> str | None:
 
 
 def records(look: Look) -> str:
-    """What to do with columns that hold records; nothing where there are none."""
-    found = [name for name, dtype in look.log.schema.items() if isinstance(dtype, pl.Struct)]
-    return f'make columns of what {found[0]} holds: frame.unnest("{found[0]}")' if found else ""
+    """What to do with columns that hold records, those with something like an id first; nothing where there are none."""
+    found = {name: dtype for name, dtype in look.log.schema.items() if isinstance(dtype, pl.Struct)}
+    if not found:
+        return ""
+    named = [name for name, dtype in found.items() if any(_names_id(field.name) for field in dtype.fields)] or list(
+        found
+    )[:1]
+    # Two records may both have an id: each field takes the name of its record.
+    steps = "".join(
+        f".unnest({json.dumps(name, ensure_ascii=False)}{_PARTED if len(named) > 1 else ''})" for name in named
+    )
+    return f"make columns of what {' and '.join(named)} {'hold' if len(named) > 1 else 'holds'}: frame{steps}"
+
+
+def _names_id(name: str) -> bool:
+    """Whether a name is that of an id."""
+    return not _ID.isdisjoint(words(name))
 
 
 def no_time() -> str:

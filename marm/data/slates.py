@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from marm.data.guess_tasks import outcome_words
+from marm.data.guess_words import outcome_words
 from marm.data.listed import ID, ROW, Listed, ids_of, inner_of, is_ids, is_list, listed
 from marm.data.look import is_text, words
 from marm.data.source import Log

@@ -11,7 +11,7 @@ from polars.exceptions import PolarsError
 
 from marm.config import is_topic
 from marm.data.broken import broken_row
-from marm.data.formats import is_data, is_name_of_data, scan
+from marm.data.formats import format_of, is_data, is_name_of_data, scan
 from marm.data.trouble import Chunk, Places, TroubleError, near_match
 from marm.errors import DataError, first_line
 
@@ -57,11 +57,21 @@ def find_files(base: Path, log: str | list[str]) -> list[Path]:
     elif _WILD & set(log):
         found = sorted(file for file in _glob(base, log) if file.is_file())
         wanted = "files that match"
+        if not found and (inside := _in_folders(base, log)):
+            raise DataError(
+                f"{path}: folders match, and no files: name what is in them, as in '{path}/*{inside.suffix}'"
+            )
     else:
         raise DataError(f"{path}: no such file{_like(path)}: set data.log and data.path")
     if not found:
         raise DataError(f"{path}: no {wanted}: set data.log and data.path")
     return found
+
+
+def _in_folders(base: Path, pattern: str) -> Path | None:
+    """A data file in a folder that matches."""
+    folders = [folder for folder in _glob(base, pattern) if folder.is_dir()]
+    return next((file for folder in folders for file in sorted(folder.iterdir()) if is_data(file, folder)), None)
 
 
 def _glob(base: Path, pattern: str) -> Iterator[Path]:
@@ -171,6 +181,8 @@ def open_log(base: Path, log: str | list[str]) -> Log:
     """Find a log's files and agree on their columns; columns that not all files have are left out."""
     files = find_files(base, log)
     schemas = [schema_of(file) for file in files]
+    if len(files) > 1:
+        schemas = [{} if _only_names(*of) else of[1] for of in zip(files, schemas, strict=True)]
     present = [schema for schema in schemas if schema]
     if not present:
         raise TroubleError("empty log", "", f"{files[0]}: empty log (no rows)", "set data.log to one with rows")
@@ -180,6 +192,16 @@ def open_log(base: Path, log: str | list[str]) -> Log:
     if not schema:
         raise _unlike(files, schemas)
     return Log(files, schemas, schema)
+
+
+def _only_names(path: Path, schema: dict[str, pl.DataType]) -> bool:
+    """Whether a CSV has no rows, so that its types say nothing: they would make text of what other files have as numbers."""
+    if format_of(path) != "csv" or set(schema.values()) != {pl.String()}:
+        return False
+    try:
+        return scan(path, schema).head(1).collect().is_empty()
+    except (PolarsError, OSError) as error:
+        raise unreadable(path, error) from None
 
 
 def _unlike(files: list[Path], schemas: list[dict[str, pl.DataType]]) -> DataError:

@@ -77,3 +77,37 @@ def test_a_log_without_names_is_told_by_its_own_error(tmp_path):
     (tmp_path / "all" / "seen.csv").write_text("1,2268318,pv,1511544070\n" * 100)
     with pytest.raises(DataError, match=r"seen.csv: the first line holds values, not names"):
         log_among(tmp_path / "all", {})
+
+
+def test_files_of_one_log_in_several_folders_are_taken_and_doubted(tmp_path):
+    folder = fill(tmp_path / "all", items=ITEMS)
+    for part in ("later", "logs"):
+        fill(folder / part, log_1=log_of(is_click=binary()), log_2=log_of(is_click=binary()))
+    guess = init(folder, tmp_path / "run.toml")
+    assert "the log lies in 2 folders, later, logs: name one to learn from it alone" in guess.unsure
+    assert validate(load_run(tmp_path / "run.toml")).summary.rows == 4 * ROWS
+
+
+def test_folders_that_may_each_be_the_log_are_named(tmp_path):
+    folder, parts = tmp_path / "all", {name: log_of(is_click=binary()) for name in ("log_1", "log_2")}
+    folder.mkdir()
+    fill(folder / "logs", **parts)
+    fill(folder / "later", **{name: part.with_columns(a=1, b=1, c=1) for name, part in parts.items()})
+    with pytest.raises(DataError, match="all: later and logs may each be the log"):
+        log_among(folder, {})
+
+
+def test_folders_of_days_are_one_log_and_a_glob_of_folders_says_what_works(tmp_path):
+    folder = fill(tmp_path / "all", items=ITEMS)
+    for day in (1, 2, 3):
+        fill(folder / f"dt=2024-01-0{day}", part=log_of(is_click=binary()))
+    guess = init(folder, tmp_path / "run.toml")
+    assert load_run(tmp_path / "run.toml").data.log == "dt=2024-01-0*/part.csv"
+    assert not any("folders" in line for line in guess.unsure)
+    with pytest.raises(
+        DataError, match=r"0\[12\]: folders match, and no files: name what is in them, as in '.*'$"
+    ) as error:
+        init(folder / "dt=2024-01-0[12]", tmp_path / "two.toml")
+    assert str(error.value).split("'")[1] == str(folder / "dt=2024-01-0[12]" / "*.csv")
+    init(folder / "dt=2024-01-0[12]" / "*.csv", tmp_path / "two.toml")
+    assert validate(load_run(tmp_path / "two.toml")).summary.rows == 2 * ROWS

@@ -25,7 +25,8 @@ def label(chunk: Chunk, name: str, task: TaskConfig) -> F32:
         if bad.any():
             remedy = f'set tasks.{name}.at_least or tasks.{name}.equals, or kind = "regression"'
             raise chunk.trouble("binary", task.column, bad, "is neither 0 nor 1", remedy)
-    return number.astype(np.float32)
+    # What no float32 holds is as little observed as what is infinite.
+    return np.where(np.abs(number) > np.finfo(np.float32).max, np.nan, number).astype(np.float32)
 
 
 def columns_of(task: TaskConfig) -> list[str]:
@@ -48,7 +49,8 @@ def _divided(chunk: Chunk, name: str, task: TaskConfig) -> F64:
         return number
     by = as_number(chunk, task.divide_by, remedy)
     good = (by != 0) & ~np.isnan(by)
-    return np.where(good, number / np.where(good, by, 1.0), np.nan)
+    with np.errstate(over="ignore"):
+        return np.where(good, number / np.where(good, by, 1.0), np.nan)
 
 
 def _equals(chunk: Chunk, column: str, wanted: bool | int | float | str) -> F32:

@@ -27,6 +27,7 @@ def labels_of(column, by=None, **task):
         ([True, False], {"equals": 1}, [1, 0]),
         ([1, 0], {"equals": True}, [1, 0]),
         ([2.5, None], {"kind": "regression"}, [2.5, NAN]),
+        ([1e39, -1e300, 3.0], {"kind": "regression"}, [NAN, NAN, 3]),
         (["x", None], {"every_row": True}, [1, NAN]),
     ],
 )
@@ -34,6 +35,11 @@ def test_an_outcome_becomes_its_label_and_null_stays_unknown(column, task, expec
     made = labels_of(column, **task)
     assert made.dtype == np.float32
     np.testing.assert_array_equal(made, np.array(expected, np.float32))
+
+
+def test_a_ratio_that_no_number_holds_is_unknown():
+    made = labels_of([1e300, 6], by=[1e-300, 3], divide_by="by", kind="regression")
+    np.testing.assert_array_equal(made, np.array([NAN, 2], np.float32))
 
 
 def test_division_by_zero_or_null_is_unknown():

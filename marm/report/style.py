@@ -29,9 +29,9 @@ h2 { font-size: 13px; font-weight: 600; letter-spacing: .06em; text-transform: u
   margin: 40px 0 12px; }
 h3 { font-size: 15px; font-weight: 600; margin: 0; }
 .note { color: var(--muted); font-size: 13px; margin: 2px 0 0; }
-.tiles { display: grid; gap: 1px; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); margin-top: 28px;
+.tiles { display: flex; flex-wrap: wrap; gap: 1px; margin-top: 28px;
   background: var(--line); border: 1px solid var(--line); border-radius: 12px; overflow: hidden; }
-.tile { background: var(--card); padding: 16px 18px; }
+.tile { flex: 1 1 150px; background: var(--card); padding: 16px 18px; }
 .tile .label { color: var(--muted); font-size: 13px; }
 .tile .value { font-size: 25px; font-weight: 620; letter-spacing: -.02em; font-variant-numeric: tabular-nums;
   line-height: 1.35; white-space: nowrap; }
@@ -81,9 +81,7 @@ details h3 { font-size: 13px; color: var(--muted); padding-top: 18px; }
   .card { padding: 16px; }
   .scroll { margin: 0 -16px; padding: 0 16px; }
   .columns { columns: 1; }
-  .tiles { grid-template-columns: repeat(2, 1fr); }
-  .tiles .tile:last-child:nth-child(odd) { grid-column: 1 / -1; }
-  .tile { padding: 13px 15px; }
+  .tile { flex-basis: 40%; padding: 13px 15px; }
   .tile .value { font-size: 21px; }
 }
 @media print { body { background: none; } .card, .tiles { break-inside: avoid; } }

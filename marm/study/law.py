@@ -1,4 +1,4 @@
-"""The power law y = a + b x^c that a scaling study is fitted with, and how sure it is; with a search, + e ln(1 + K)."""
+"""The power law that a scaling study is fitted with, what depth and a search bring beside it, and how sure all of it is."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -8,27 +8,60 @@ import numpy as np
 from marm.types import F64
 
 EXPONENTS: F64 = np.concatenate([np.linspace(-2, -0.01, 200), np.linspace(0.01, 1, 100)])
-"""Exponents that are tried; for each the best a, b and e have a closed form, so nothing can get stuck."""
+"""Exponents that are tried; for each all else has a closed form, so nothing can get stuck."""
 
 DRAWS = 300
 
-Letter = Literal["a", "b", "c", "e"]
+Letter = Literal["a", "b", "c", "e", "f"]
 LETTERS: tuple[Letter, ...] = get_args(Letter)
 
 
 @dataclass(frozen=True)
+class Places:
+    """What a law is told of the places of a grid, (P,) each."""
+
+    numbers: F64
+    """The paper's C = L n d."""
+    layers: F64
+    picked: F64
+    """Rows of a search (K), 0 without one."""
+
+    def at(self, which: np.ndarray) -> "Places":
+        """Some of them, by number or by flag."""
+        return Places(self.numbers[which], self.layers[which], self.picked[which])
+
+    @property
+    def searches(self) -> bool:
+        """Whether they differ in K."""
+        return len(np.unique(self.picked)) > 1
+
+    @property
+    def depths(self) -> bool:
+        """Whether what depth brings can be told from what C does: of two depths, one has several C."""
+        several = [len(np.unique(self.numbers[self.layers == depth])) for depth in np.unique(self.layers)]
+        return len(several) > 1 and max(several) > 1
+
+    @property
+    def beside(self) -> F64:
+        """(P, 2): what counts beside C, the logarithms of 1 + K and L."""
+        return np.column_stack([np.log1p(self.picked), np.log(self.layers)])
+
+
+@dataclass(frozen=True)
 class Law:
-    """y = a + b x^c + e ln(1 + K)."""
+    """y = a + b C^c + e ln(1 + K) + f ln L."""
 
     a: float
     b: float
     c: float
     e: float = 0.0
-    """What a search of K rows brings, of either sign; 0 where no place of the grid has another K than the rest."""
+    """What a search of K rows brings, of either sign; 0 where places do not differ in K."""
+    f: float = 0.0
+    """What depth brings at equal C, of either sign; 0 where the grid cannot tell. The paper's law has it at 0."""
 
-    def at(self, x: F64, picked: F64 | float = 0.0) -> F64:
-        """y at x, with ``picked`` rows of a search."""
-        y: F64 = self.a + self.b * x**self.c + self.e * np.log1p(picked)
+    def at(self, places: Places) -> F64:
+        """y at each place (P,)."""
+        y: F64 = self.a + self.b * places.numbers**self.c + places.beside @ np.array([self.e, self.f])
         return y
 
 
@@ -37,55 +70,67 @@ class Fit:
     """A law, and what comes out when the places of the grid are drawn with replacement."""
 
     law: Law
+    places: Places
     drawn: list[Law]
     held_out: float
-    """Root of the mean square error at places that a draw left out."""
+    """Root of the mean square error at each place, by the law of all others."""
     spread: float
-    """The same for the mean of the places that were drawn, which a law must beat to say anything."""
+    """The same for the mean of all others, which a law must beat to say anything."""
+
+    @property
+    def letters(self) -> list[Letter]:
+        """Those that the grid can tell."""
+        unknown = {"e": not self.places.searches, "f": not self.places.depths}
+        return [name for name in LETTERS if not unknown.get(name)]
+
+    @property
+    def formula(self) -> str:
+        """The law in letters."""
+        beside = {"e": " + e ln(1 + K)", "f": " + f ln L"}
+        return "GAUC = a + b C^c" + "".join(beside.get(name, "") for name in self.letters)
 
     def interval(self, name: Letter) -> tuple[float, float]:
-        """What holds 95 % of the draws' a, b, c or e."""
+        """What holds 95 % of the draws' a, b, c, e or f."""
         low, high = np.quantile([getattr(law, name) for law in self.drawn], [0.025, 0.975])
         return float(low), float(high)
 
-    def band(self, x: F64, picked: F64 | float = 0.0) -> tuple[F64, F64]:
-        """What holds 95 % of the draws' y at x, with ``picked`` rows of a search."""
-        low, high = np.quantile(np.stack([law.at(x, picked) for law in self.drawn]), [0.025, 0.975], axis=0)
+    def band(self, places: Places) -> tuple[F64, F64]:
+        """What holds 95 % of the draws' y at each place."""
+        low, high = np.quantile(np.stack([law.at(places) for law in self.drawn]), [0.025, 0.975], axis=0)
         return low, high
 
 
-def fit_law(x: F64, y: F64, picked: F64 | None = None) -> Law:
-    """The least squares over all exponents; (n,) places with n of three or more, and rows picked at each (0: no search)."""
-    powers = x[:, None] ** EXPONENTS
-    found = np.log1p(np.zeros_like(x) if picked is None else picked)
-    centred, gap, beside = powers - powers.mean(0), y - y.mean(), found - found.mean()
-    # What K explains is taken out of both, so that b is what is left for x to explain.
-    weight = beside / max(float(beside @ beside), 1e-300)
-    alone, left = centred - np.outer(beside, weight @ centred), gap - beside * (weight @ gap)
+def fit_law(places: Places, y: F64) -> Law:
+    """The least squares over all exponents; (P,) places with three different C or more."""
+    powers = places.numbers[:, None] ** EXPONENTS
+    beside = places.beside * [places.searches, places.depths]
+    means = beside.mean(0)
+    centred, gap, beside = powers - powers.mean(0), y - y.mean(), beside - means
+    # What K and L explain is taken out of both, so that b is what is left for C to explain.
+    weights = np.linalg.pinv(beside)
+    alone, left = centred - beside @ (weights @ centred), gap - beside @ (weights @ gap)
     square = (alone**2).sum(0)
     b = np.where(square > 0, (alone * left[:, None]).sum(0) / np.maximum(square, 1e-300), 0.0)
-    wrong = ((left[:, None] - b * alone) ** 2).sum(0)
-    best = int(wrong.argmin())
-    e = float(weight @ (gap - b[best] * centred[:, best]))
-    a = y.mean() - b[best] * powers[:, best].mean() - e * found.mean()
-    return Law(float(a), float(b[best]), float(EXPONENTS[best]), e)
+    best = int(((left[:, None] - b * alone) ** 2).sum(0).argmin())
+    e, f = weights @ (gap - b[best] * centred[:, best])
+    a = y.mean() - b[best] * powers[:, best].mean() - means @ [e, f]
+    return Law(float(a), float(b[best]), float(EXPONENTS[best]), float(e), float(f))
 
 
-def fit(x: F64, y: F64, picked: F64 | None = None, seed: int = 0, draws: int = DRAWS) -> Fit:
-    """Fit, and bootstrap over the places of the grid; those that a draw leaves out say how well it foretells."""
-    draw = np.random.default_rng(seed)
-    rows = np.zeros_like(x) if picked is None else picked
-    several = min(2, len(np.unique(rows)))
+def fit(places: Places, y: F64, seed: int = 0, draws: int = DRAWS) -> Fit:
+    """Fit, bootstrap over the places of the grid for intervals, and foretell each place from all others."""
+    every, draw = np.arange(len(y)), np.random.default_rng(seed)
     laws: list[Law] = []
-    wrong, base = [], []
     while len(laws) < draws:
-        at = draw.integers(len(x), size=len(x))
-        out = np.setdiff1d(np.arange(len(x)), at)
-        if len(np.unique(x[at])) < 3 or len(np.unique(rows[at])) < several or not len(out):
+        at = draw.integers(len(y), size=len(y))
+        some = places.at(at)
+        if len(np.unique(some.numbers)) < 3 or (some.searches, some.depths) != (places.searches, places.depths):
             continue
-        law = fit_law(x[at], y[at], rows[at])
-        laws.append(law)
-        wrong.append(y[out] - law.at(x[out], rows[out]))
-        base.append(y[out] - y[at].mean())
-    errors = (float(np.sqrt(np.mean(np.concatenate(each) ** 2))) for each in (wrong, base))
-    return Fit(fit_law(x, y, rows), laws, *errors)
+        laws.append(fit_law(some, y[at]))
+    wrong = [
+        (y[out] - fit_law(places.at(every != out), y[every != out]).at(places.at(every == out))[0],
+         y[out] - y[every != out].mean())
+        for out in every
+    ]  # fmt: skip
+    held_out, spread = np.sqrt(np.mean(np.square(wrong), axis=0))
+    return Fit(fit_law(places, y), places, laws, float(held_out), float(spread))

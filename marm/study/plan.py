@@ -17,7 +17,7 @@ from marm.memory.memory import RingShape
 from marm.nn.codec import CODECS
 from marm.study.law import Fit, fit
 from marm.study.models import laid_over
-from marm.study.scaling import LEAST, Size
+from marm.study.scaling import LEAST, Size, places_of
 from marm.train.setup import ring_shape
 from marm.types import F64
 
@@ -154,9 +154,7 @@ def read_study(folder: Path) -> Studied:
         raise FolderError(f"{path}: {len(sizes)} places: a law needs {LEAST} of different size; study more of them")
     columns = ("gauc", "milliseconds_500", "flops_per_event")
     gauc, took, flops = (np.array([place[name] for place in places], np.float64) for name in columns)
-    picked = np.array([size.picked for size in sizes], np.float64)
-    law = fit(np.array([size.numbers for size in sizes], np.float64), gauc, picked)
-    return Studied(places, law, _cost(sizes, took), _cost(sizes, flops), search)
+    return Studied(places, fit(places_of(sizes), gauc), _cost(sizes, took), _cost(sizes, flops), search)
 
 
 def _search(places: list[dict[str, Any]], path: Path) -> dict[str, Any] | None:
@@ -236,9 +234,8 @@ def _picks(studied: list[int]) -> list[int]:
 
 def _choices(run: RunConfig, log: EventLog, studied: Studied, codecs: Sequence[str]) -> list[Choice]:
     sizes = _sizes(run, studied)
-    c = np.array([size.numbers for size in sizes], np.float64)
-    picked: F64 = np.array([size.picked for size in sizes], np.float64)
-    told = np.column_stack([studied.fit.law.at(c, picked), *studied.fit.band(c, picked)])
+    at = places_of(sizes)
+    told = np.column_stack([studied.fit.law.at(at), *studied.fit.band(at)])
     out = []
     for size, (gauc, low, high) in zip(sizes, told.tolist(), strict=True):
         for codec in codecs:

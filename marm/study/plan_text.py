@@ -93,11 +93,12 @@ def _sure(plan: Plan) -> list[str]:
     """What the figures rest on, and what weakens them."""
     fit, best = plan.studied.fit, max(plan.studied.places, key=lambda place: place["gauc"])
     law, searched = fit.law, plan.studied.search is not None
-    term, at_k = (f" {law.e:+.5f} ln(1 + K)", f", K {best['picked']}") if searched else ("", "")
+    terms = (f" {law.e:+.5f} ln(1 + K)" if searched else "") + (f" {law.f:+.5f} ln L" if fit.places.depths else "")
+    at_k = f", K {best['picked']}" if searched else ""
     lines = [
-        f"law      GAUC = {law.a:.4f} {law.b:+.4f} C^{law.c:.2f}{term} from {len(plan.studied.places)} places; at places "
-        f"held out it is wrong by {fit.held_out:.4f}, their mean by {fit.spread:.4f}. Best measured: {best['gauc']:.4f} at "
-        f"L {best['layers']}, n {best['window']}, d {best['width']}{at_k}.",
+        f"law      GAUC = {law.a:.4f} {law.b:+.4f} C^{law.c:.2f}{terms} from {len(plan.studied.places)} places; each by the "
+        f"law of the others is wrong by {fit.held_out:.4f}, by their mean by {fit.spread:.4f}. Best measured: "
+        f"{best['gauc']:.4f} at L {best['layers']}, n {best['window']}, d {best['width']}{at_k}.",
         *_of_search(plan),
     ]
     if fit.held_out >= fit.spread:

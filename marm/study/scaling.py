@@ -12,7 +12,7 @@ from marm.config import RunConfig
 from marm.errors import SettingError
 from marm.study.codecs import state_bytes
 from marm.study.latency import milliseconds
-from marm.study.law import LETTERS, Fit, fit
+from marm.study.law import LETTERS, Fit, Places, fit
 from marm.study.models import laid_over
 from marm.study.runs import Show, Trained, Training, own_memory, train_all, write_lines
 from marm.types import F64
@@ -73,6 +73,12 @@ class Size(NamedTuple):
         )
 
 
+def places_of(sizes: Sequence[Size]) -> Places:
+    """What a law is told of them."""
+    columns = [(size.numbers, size.layers, size.picked) for size in sizes]
+    return Places(*np.array(columns, np.float64).T)
+
+
 @dataclass(frozen=True)
 class Place:
     """One place of the grid, all seeds."""
@@ -124,26 +130,19 @@ class Scaling:
     fit: Fit
     """GAUC against the numbers that one user's layers read."""
 
-    def x(self) -> F64:
-        """Numbers of each place."""
-        return np.array([float(place.size.numbers) for place in self.places])
-
-    def picked(self) -> F64:
-        """Rows that each place's search picks."""
-        return np.array([float(place.size.picked) for place in self.places])
+    @property
+    def at(self) -> Places:
+        """What the law is told of them."""
+        return places_of([place.size for place in self.places])
 
     @property
-    def searches(self) -> bool:
-        """Whether places differ in that."""
-        return len(np.unique(self.picked())) > 1
-
-    def y(self) -> F64:
-        """GAUC of each place."""
+    def gauc(self) -> F64:
+        """Of each place (P,)."""
         return np.array([place.gauc for place in self.places])
 
 
 def study_scaling(run: RunConfig, out: Path, show: Show, sizes: Grid, seeds: int = 1) -> Scaling:
-    """Train every combination with every seed, and fit GAUC = a + b C^c + e ln(1 + K); goes on where it was broken off."""
+    """Train every combination with every seed, and fit the law; goes on where it was broken off."""
     run, task = own_memory(run), run.positive_task
     grid = sizes.places(run)
     if not task:
@@ -157,8 +156,7 @@ def study_scaling(run: RunConfig, out: Path, show: Show, sizes: Grid, seeds: int
     write_lines(out / "trainings.jsonl", (one.line() for one in trained))
     places = [_place(size, trained[at :: len(grid)], task) for at, size in enumerate(grid)]
     write_lines(out / "places.jsonl", (place.line() for place in places))
-    x, picked = (np.array([getattr(place.size, name) for place in places], float) for name in ("numbers", "picked"))
-    found = fit(x, np.array([place.gauc for place in places]), picked)
+    found = fit(places_of(grid), np.array([place.gauc for place in places]))
     write_lines(out / "law.jsonl", [law_line(found)])
     return Scaling(task, places, found)
 

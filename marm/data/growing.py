@@ -1,5 +1,6 @@
 """From a growing folder of files to the stream: each new one is taken once, whole, by its name's order."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +20,25 @@ from marm.types import I64
 
 _NAMED = 1000
 """Rows (1-based, of the file's data) that the line of a file's late rows names."""
+PATIENCE = 30.0
+"""Seconds that a file may be unreadable, or nothing be there, before it is told; once each."""
+
+_log = logging.getLogger("marm.follow")
 
 
 class GrowingFolder:
     """Files that match a pattern as a source of events; those that the run was trained on are not taken again.
 
-    A file must appear whole (write beside, then rename): one that cannot be read yet is tried again later.
+    A file must appear whole (write beside, then rename): one that is empty or cannot be read yet is tried again later, and
+    a warning tells of it after ``PATIENCE`` seconds.
     """
 
     def __init__(self, run: RunConfig, folder: Path, log: EventLog, grower: Grower, pattern: str) -> None:
         self.run, self._log, self._grower, self._pattern = run, log, grower, pattern
         growth = log.manifest.growth
         self.counts = dict(growth.counts)
-        self.unread: dict[str, str] = {}
-        """Files that could not be read so far, and why."""
+        self._waited: dict[str, float] = {}
+        """Since when each thing that is waited for is, until it comes; infinite once that was told."""
         self._live, self._items = LiveLog(run, folder / "events"), ItemJournal(folder, log)
         self._aside, self._in_order = Aside(folder, growth.sides), known_in_order(run, log)
 
@@ -52,25 +58,37 @@ class GrowingFolder:
 
     def poll(self, now: float) -> bool:
         """Take the next new file; whether there was one."""
-        del now
-        for path in self._new_files():
+        waits: dict[str, str] = {}
+        for path in self._new_files(waits):
             try:
                 schema = schema_of(path)
             except DataError as error:
-                self.unread[str(path)] = str(error)
+                waits[str(path)] = str(error)
                 continue
-            self.unread.pop(str(path), None)
+            if not schema:
+                waits[str(path)] = f"{path}: empty"
+                continue
             self._take(path, schema)
             return True
+        self._wait(waits, now)
         return False
 
-    def _new_files(self) -> list[Path]:
+    def _new_files(self, waits: dict[str, str]) -> list[Path]:
         try:
             found = find_files(Path(), self._pattern)
-        except DataError:
+        except DataError as error:
+            waits[self._pattern] = str(error).removesuffix(": set data.log and data.path")
             return []
         taken = set(self._grower.manifest.taken)
         return [path for path in found if str(path.resolve()) not in taken]
+
+    def _wait(self, waits: dict[str, str], now: float) -> None:
+        """Tell once of what has been waited for too long; ``waits`` says why for each."""
+        self._waited = {name: self._waited.get(name, now) for name in waits}
+        for name, since in self._waited.items():
+            if now - since >= PATIENCE:
+                self._waited[name] = float("inf")
+                _log.warning("%s; not to be read for %.0f s, tried again and again", waits[name], now - since)
 
     def _take(self, path: Path, schema: dict[str, pl.DataType]) -> None:
         manifest = self._grower.manifest

@@ -1,6 +1,5 @@
 """A trained run goes on with what is served: each event is learned and remembered once, as if it had been in the log."""
 
-import gzip
 import itertools
 import json
 import shutil
@@ -26,7 +25,7 @@ from marm.train.cut import KEPT, Cut
 from marm.train.follow import PULSE, follow
 from tests.train.feeding import aside, columns, copy_of, counts, event_ids, events_of, put, quick
 from tests.train.folders import remembered
-from tests.train.logs import FEATURES, START, log_frame, run_over, write_world
+from tests.train.logs import START, log_frame, run_over, write_world
 
 TRAINED, ALL = 150, 200
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -343,30 +342,6 @@ def test_new_parquet_files_of_a_folder_are_learned_once(whole, kind, run, tmp_pa
     assert result["counts"]["late"] == aside(run, "late.ndjson")[0]["count"] > 0
     assert "no column click" in aside(run, "rejected.ndjson")[0]["reason"]
     assert follow(run, quick(run), log=str(days), until_idle=0)["events"] == 0
-
-
-@pytest.mark.parametrize("ending", ["csv", "csv.gz", "ndjson.gz", "jsonl"])
-def test_new_files_of_text_are_learned_like_parquet(whole, tmp_path, ending):
-    plain = whole.drop("query")
-    world = write_world(tmp_path / "world", plain[:TRAINED])
-    features = {**FEATURES, "context": {"page": "category", "hour": "number"}}
-    commands.train(run_over(world, features=features, memory={"url": "lmdb://memory"}), tmp_path / "one")
-    new = {}
-    for kind in ("parquet", ending):
-        run, days = copy_of(tmp_path / "one", tmp_path / kind), tmp_path / f"days-{kind}"
-        days.mkdir()
-        write_text_or_parquet(plain[TRAINED:], days / f"day.{kind}")
-        assert follow(run, quick(run), log=str(days), until_idle=0)["events"] == ALL - TRAINED
-        new[kind] = columns(EventLog(run / "events"), TRAINED, ALL)
-    assert new[ending] == new["parquet"]
-
-
-def write_text_or_parquet(frame: pl.DataFrame, path: Path) -> None:
-    if path.suffix == ".parquet":
-        frame.write_parquet(path)
-        return
-    text = (frame.write_csv() if ".csv" in path.name else frame.write_ndjson()).encode()
-    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
 
 
 def test_late_and_rejected_rows_are_those_of_their_file(whole, run, tmp_path, monkeypatch):

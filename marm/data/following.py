@@ -15,7 +15,7 @@ from marm.errors import FolderError, SettingError
 
 
 class Source(Protocol):
-    """Where events come from; it appends them to the stream. One that has waiting events has a length."""
+    """Where events come from; it appends them to the stream. One that waits for events or files has a length."""
 
     counts: dict[str, int]
 

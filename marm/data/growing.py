@@ -8,6 +8,7 @@ import polars as pl
 
 from marm.config import RunConfig
 from marm.data.aside import Aside
+from marm.data.formats import format_of
 from marm.data.grow import Grower
 from marm.data.journal import ItemJournal
 from marm.data.known import known_in_order
@@ -22,6 +23,9 @@ _NAMED = 1000
 """Rows (1-based, of the file's data) that the line of a file's late rows names."""
 PATIENCE = 30.0
 """Seconds that a file may be unreadable, or nothing be there, before it is told; once each."""
+SETTLED, LONG_AGO = 2.0, 60.0
+"""Seconds that a file of text must have stood unchanged while it was watched, or by its own time, which may be of another
+clock: Parquet has an end that says that it is whole, text has none."""
 
 _log = logging.getLogger("marm.follow")
 
@@ -30,7 +34,7 @@ class GrowingFolder:
     """Files that match a pattern as a source of events; those that the run was trained on are not taken again.
 
     A file must appear whole (write beside, then rename): one that is empty or cannot be read yet is tried again later, and
-    a warning tells of it after ``PATIENCE`` seconds.
+    a warning tells of it after ``PATIENCE`` seconds; one of text is waited for while it grows, and those after it with it.
     """
 
     def __init__(self, run: RunConfig, folder: Path, log: EventLog, grower: Grower, pattern: str) -> None:
@@ -39,12 +43,14 @@ class GrowingFolder:
         self.counts = dict(growth.counts)
         self._waited: dict[str, float] = {}
         """Since when each thing that is waited for is, until it comes; infinite once that was told."""
+        self._looks: dict[Path, tuple[tuple[int, int], float]] = {}
+        """Size and time of change of a file that may still grow, and since when it looks so."""
         self._live, self._items = LiveLog(run, folder / "events"), ItemJournal(folder, log)
         self._aside, self._in_order = Aside(folder, growth.sides), known_in_order(run, log)
 
     def __len__(self) -> int:
-        """Events that wait for something: none, a file has them whole."""
-        return 0
+        """Files that may still grow: one at most, since those after it are not looked at."""
+        return len(self._looks)
 
     def lag(self) -> int | None:
         """Nobody counts files."""
@@ -62,6 +68,8 @@ class GrowingFolder:
         for path in self._new_files(waits):
             try:
                 schema = schema_of(path)
+                if schema and self._grows(path, now):
+                    return False
             except DataError as error:
                 waits[str(path)] = str(error)
                 continue
@@ -81,6 +89,19 @@ class GrowingFolder:
             return []
         taken = set(self._grower.manifest.taken)
         return [path for path in found if str(path.resolve()) not in taken]
+
+    def _grows(self, path: Path, now: float) -> bool:
+        """Whether a file of text may not be whole yet."""
+        before, self._looks = self._looks.get(path), {}
+        if format_of(path) == "parquet":
+            return False
+        found = path.stat()
+        look = found.st_size, found.st_mtime_ns
+        since = before[1] if before and before[0] == look else now
+        if now - since >= SETTLED or now - found.st_mtime >= LONG_AGO:
+            return False
+        self._looks = {path: (look, since)}
+        return True
 
     def _wait(self, waits: dict[str, str], now: float) -> None:
         """Tell once of what has been waited for too long; ``waits`` says why for each."""

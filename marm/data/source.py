@@ -90,10 +90,8 @@ def _like(path: Path) -> str:
 
 def schema_of(path: Path) -> dict[str, pl.DataType]:
     """Columns of a file and their types; none for an empty one. Errors: ``DataError`` for one that cannot be read."""
-    if not path.stat().st_size:
-        return {}
     try:
-        return dict(scan(path).collect_schema())
+        return dict(scan(path).collect_schema()) if path.stat().st_size else {}
     except (PolarsError, OSError) as error:
         raise unreadable(path, error) from None
 

@@ -2,7 +2,9 @@
 
 import gzip
 import logging
+import os
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,6 +18,12 @@ from tests.train.logs import FEATURES, log_frame, run_over, write_world
 
 TRAINED, ALL = 150, 200
 pytestmark = pytest.mark.usefixtures("no_report")
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of text are taken soon."""
+    monkeypatch.setattr(growing, "SETTLED", 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +72,41 @@ def test_a_file_that_was_found_half_written_is_told_once_and_learned_when_it_is_
     assert half.startswith(f"{days / f'day.{ending}'}: ") and "tried again" in half
     write(whole[TRAINED:], days / f"day.{ending}")
     assert follow(run, quick(run), log=str(days), until_idle=0)["events"] == ALL - TRAINED
+
+
+def test_a_file_of_text_is_waited_for_while_it_grows(
+    whole: pl.DataFrame, begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growing, "SETTLED", 0.5)
+    run, days = copy_of(begun, tmp_path / "run"), tmp_path / "days"
+    days.mkdir()
+    lines = whole[TRAINED:].write_csv().encode().splitlines(keepends=True)
+
+    def come(_: Any = None) -> bool:
+        with (days / "day.csv").open("ab") as file:
+            file.write(b"".join(lines[:10]))
+            del lines[:10]
+        return False
+
+    come()
+    assert follow(run, quick(run), log=str(days), until_idle=0, stop=come)["events"] == ALL - TRAINED
+    assert not lines
+
+
+def test_files_that_stood_long_are_taken_at_once_and_a_file_of_another_clock_as_soon_as_it_stands(
+    whole: pl.DataFrame, begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, days = copy_of(begun, tmp_path / "run"), tmp_path / "days"
+    days.mkdir()
+    for number in range(5):
+        write(whole[TRAINED + number * 4 :][:4], days / f"day{number}.csv")
+        os.utime(days / f"day{number}.csv", (1e9, 1e9))
+    monkeypatch.setattr(growing, "SETTLED", 1e6)
+    assert follow(run, quick(run), log=str(days), until_idle=0)["events"] == 20
+    monkeypatch.setattr(growing, "SETTLED", 0.2)
+    write(whole[TRAINED + 20 :], days / "day6.csv")
+    os.utime(days / "day6.csv", (4e9, 4e9))
+    assert follow(run, quick(run), log=str(days), until_idle=0)["events"] == ALL - TRAINED - 20
 
 
 def write(frame: pl.DataFrame, path: Path) -> None:

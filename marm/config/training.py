@@ -58,8 +58,8 @@ class TrainConfig(Settings):
     cut_every: PositiveInt = 500_000
     """Events between cuts."""
 
-    window_events: PositiveInt = 10_000
-    """Events of a window of the progressive metrics."""
+    window_events: PositiveInt | None = None
+    """Events of a window of the progressive metrics; none given: 10,000, or a tenth of a log that has fewer than 100,000."""
 
 
 class FollowConfig(Settings):

@@ -33,6 +33,9 @@ Progress = Callable[[dict[str, Any]], None]
 What has no events to count says how far it is by ``share`` and ``text``.
 """
 
+WINDOW_EVENTS = 10_000
+"""Events of a window of metrics, where nothing else is asked for and the log is long enough."""
+
 
 class Trainer:
     """Streaming training of one run folder; between any two steps it can be killed and taken up again.
@@ -210,17 +213,24 @@ class Trainer:
         end = self.log.step_end(before)
         self.position = self.stepper.step(before, end, self.spool if measured else None, self.cut)
         self._since_cut += self.position - before
-        every = self.run.train.window_events
+        every = self.run.train.window_events or WINDOW_EVENTS
         if self.run.memory.ttl and before // every < self.position // every:
             # By the stream's position, never by cuts, which memory may force at another place in a resumed run.
             self.memory.drop_unseen(self._unseen_since())
-        if measured and self.position - self._window[0] >= self.run.train.window_events:
+        if measured and self.position - self._window[0] >= self._window_events:
             self._close_window(progress)
         if self._since_cut >= self.run.train.cut_every:
             self.cut()
         if trouble := self.tally.trouble(self.run.memory.slack):
             progress({"trouble": trouble})
         progress(self._done())
+
+    @property
+    def _window_events(self) -> int:
+        """A short log has windows too, ten or so; what follows it has no length to take a tenth of."""
+        prepared = self.log.manifest.prepared
+        tenth = prepared // 10 if self.position <= prepared else WINDOW_EVENTS
+        return self.run.train.window_events or min(WINDOW_EVENTS, max(tenth, 1))
 
     def _done(self) -> dict[str, int]:
         """How far it is: through all passes, or, after the last, through a stream that grows."""

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from marm.report import page
 from marm.report.text import many
 from marm.study.rivals import TUNED_ON, Study
@@ -27,7 +29,8 @@ def write_page(out: Path, study: Study) -> Path:
 def table(study: Study) -> str:
     """Markdown: every model's figures, best GAUC of the main task first."""
     first = quality(study.models, next(iter(study.models[0].aucs)), BASE)
-    return markdown(beside(first, COSTS, {model.name: costs(model) for model in study.models}))
+    made = markdown(beside(first, COSTS, {model.name: costs(model) for model in study.models}))
+    return made + "".join(f"\n{name}: {says}\n" for name, says in _alike(study))
 
 
 def _cost(study: Study) -> str:
@@ -50,5 +53,16 @@ def _protocol(study: Study) -> list[tuple[str, str]]:
     return [
         ("Tuned on", tuned if places > 1 else "nothing: every model takes the settings as they are"),
         ("Measured on", "the last fifth of the whole log, predict then learn"),
+        *_alike(study),
         *origin(study.models[0].trained[0].result),
+    ]
+
+
+def _alike(study: Study) -> list[tuple[str, str]]:
+    """Models that ranked all as MARM did, so that nobody takes one for as good as the other."""
+    own = next(model for model in study.models if model.name == BASE)
+    return [
+        (model.name, f"ranks every event just as {BASE} does: on this log there is nothing that sets them apart")
+        for model in study.models
+        if model is not own and all(np.array_equal(model.aucs[task].aucs, own.aucs[task].aucs) for task in own.aucs)
     ]

@@ -71,6 +71,17 @@ def test_every_model_runs_beside_a_marm_that_compares_ids(run: RunConfig) -> Non
     assert {name for name, does in compare_ids.items() if not does} == {"mean", "din", *SEARCHING, "sasrec", "hstu"}
 
 
+def test_a_search_that_has_nothing_to_find_is_said_to_do_as_marm_does(run: RunConfig, tmp_path: Path) -> None:
+    wide = laid_over(run, {"memory": {"window": 240, "slack": 240}})
+    found = study_rivals(wide, tmp_path / "wide", show, "marm + search,din", 1, [])
+    assert [line for line in table(found).splitlines() if "just as marm" in line] == [
+        "marm + search: ranks every event just as marm does: on this log there is nothing that sets them apart"
+    ]
+    assert write_page(tmp_path / "wide", found).read_text(encoding="utf-8").count("just as marm") == 1
+    narrow = study_rivals(run, tmp_path / "narrow", show, "marm + search", 1, [])
+    assert "just as marm" not in table(narrow)
+
+
 def test_what_is_finished_is_not_trained_again(
     run: RunConfig, done: tuple[Path, Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

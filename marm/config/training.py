@@ -49,6 +49,10 @@ class TrainConfig(Settings):
     table_rate: PositiveFloat = 0.05
     """Of row-wise Adagrad, for the table."""
 
+    average: NonNegativeInt = 0
+    """Steps over which the dense weights that score are averaged; 0: those that learn score. Costs a second pass forth
+    where outcomes are learned as they fall; else nothing."""
+
     warmup: NonNegativeInt = 50
     """Steps over which both rates rise."""
 

@@ -1,6 +1,7 @@
 """One step of the stream: score what is new with the weights as they are, learn from what is due, remember."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -135,11 +136,12 @@ class Stepper:
     def _score_and_learn(self, new: Exposures, seen: Exposures, spool: Spool | None) -> None:
         """``new``: of all ranks; ``seen``: of this one."""
         asked = ask(seen, self._drawn(seen))
+        scored = None if spool is None else self._averaged(asked)
         with torch.set_grad_enabled(self.learner is not None):
             attended = self.engine.attend(asked.batch)
         self.tally.add(asked, attended, self.steps, True)
         labels = self._labels(seen, asked)
-        self._record(spool, seen, asked, attended, labels, np.ones(len(asked.exposure), bool))
+        self._record(spool, seen, asked, scored or attended, labels, np.ones(len(asked.exposure), bool))
         if self.stages:
             shown = Shown(seen, asked, attended, new)
             self.stages.scored(shown, self.steps, spool is not None)
@@ -147,6 +149,13 @@ class Stepper:
         if self.learner:
             self._update(seen, asked, attended, labels)
         self._remember(seen, asked, attended, np.arange(len(seen)))
+
+    def _averaged(self, asked: Asked) -> Attended | None:
+        """A pass by the weights that score, where they are others than those that learn."""
+        if not (self.learner and self.learner.average):
+            return None
+        with torch.no_grad(), self.learner.scoring():
+            return self.engine.attend(asked.batch)
 
     def _score_frozen(self, seen: Exposures, spool: Spool | None, since: SinceCut) -> None:
         asked, batch, places = since.ask(seen, self._drawn(seen))
@@ -179,7 +188,7 @@ class Stepper:
 
     def _score_waiting(self, new: Exposures, seen: Exposures, is_new: Bool, early: Bool, spool: Spool | None) -> None:
         asked = ask(seen, self._drawn(seen, is_new))
-        with torch.no_grad():
+        with torch.no_grad(), self.learner.scoring() if self.learner else nullcontext():
             attended = self.engine.attend(asked.batch)
         self.tally.add(asked, attended, self.steps, False)
         self._record(spool, seen, asked, attended, self._labels(seen, asked), is_new[asked.exposure])

@@ -82,7 +82,7 @@ class Trainer:
         """Take up where a cut was made; its delta goes into the store if that was missed."""
         load_weights(self.engine.model, self.engine.table, cut)
         state = cut.state
-        self.learner.adam.load(cut.tensors("optimizer"), state["learned"])
+        self.learner.load(cut.tensors("optimizer"), state["learned"])
         if self.stages:
             load_stages(self.stages, cut)
         self._show_items(state.get("items", 0))
@@ -123,10 +123,12 @@ class Trainer:
         self, number: int, rows: Rows, table: dict[str, Tensor], state: dict[str, Any], stages: Saved | None
     ) -> None:
         store, cleared = self.parts.store, state["cleared"]
+        with self.learner.scoring():
+            model = {k: v.detach().cpu().clone() for k, v in self.engine.model.state_dict().items()}
         parts = {
-            "model": {k: v.detach().cpu() for k, v in self.engine.model.state_dict().items()},
+            "model": model,
             "table": table,
-            "optimizer": self.learner.adam.state(),
+            "optimizer": self.learner.state(),
             "memory": rows_tensors(rows),
         }
         files: dict[str, bytes] = {}

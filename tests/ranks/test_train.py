@@ -108,7 +108,7 @@ def test_four_ranks_train_as_one_process_does(tmp_path: Path) -> None:
             "refresh": 9,
             "search": {"rule": "dot", "history": 20, "picked": 3},
         },
-        "train": {"live": 4},
+        "train": {"live": 4, "average": 20},
         "data": {"feedback_delay": "delay"},
         "negatives": {"per_event": 1, "recent": 50},
     }

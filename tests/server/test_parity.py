@@ -50,7 +50,8 @@ def test_the_server_answers_what_a_frozen_evaluation_scores(
     tmp_path: Path, start: Callable[..., Running], model: dict[str, Any], memory: dict[str, Any]
 ) -> None:
     world = write_world(tmp_path / "world", log_frame().with_columns(shelf=pl.lit("s1")))
-    run = run_over(world, memory={"url": "lmdb://memory", "codec": "float32", **memory}, model=model)
+    train = {"average": 50 if model else 0}
+    run = run_over(world, memory={"url": "lmdb://memory", "codec": "float32", **memory}, model=model, train=train)
     commands.train(run, tmp_path / "run", page=False)
     frame = later(world, 400)
     frame.write_parquet(world / "later.parquet")

@@ -43,9 +43,10 @@ RUNS: dict[str, dict[str, Any]] = {
         "train": {"segment": 3, "segment_after": 300.0},
         "model": {"token_shift": True},
     },
-    "lmdb, int8 states, delay, all stages": {
+    "lmdb, int8 states, delay, all stages, averaged weights": {
         "data": {"feedback_delay": "delay"},
         "memory": {"url": "lmdb://memory", "codec": "int8"},
+        "train": {"average": 5},
         "stages": STAGES,
     },
     "lmdb, a search by signs, delay, a hot arena for few": {
@@ -59,9 +60,9 @@ RUNS: dict[str, dict[str, Any]] = {
         },
         "train": {"live": 3, "micro_batch": 8},
     },
-    "lmdb, learned at once, states made anew and dropped by time": {
+    "lmdb, learned at once, averaged weights, states made anew and dropped by time": {
         "memory": {"url": "lmdb://memory", "budget": 3000, "hot": 10 * 31 * 80, "refresh": 11, "ttl": 300.0},
-        "train": {"micro_batch": 8},
+        "train": {"micro_batch": 8, "average": 5},
     },
 }
 ROUNDS, SOAK_ROUNDS = 3, 30

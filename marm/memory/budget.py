@@ -60,10 +60,17 @@ class Budget:
 
     def ends(self, users: U64) -> I64:
         """Where users' rings end (B,); 0 for those not known."""
+        return self._at(users, self._next)
+
+    def seen(self, users: U64) -> I64:
+        """Event of the stream at which users were last active (B,); 0 for those not known."""
+        return self._at(users, self._seen)
+
+    def _at(self, users: U64, column: I64) -> I64:
         at = self._map.find(users)
         known = at >= 0
         out = np.zeros(len(users), np.int64)
-        out[known] = self._next[at[known]]
+        out[known] = column[at[known]]
         return out
 
     def unseen_since(self, number: int) -> tuple[U64, I64, I64]:

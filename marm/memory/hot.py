@@ -3,6 +3,7 @@
     slot s, position p     facts[s, p % capacity]     states[s * capacity + p % capacity]
     head[s]                next position                      states_from[s]   rows below it have no state
     saved[s]               rows below it are in the store     used[s]          last step that touched it
+    renewed[s]             whether some of those were made anew since
     keys[w, s, p % capacity]   what a search knows rows by, once more: so it reads these alone
 
 The states lie on the model's device, coded; everything else on the host. Bookkeeping knows no tensor but that block.
@@ -35,6 +36,7 @@ class HotArena:
         self.keys = untouched((keys, slots, capacity), np.dtype(np.uint64))
         self.states = codec.block(untouched((slots * capacity, state_bytes), np.dtype(np.uint8))).to(device)
         self.head, self.states_from, self.saved, self.used, self.seen = (np.zeros(slots, np.int64) for _ in range(5))
+        self.renewed = np.zeros(slots, bool)
         self.users = np.zeros(slots, np.uint64)
 
     def __len__(self) -> int:
@@ -45,6 +47,7 @@ class HotArena:
         at = self.map.insert(users)
         self.users[at], self.used[at] = users, step
         self.head[at] = self.states_from[at] = self.saved[at] = 0
+        self.renewed[at] = False
         return at
 
     def release(self, at: I64) -> None:
@@ -54,6 +57,16 @@ class HotArena:
     def held(self) -> I64:
         """Slots in use, ascending."""
         return self.map.entries()[1]
+
+    def in_store(self, at: I64) -> Bool:
+        """Whether the store has all that these slots hold."""
+        same: Bool = (self.saved[at] == self.head[at]) & ~self.renewed[at]
+        return same
+
+    def stored(self) -> None:
+        """The store has all that is held."""
+        held = self.held()
+        self.saved[held], self.renewed[held] = self.head[held], False
 
     def write(self, at: I64, first: I64, counts: I64, facts: np.ndarray, states: torch.Tensor) -> None:
         """Put rows at consecutive positions; of more rows than fit, the newest stay."""

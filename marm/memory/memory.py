@@ -139,7 +139,7 @@ class Memory:
                 f"memory.hot holds {hot.slots} users, one step needs {len(held) - len(idle) + wanted}: raise memory.hot or "
                 "lower train.micro_batch"
             )
-        clean = idle[hot.saved[idle] == hot.head[idle]]
+        clean = idle[hot.in_store(idle)]
         if len(clean) < short:
             raise MemoryFull
         oldest = np.argsort(hot.used[clean], kind="stable")[: max(short, hot.slots // 16)]
@@ -161,6 +161,7 @@ class Memory:
         facts = found.facts.view(self.shape.facts).reshape(-1)
         self.hot.write(at, found.first, found.counts, facts, coded)
         self.hot.head[at] = self.hot.saved[at] = found.next
+        self.hot.seen[at] = self.budget.seen(users)
         self.hot.states_from[at] = states_from
         for user in set(users[known].tolist()) & self._dropped.keys():
             slot = at[users == user]
@@ -265,6 +266,7 @@ class Memory:
         if self.shape.keys and keys is not None:
             facts["keys"] = keys
         self.hot.write(at, first, counts, facts, states)
+        self.hot.renewed[at] = True
         self._pending.append((np.repeat(users, counts), places_from(first, counts), facts))
 
     def _expire(self, users: U64, at: I64, time: I64) -> None:
@@ -326,8 +328,7 @@ class Memory:
 
     def saved(self) -> None:
         """The delta is in the store: its users may leave the arena."""
-        held = self.hot.held()
-        self.hot.saved[held] = self.hot.head[held]
+        self.hot.stored()
         self._pending.clear()
         self._dropped.clear()
         self._forgotten.clear()

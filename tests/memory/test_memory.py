@@ -188,6 +188,38 @@ def test_the_past_of_many_users_is_what_was_remembered_last_wherever_it_lies() -
     ]
 
 
+def renewed(driven: Driven, user: int, rows: int) -> None:
+    """Make a user's newest states anew: all their bytes are 7."""
+    users, states = np.array([user], np.uint64), torch.full((rows, SHAPE.state_bytes), 7, dtype=torch.uint8)
+    driven.memory.renew(users, np.array([rows]), SHAPE.coding.block(states.numpy()), version=9)
+
+
+def test_who_was_made_anew_stays_in_the_arena_until_a_cut_has_that() -> None:
+    driven = Driven(2)
+    driven.remember({1: 3, 2: 2})
+    driven.cut()
+    renewed(driven, 1, 3)
+    driven.recall([2])
+    driven.remember({3: 1})  # one of them has to go, and 1 was not asked for longest
+    assert driven.cuts == 1
+    driven.cut()
+    states, there = driven.store.read_states(np.array([1], np.uint64), np.array([0]), np.array([3]))
+    assert there.all() and (states == 7).all()
+
+
+def test_who_was_made_anew_was_last_seen_when_it_was() -> None:
+    driven = Driven(1)
+    driven.remember({1: 3})
+    driven.cut()
+    driven.remember({2: 1})
+    driven.cut()
+    driven.recall([1])
+    renewed(driven, 1, 3)
+    driven.cut()
+    held = driven.store.holding()
+    assert dict(zip(held.users.tolist(), held.seen.tolist(), strict=True)) == {1: 1, 2: 2}
+
+
 def test_a_past_of_which_the_store_lost_some_is_none() -> None:
     driven = Driven(4)
     driven.remember({1: 5, 2: 3})

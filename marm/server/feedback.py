@@ -130,7 +130,9 @@ class Feedback:
         for post in posts:
             places = np.cumsum([0, *(len(line) + 1 for line in post.lines)]) + begin
             begin = int(places[-1])
-            self._ids |= post.ids
+            for event_id, (user, said) in post.ids.items():
+                # Of an event that another request told meanwhile this one did not know the user.
+                self._ids[event_id] = (user or self._ids.get(event_id, (0, said))[0], said)
             if post.seen is not None:
                 self._tell(
                     post.rows,

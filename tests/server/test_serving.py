@@ -20,6 +20,7 @@ from marm.data import inbox
 from marm.data.place import Position
 from marm.errors import SettingError
 from marm.server import run as serving
+from marm.server.messages import EventIn
 from marm.server.server import warm_up
 from tests.server.running import Running
 from tests.store import servers
@@ -89,6 +90,18 @@ def test_an_event_is_taken_once_and_outcomes_may_follow_it(folder: Path, start: 
     assert scores(server.post("/v1/rank", RANK)) != unknown
     lines, _ = inbox.read(folder / "inbox", Position())
     assert len(lines) == 2
+
+
+def test_an_outcome_taken_together_with_its_event_from_another_request_is_shown(folder: Path, start: Start) -> None:
+    server = start(folder).server
+    bare = EventIn(event_id="e1", user="u1", item=3)
+    outcomes = [EventIn(event_id="e1", outcomes={"click": value}) for value in (1, 0)]
+    answers = server.telling.wait_for(lambda: server.feedback.take([[bare], [outcomes[0]]]))
+    assert [(one.accepted, one.outcomes) for one in answers] == [(1, 0), (0, 1)]
+    (user,) = server.tails.users()
+    assert server.tails.of_user(user)[0].row.values == {"click": 1}
+    server.telling.wait_for(lambda: server.feedback.take([[outcomes[1]]]))
+    assert server.tails.of_user(user)[0].row.values == {"click": 0}
 
 
 def test_an_outcome_that_is_taken_back_and_told_again_counts_and_an_old_try_does_not(

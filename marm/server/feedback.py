@@ -99,7 +99,7 @@ class Feedback:
             end = self._write(good)
         except (DiskError, BrokerError, FolderError) as error:
             return [error if isinstance(post, Post) else post for post in made]
-        self._note(good, end)
+        self._show_posts(good, end)
         return [EventsAnswer(**post.counts) if isinstance(post, Post) else post for post in made]
 
     def _write(self, posts: Sequence[Post]) -> Position:
@@ -124,8 +124,8 @@ class Feedback:
         told = self._tails.find(known[0], record["event_id"]) if known else None
         return told.row.user if told else record["event_id"]
 
-    def _note(self, posts: Sequence[Post], end: Position) -> None:
-        """Show what is on the disk: places of lines count back from where they end."""
+    def _show_posts(self, posts: Sequence[Post], end: Position) -> None:
+        """Show requests that are on the disk: places of lines count back from where they end."""
         begin = end.offset - sum(len(line) + 1 for post in posts for line in post.lines)
         for post in posts:
             places = np.cumsum([0, *(len(line) + 1 for line in post.lines)]) + begin
@@ -134,24 +134,19 @@ class Feedback:
                 # Of an event that another request told meanwhile this one did not know the user.
                 self._ids[event_id] = (user or self._ids.get(event_id, (0, said))[0], said)
             if post.seen is not None:
-                self._tell(
-                    post.rows,
-                    [
-                        _place(post.records[at], Position(end.file, int(places[at]))) if at >= 0 else NOWHERE
-                        for at in post.line
-                    ],
-                    post.seen,
-                    post.which,
-                )
+                begins = [Position(end.file, int(place)) for place in places]
+                shown = [_place(post.records[at], begins[at]) if at >= 0 else NOWHERE for at in post.line]
+                self._show_events(post.rows, shown, post.seen, post.which)
             for _, event_id, outcomes in post.follow:
-                self._amend(event_id, outcomes)
+                self._show_outcomes(event_id, outcomes)
         self._forget_old()
 
     def _forget_old(self) -> None:
         while len(self._ids) > self.run.serve.ids:
             self._ids.popitem(last=False)
 
-    def _tell(self, rows: Sequence[Row], places: Sequence[Place], seen: Exposures, which: I64) -> None:
+    def _show_events(self, rows: Sequence[Row], places: Sequence[Place], seen: Exposures, which: I64) -> None:
+        """Show new events that count, each with the row that it is."""
         for at, row in enumerate(which.tolist()):
             told = Told(places[row], rows[row], seen, at)
             if told.place == NOWHERE:
@@ -163,7 +158,8 @@ class Feedback:
             self._times.newest = max(self._times.newest, int(seen.time.max()))
             self._popular.add(seen.item.tolist(), [rows[row].item for row in which.tolist()])
 
-    def _amend(self, event_id: str, outcomes: dict[str, Any]) -> None:
+    def _show_outcomes(self, event_id: str, outcomes: dict[str, Any]) -> None:
+        """Show an event with what followed it, if it is shown at all."""
         known = self._ids.get(event_id)
         told = self._tails.find(known[0], event_id) if known else None
         if told is None:
@@ -184,42 +180,44 @@ class Feedback:
             lines, end = inbox.read(self._folder, self._heard)
             if not lines:
                 break
-            self._hear(lines, end, now)
+            self._hear_lines(lines, end, now)
             self._heard = end
             self._forget_old()
 
-    def _hear(self, lines: list[bytes], end: Position, now: Served) -> None:
-        begin, rows = end.offset - sum(len(line) + 1 for line in lines), OrderedDict[str, tuple[Place, Row]]()
+    def _hear_lines(self, lines: list[bytes], end: Position, now: Served) -> None:
+        """Know and show what other servers, or this one before a restart, wrote up to ``end``."""
+        begin, new = end.offset - sum(len(line) + 1 for line in lines), dict[str, tuple[Place, Row]]()
         for line in lines:
             if not is_erased(line):
-                self._hear_line(orjson.loads(line), Position(end.file, begin), now, rows)
+                self._hear_record(orjson.loads(line), Position(end.file, begin), now, new)
             begin += len(line) + 1
-        told = list(rows.values())
+        told = list(new.values())
         for low in range(0, len(told), _AT_ONCE):
             part = told[low : low + _AT_ONCE]
             seen, which, _ = self._reader.read([row for _, row in part])
             places = [place for place, _ in part]
             for at in which[too_late(seen, now)].tolist():
                 places[at] = NOWHERE
-            self._tell([row for _, row in part], places, seen, which)
+            self._show_events([row for _, row in part], places, seen, which)
 
-    def _hear_line(
-        self, record: dict[str, Any], place: Position, now: Served, rows: OrderedDict[str, tuple[Place, Row]]
+    def _hear_record(
+        self, record: dict[str, Any], place: Position, now: Served, new: dict[str, tuple[Place, Row]]
     ) -> None:
+        """Know a record; an event to be shown goes into ``new``, by id, and outcomes to their event there or shown before."""
         event_id, outcomes = str(record["event_id"]), record.get("outcomes") or {}
         known = self._ids.get(event_id)
         if record["kind"] == "outcomes":
-            if event_id in rows:
-                at, row = rows[event_id]
-                rows[event_id] = (at, row._replace(values={**row.values, **outcomes}))
+            if event_id in new:
+                at, row = new[event_id]
+                new[event_id] = (at, row._replace(values={**row.values, **outcomes}))
             else:
-                self._amend(event_id, outcomes)
+                self._show_outcomes(event_id, outcomes)
             if known is None:
                 return
         elif known is None and not now.since.holds(where := _place(record, place)) and event_id not in now.learned:
             # What was told before there was a topic is learned by nobody: to show it would be to show it for ever.
             shown = where if isinstance(where, Spot) == (self._topic is not None) else NOWHERE
-            rows[event_id] = (shown, row_of(record))
+            new[event_id] = (shown, row_of(record))
         user, said = known or (0, {})
         self._ids[event_id] = (user, said_more(said, outcomes))
         self._ids.move_to_end(event_id)

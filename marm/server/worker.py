@@ -19,14 +19,31 @@ class Busy(Exception):
 
 
 @dataclass
-class _Job(Generic[W]):
-    work: W | None
-    future: Any
-    """Of asyncio for work, of threads for a call."""
-    call: Callable[[], Any] | None = None
-    """Instead of work: something to do between two passes."""
+class _Work(Generic[W]):
+    """What a request waits for on the event loop; once it is given up, its future is cancelled."""
+
+    work: W
+    future: "asyncio.Future[Any]"
     taken: bool = False
     """Its turn has come."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Something to do between two passes, whoever waits for it."""
+
+    call: Callable[[], Any]
+    future: "Future[Any]"
+
+    def make(self) -> None:
+        """Do it, unless it was given up."""
+        # From here on it cannot be cancelled; a result for one that was would end this thread.
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self.future.set_result(self.call())
+        except Exception as error:
+            self.future.set_exception(error)
 
 
 class Worker(Generic[W, R]):
@@ -36,7 +53,7 @@ class Worker(Generic[W, R]):
         self, name: str, handle: Callable[[Sequence[W]], Sequence[R | Exception]], together: int, most: int
     ) -> None:
         self._handle, self._together, self._most = handle, together, most
-        self._queue: SimpleQueue[_Job[W] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Work[W] | _Call | None] = SimpleQueue()
         self._ended = False
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -47,7 +64,7 @@ class Worker(Generic[W, R]):
     async def do(self, work: W, budget: float) -> R:
         """The result, if its turn comes within ``budget`` seconds. Errors: ``Busy``, and what the work raised."""
         self.check_room()
-        job = _Job(work, asyncio.get_running_loop().create_future())
+        job = _Work(work, asyncio.get_running_loop().create_future())
         self._queue.put(job)
         await asyncio.wait([job.future], timeout=budget)
         if not (job.future.done() or job.taken):
@@ -81,18 +98,18 @@ class Worker(Generic[W, R]):
         return self._call(call).result()
 
     def _call(self, call: Callable[[], R2]) -> "Future[R2]":
-        job: _Job[W] = _Job(None, Future(), call)
-        self._queue.put(job)
+        future: Future[R2] = Future()
+        self._queue.put(_Call(call, future))
         if self._ended:
             self._cancel_calls()
-        return job.future  # type: ignore[no-any-return]
+        return future
 
     def _cancel_calls(self) -> None:
         """Those that came after the end; work is given up by who waits for it."""
         with suppress(Empty):
             while True:
                 job = self._queue.get_nowait()
-                if job is not None and job.call is not None:
+                if isinstance(job, _Call):
                     job.future.cancel()
 
     def stop(self) -> None:
@@ -118,41 +135,33 @@ class Worker(Generic[W, R]):
             if ends:
                 return
 
-    def _do(self, jobs: list[_Job[W]]) -> None:
-        calls = [job for job in jobs if job.call is not None]
-        # A request that was given up has a cancelled future.
-        works = [job for job in jobs if job.call is None and not job.future.cancelled()]
+    def _do(self, jobs: Sequence[_Work[W] | _Call]) -> None:
+        works = [job for job in jobs if isinstance(job, _Work) and not job.future.cancelled()]
         if works:
-            for job in works:
-                job.taken = True
+            for work in works:
+                work.taken = True
             try:
-                results = self._handle([job.work for job in works if job.work is not None])
+                results = self._handle([work.work for work in works])
             except Exception as error:
                 results = [error] * len(works)
             _tell(works, results)
-        for job in calls:
-            assert job.call is not None
-            # From here on it cannot be cancelled; a result for one that was would end this thread.
-            if not job.future.set_running_or_notify_cancel():
-                continue
-            try:
-                job.future.set_result(job.call())
-            except Exception as error:
-                job.future.set_exception(error)
+        for job in jobs:
+            if isinstance(job, _Call):
+                job.make()
 
 
-def _tell(jobs: Sequence[_Job[Any]], results: Sequence[Any]) -> None:
+def _tell(works: Sequence[_Work[Any]], results: Sequence[Any]) -> None:
     """All at once: waking the loop costs more than setting a result."""
 
     def settle() -> None:
-        for job, result in zip(jobs, results, strict=True):
-            if job.future.done():
+        for work, result in zip(works, results, strict=True):
+            if work.future.done():
                 continue
             if isinstance(result, Exception):
-                job.future.set_exception(result)
+                work.future.set_exception(result)
             else:
-                job.future.set_result(result)
+                work.future.set_result(result)
 
     # The loop may close at any time; then nobody waits.
     with suppress(RuntimeError):
-        jobs[0].future.get_loop().call_soon_threadsafe(settle)
+        works[0].future.get_loop().call_soon_threadsafe(settle)

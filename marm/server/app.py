@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -32,6 +33,7 @@ from marm.server.messages import (
 from marm.server.pipeline import Answer
 from marm.server.server import Server
 from marm.server.worker import Busy
+from marm.types import U64
 
 _FAULTS: dict[int | str, dict[str, Any]] = {
     400: {"model": Fault, "description": "No JSON"},
@@ -99,9 +101,9 @@ def _add_answers(app: FastAPI, server: Server) -> None:
 
     @app.post("/v1/rank", response_model=RankAnswer)
     async def rank(body: RankRequest, request: Request) -> Response:
-        """Put candidates in order for a user; candidates never see each other."""
+        """Put candidates in order for a user, each once; candidates never see each other."""
         _check_count("candidates", len(body.candidates), config.most_candidates, "most_candidates")
-        question = _question(server, body, body.k, hashes_of(body.candidates), body.candidates)
+        question = _question(server, body, body.k, *_each_once(body.candidates))
         return await _answered(server, request, question)
 
     @app.post("/v1/recommend", response_model=RankAnswer)
@@ -128,6 +130,13 @@ def _narrowing(server: Server, body: RecommendRequest | RetrieveRequest) -> Ques
     allow = None if body.allow is None else hashes_of(body.allow)
     until = time.perf_counter() + server.run.serve.time_budget
     return replace(question, exclude=hashes_of(body.exclude), allow=allow, until=until)
+
+
+def _each_once(items: list[Any]) -> tuple[U64, list[Any]]:
+    """Hashes of items, and their ids; of those that stand there several times the first."""
+    keys = hashes_of(items)
+    first = np.sort(np.unique(keys, return_index=True)[1])
+    return keys[first], [items[at] for at in first.tolist()]
 
 
 def _check_count(name: str, found: int, most: int, setting: str) -> None:

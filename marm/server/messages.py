@@ -65,6 +65,7 @@ class RankRequest(Message):
     model_config = _like(user=7, candidates=[3, 14, 15], at=1_700_700_000, context={"page": "home"}, k=2)
     user: Id
     candidates: list[Id]
+    """One that stands here several times is answered once, as it was called first."""
     at: At | None = None
     context: Values = Field(default_factory=dict)
     k: Count | None = None

@@ -57,6 +57,16 @@ def test_candidates_never_see_each_other_and_ids_compare_as_text(folder: Path, s
         assert alone == pytest.approx(together[str(int(item))], abs=1e-6)
 
 
+def test_a_candidate_that_stands_twice_is_answered_once_as_it_was_called_first(folder: Path, start: Start) -> None:
+    server = start(folder)
+    once = server.post("/v1/rank", RANK | {"candidates": [2, "1", 3]})
+    twice = server.post("/v1/rank", RANK | {"candidates": [2, "1", 1, 3, 2, 2.0]})
+    assert twice["items"] == once["items"] and len(once["items"]) == 3
+    stage, k = twice["trace"]["stages"][0], server.post("/v1/rank", RANK | {"candidates": [2] * 4 + [1], "k": 2})
+    assert (stage["taken"], stage["given"]) == (3, 3)
+    assert sorted(one["item"] for one in k["items"]) == [1, 2]
+
+
 def test_ids_of_64_bits_without_a_sign_are_what_they_read_as_and_longer_ones_are_refused(
     folder: Path, start: Start
 ) -> None:

@@ -44,13 +44,12 @@ class Served:
         Errors: ``MarmError`` where the folder's newest cut cannot be opened.
         """
         above = partial(_guarded, folder, run, at_hand, on_failure, below)
-        self.scorer = Scorer(folder, _with_room(run), Wraps(below, above), told)
+        self.scorer = Scorer(folder, run, Wraps(below, above), told, run.serve.hot)
         guard = self.scorer.parts.store
         assert isinstance(guard, Guard)
         self.guard = guard
         if is_remote(run.memory.url):
-            slots = self.scorer.engine.memory.hot.slots
-            guard.ahead = Ahead(run.serve.queue + run.serve.together, slots, guard.layout.states_kept)
+            guard.ahead = Ahead(run.serve.queue + run.serve.together, self.room, guard.layout.states_kept)
         self.number, self._shown = self.scorer.cut, told
         cut, log = Cut(folder, self.number), self.scorer.log
         state = cut.state
@@ -68,6 +67,11 @@ class Served:
         self.names = names
         if self.ready and self.ready.retrieval:
             names.learn(log, self.ready.items, self.ready.retrieval.items.event, told.names)
+
+    @property
+    def room(self) -> int:
+        """Users that hot memory has room for, and so the most that one pass may be about."""
+        return self.scorer.engine.memory.hot.slots
 
     def _open_stages(self, folder: Path) -> Ready:
         try:
@@ -117,10 +121,6 @@ class Served:
     def close(self) -> None:
         """Give back the store."""
         self.scorer.close()
-
-
-def _with_room(run: RunConfig) -> RunConfig:
-    return run.model_copy(update={"memory": run.memory.model_copy(update={"hot": run.serve.hot})})
 
 
 def _guarded(

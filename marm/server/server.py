@@ -66,7 +66,8 @@ class Server:
         self.feedback.served = lambda: self.pipeline.served
         self._learning = Learning(folder, self.metrics)
         self._number_cut(served)
-        self.scoring: Worker[Question, Answer] = Worker("score", self._answer, run.serve.together, run.serve.queue)
+        together = min(run.serve.together, served.room)
+        self.scoring: Worker[Question, Answer] = Worker("score", self._answer, together, run.serve.queue)
         self._reading: Worker[int, None] = Worker("read", self._bring, run.serve.together, run.serve.queue)
         self.telling: Worker[list[EventIn], EventsAnswer] = Worker("tell", self.feedback.take, 64, run.serve.queue)
         self._end = Event()

@@ -27,10 +27,12 @@ def open_run(
     copy: bool,
     wraps: Wraps = AS_IT_IS,
     told: Told | None = None,
+    hot: int | None = None,
 ) -> Parts:
     """The newest cut of a run folder, its memory copied to ``scratch``, or read where it lies, as of that cut.
 
-    ``wraps``: what stands before a store that is read where it lies; ``told``: items as they are known, if not as of the cut.
+    ``wraps``: what stands before a store that is read where it lies; ``told``: items as they are known, if not as of the cut;
+    ``hot``: bytes of the hot arena, if other than the run's.
     """
     cut = Cut(out)
     make = partial(
@@ -39,6 +41,7 @@ def open_run(
         log,
         threads=set_threads(run, threads_of(cut.state)),
         outstanding=Manifest.read(out / "events").outstanding,
+        hot=hot,
     )
     if run.memory.url.startswith("arena:"):
         parts = make(scratch, wrap=partial(_filled, cut, wraps))

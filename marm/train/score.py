@@ -43,9 +43,14 @@ class Scorer:
     """A cut of a run folder, opened to read."""
 
     def __init__(
-        self, folder: Path, run: RunConfig | None = None, wraps: Wraps = AS_IT_IS, told: Told | None = None
+        self,
+        folder: Path,
+        run: RunConfig | None = None,
+        wraps: Wraps = AS_IT_IS,
+        told: Told | None = None,
+        hot: int | None = None,
     ) -> None:
-        """The newest cut. ``run``: the folder's settings, as they shall be; ``wraps`` and ``told`` as in ``open_run``.
+        """The newest cut. ``run``: the folder's settings, as they shall be; the others as in ``open_run``.
 
         Errors: ``FolderError`` where there is no run, or no cut yet.
         """
@@ -54,7 +59,7 @@ class Scorer:
         self._scratch = TemporaryDirectory(prefix="marm-")
         try:
             self.parts = open_run(
-                folder, Path(self._scratch.name), self.log, self.run, copy=False, wraps=wraps, told=told
+                folder, Path(self._scratch.name), self.log, self.run, copy=False, wraps=wraps, told=told, hot=hot
             )
         except MarmError:
             self._scratch.cleanup()

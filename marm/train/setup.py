@@ -158,11 +158,13 @@ def build(
     readonly: bool = False,
     wrap: Wrap | None = None,
     outstanding: int | None = None,
+    hot: int | None = None,
     group: Group = ALONE,
 ) -> Parts:
     """Model, table, store and memory, as the seed makes them; ``url`` instead of the run's own store.
 
-    ``outstanding``: of the log that the run was trained on, where ``log`` is another one; ``group``: who trains together.
+    ``outstanding``: of the log that the run was trained on, where ``log`` is another one; ``hot``: bytes of the hot arena, if
+    other than the run's, by which rings were sized; ``group``: who trains together.
     Errors: ``FolderError`` where the store of a run that has a cut is gone.
     """
     device = device_of(run) if group.size == 1 else torch.device("cpu")
@@ -181,7 +183,8 @@ def build(
     reads = readonly or (group.rank > 0 and url.startswith("lmdb:"))  # LMDB has one process that writes
     store = _opened(partial(open_store, url, shape.layout(family(run)), folder, reads, kept_for(run)), group)
     store = wrap(store) if wrap else store
-    memory = Memory(store, shape, run.memory, device, group)
+    config = run.memory if hot is None else run.memory.model_copy(update={"hot": hot})
+    memory = Memory(store, shape, config, device, group)
     return Parts(Engine(run, model, table, memory, (log.items, log.users), threads, group), store, device)
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import httpx
 import pytest
@@ -18,12 +18,17 @@ from marm.cli.cluster.nodes import free_port
 from marm.config import load_run
 from marm.data import inbox
 from marm.data.place import Position
+from marm.data.stream import EventLog
 from marm.errors import SettingError
 from marm.server import run as serving
 from marm.server.messages import EventIn
 from marm.server.server import warm_up
+from marm.train import run as commands
+from marm.train.setup import ring_shape
 from tests.server.running import Running
 from tests.store import servers
+from tests.store.servers import wait_until
+from tests.train.logs import run_over, write_world
 
 Start = Callable[..., Running]
 JSON = {"content-type": "application/json"}
@@ -214,6 +219,33 @@ def test_items_are_refused_where_too_many_requests_wait_and_then_nothing_of_them
             one.result()
     assert (folder / "items.ndjson").read_bytes() == b""
     assert server.post("/v1/items", body) == {"accepted": 1}
+
+
+def test_a_server_with_less_hot_memory_than_the_trainer_reads_rings_as_they_were_sized(
+    tmp_path: Path, start: Start
+) -> None:
+    waits = {"feedback_delay": 100_000}
+    run = run_over(write_world(tmp_path / "world"), memory={"url": "lmdb://memory"}, data=waits)
+    commands.train(run, tmp_path / "run", page=False)
+    rings = ring_shape(run, EventLog(tmp_path / "run" / "events"))
+    small = run.model_copy(update={"memory": run.memory.model_copy(update={"hot": 4 * rings.ring_bytes})})
+    assert ring_shape(small, EventLog(tmp_path / "run" / "events")).capacity < rings.capacity
+    server = start(tmp_path / "run", f"serve.hot={small.memory.hot}")
+    assert server.post("/v1/rank", RANK)["degraded"] is False
+
+
+def test_no_more_users_are_answered_together_than_hot_memory_has_room_for(folder: Path, start: Start) -> None:
+    rings = ring_shape(load_run(folder / "run.toml"), EventLog(folder / "events"))
+    server = start(folder, f"serve.hot={2 * rings.ring_bytes}")
+    asked, hold = [RANK | {"user": f"u{number}"} for number in range(8)], Event()
+    held = Thread(target=lambda: server.server.scoring.wait_for(lambda: hold.wait(10)))
+    held.start()
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(server.post, "/v1/rank", one) for one in asked]
+        wait_until(lambda: len(server.server.scoring) == 8)
+        hold.set()
+        assert all(answer.result()["degraded"] is False for answer in answers)
+    held.join()
 
 
 def test_the_final_order_and_diversity_are_settings(folder: Path, start: Start) -> None:

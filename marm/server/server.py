@@ -128,10 +128,10 @@ class Server:
                     self._swap()
                 self.metrics.tail.set(len(self.tails))
                 self.metrics.damaged.set(self.served.scorer.engine.memory.damaged_users)
-            except (MarmError, OSError, ValueError) as error:
-                # The cut that answers stays; the next look tries again.
+            except Exception as error:
+                # Whatever it was: the cut that answers stays, and the next look tries again.
                 self.metrics.failed_swaps.inc()
-                _log.warning("cannot open the newest cut: %s", error)
+                _log.warning("cannot open the newest cut: %s", error if isinstance(error, MarmError) else repr(error))
 
     def _measure(self) -> None:
         """How much room memory takes; by the thread that looks, so that no request waits for it."""

@@ -76,6 +76,14 @@ def test_half_a_line_of_figures_is_passed_over(folder: Path, start: Start) -> No
     assert figures(server)["marm_failed_swaps_total"] == 0
 
 
+def test_a_server_looks_on_after_a_look_that_failed_whatever_it_found(folder: Path, start: Start) -> None:
+    (folder / PULSE).write_text('{"at": 4}')  # as another release may write it
+    server = start(folder, "serve.look=0.05")
+    wait_until(lambda: figures(server)["marm_failed_swaps_total"] == 1)
+    (folder / PULSE).write_text(json.dumps({"at": 5, "waiting": 0, "counts": {}}))
+    wait_until(lambda: figures(server)["marm_follow_seen_seconds"] == 5)
+
+
 def metric_lines_whole(folder: Path) -> dict[str, list[float]]:
     """The last whole line."""
     return json.loads((folder / "metrics.jsonl").read_text().splitlines()[-2])  # type: ignore[no-any-return]

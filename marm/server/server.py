@@ -1,5 +1,6 @@
 """Everything that serves one run folder: its newest cut, feedback, items, the threads that work."""
 
+import json
 import logging
 import sys
 import time
@@ -230,7 +231,12 @@ def check_servable(folder: Path) -> None:
 
 
 def log_to_stderr() -> None:
-    """One line each, for the few things that are no request."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format='{"level": "%(levelname)s", "message": "%(message)s"}'
-    )
+    """One line of JSON each, for the few things that are no request."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_AsJson())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _AsJson(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps({"level": record.levelname, "message": super().format(record)})

@@ -296,6 +296,14 @@ def test_who_connects_before_it_is_warm_is_refused(folder: Path, monkeypatch: py
     assert reached == [False, True]
 
 
+def test_a_line_of_the_log_is_json_whatever_it_says() -> None:
+    said = "from marm.server.server import log_to_stderr; import logging; log_to_stderr()\n"
+    said += 'logging.getLogger("marm.server").warning("a %s", "\\"name\\"\\nand more")'
+    done = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line) == {"level": "WARNING", "message": 'a "name"\nand more'}
+
+
 def test_a_token_is_asked_for(folder: Path, start: Start) -> None:
     server = start(folder, token="secret")
     server.post("/v1/rank", RANK, 401)

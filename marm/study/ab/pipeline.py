@@ -1,7 +1,5 @@
 """Slates by models: retrieval from all items, cascading, ranking; all users of a tick in one batch through each."""
 
-from dataclasses import replace
-
 import numpy as np
 import polars as pl
 import torch
@@ -72,7 +70,7 @@ class Pipeline:
         known = retrieval.known(self.finding.trainer.stepper.steps)
         hidden = np.where(shown >= 0, retrieval.items.find(self._items[shown].reshape(-1)).reshape(shown.shape), -1)
         asked = retrieval.asked(attended, queries)
-        asked = replace(asked, seen=hidden.reshape(-1), seen_at=np.arange(len(hidden) + 1) * hidden.shape[1])
+        asked = asked._replace(seen=hidden.reshape(-1), seen_at=np.arange(len(hidden) + 1) * hidden.shape[1])
         new = _without_history(attended, queries)
         # A vector of zeros but for the popularity that every item's holds last.
         asked.queries_PIE[new, :, :-1] = 0.0

@@ -18,41 +18,49 @@ R = TypeVar("R")
 
 _RETRY = 0.5
 """Seconds between two tries to open a store that failed."""
+_ENTRY = 400
+"""Bytes that keeping a user at hand takes besides its rows."""
 
 
 class AtHand:
-    """Raw history of users that were served lately, for days when the store is gone; survives a new cut."""
+    """Raw history of users that were served lately, for days when the store is gone; survives a new cut. Any thread may ask."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most, self._bytes = most_bytes, 0
         self._users: OrderedDict[int, tuple[int, U8]] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._users)
 
     def keep(self, users: U64, found: Facts) -> None:
-        """Note what was read."""
+        """Note what was read of users, as far as it is their newest rows."""
         ends = np.cumsum(found.counts)
-        for user, first, count, end in zip(
-            users.tolist(), found.first.tolist(), found.counts.tolist(), ends.tolist(), strict=True
-        ):
-            self._drop(user)
-            rows = found.facts[end - count : end].copy()
-            self._users[user] = (first, rows)
-            self._bytes += rows.nbytes
-        while self._bytes > self._most:
-            self._drop(next(iter(self._users)))
+        with self._lock:
+            for i in np.flatnonzero(found.first + found.counts == found.next).tolist():
+                self._drop(int(users[i]))
+                rows = found.facts[ends[i] - found.counts[i] : ends[i]].copy()
+                if len(rows):
+                    self._users[int(users[i])] = int(found.first[i]), rows
+                    self._bytes += rows.nbytes + _ENTRY
+            while self._bytes > self._most:
+                self._drop(next(iter(self._users)))
 
     def clear(self) -> None:
         """Let go of everybody."""
-        self._users.clear()
-        self._bytes = 0
+        with self._lock:
+            self._users.clear()
+            self._bytes = 0
 
     def _drop(self, user: int) -> None:
         held = self._users.pop(user, None)
-        self._bytes -= held[1].nbytes if held else 0
+        self._bytes -= held[1].nbytes + _ENTRY if held else 0
 
     def of(self, users: U64, layout: Layout, count: int) -> Facts:
         """What is at hand of users, as facts without states."""
         nothing = (0, np.zeros((0, layout.facts_bytes), np.uint8))
-        held = [self._users.get(user, nothing) for user in users.tolist()]
+        with self._lock:
+            held = [self._users.get(user, nothing) for user in users.tolist()]
         rows = [facts[-count:] for _, facts in held]
         next_ = np.array([first + len(facts) for first, facts in held], np.int64)
         counts = np.array([len(part) for part in rows], np.int64)

@@ -83,7 +83,7 @@ class Guard:
         self._looking = Lock()
         """Held while somebody asks how much room there is, which no request waits for."""
         self.failed: dict[int, str] = {}
-        """Users whose last reading failed: ``raw`` where their facts were at hand, else ``none``."""
+        """Users whose last reading failed, until that is told: ``raw`` where their facts were at hand, else ``none``."""
         self.broken = False
         self.ahead: Ahead | None = None
         """Users that ``bring`` has read; None where the store is read in no time."""

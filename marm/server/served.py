@@ -107,7 +107,7 @@ class Served:
         return *self.scorer.heed(batch, query), self._failed(batch)
 
     def _failed(self, batch: Batch) -> dict[int, str]:
-        failed = {user: level for user in batch.users.tolist() if (level := self.guard.failed.get(user))}
+        failed = {user: level for user in batch.users.tolist() if (level := self.guard.failed.pop(user, None))}
         if failed:
             self._forget(np.array(list(failed), np.uint64))
         return failed

@@ -324,6 +324,7 @@ def test_a_store_that_fails_degrades_the_answer_and_recovers(folder: Path, start
     raw = server.post("/v1/rank", RANK)
     none = server.post("/v1/rank", RANK | {"user": "u2"})
     assert raw["degraded"] and none["degraded"] and scores(raw) != wanted
+    assert not guard.failed  # told with the answers: users would gather for as long as the store is away
     assert server.client.get("/readyz").status_code == 503
     text = server.client.get("/metrics").text
     assert 'marm_degraded_total{level="raw"} 1.0' in text and 'marm_degraded_total{level="none"} 1.0' in text

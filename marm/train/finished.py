@@ -1,5 +1,6 @@
 """A run's newest cut, put together to be scored with: weights, items as they were known, memory as of that cut."""
 
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -48,8 +49,8 @@ def open_run(
     elif copy and run.memory.url.startswith("lmdb:"):
         original = make(out, readonly=True).store
         assert isinstance(original, LmdbStore)
-        original.copy(scratch / "memory")
-        original.close()
+        with closing(original):
+            original.copy(scratch / "memory")
         parts = make(scratch, url="lmdb://memory")
     else:
         # A store on other machines is not copied: who is appended to is, and lies in the scratch folder from then on.

@@ -238,33 +238,30 @@ def evaluate(
         if trouble := _learned_already(log, EventLog(out / "events")):
             progress({"trouble": trouble})
         parts = open_run(out, scratch, log, run, copy=not frozen)
-        stages = _measured_stages(out, run, parts, len(log)) if run.stages.any else None
-        stepper = Stepper(run, log, parts.engine, None, tally, remembers=not frozen, stages=stages)
-        stepper.steps = parts.engine.version
-        spool = Spool(scratch / "predictions.spool", list(run.tasks))
-        began, position = time.perf_counter(), 0
-        with torch.no_grad():
-            while position < len(log):
-                position = stepper.step(position, len(log), spool, lambda: _make_room(parts))
-                progress({"events": position, "total": len(log)})
-                if trouble := tally.trouble(run.memory.slack):
-                    progress({"trouble": trouble})
-        seconds = time.perf_counter() - began
-        if predictions:
-            write_predictions(predictions, run, spool, log)
-        result = {
-            "events": len(log),
-            "events_per_s": round(len(log) / seconds, 1),
-            "peak_rss_bytes": peak_rss(),
-            **figures(run, spool),
-            "memory": memory_figures(parts, tally),
-            **({"stages": stages.result()} if stages else {}),
-            **tally.figures(),
-            **provenance(run, log),
-        }
-        spool.close()
-        parts.store.close()
-    return result
+        with closing(parts.store), Spool(scratch / "predictions.spool", list(run.tasks)) as spool:
+            stages = _measured_stages(out, run, parts, len(log)) if run.stages.any else None
+            stepper = Stepper(run, log, parts.engine, None, tally, remembers=not frozen, stages=stages)
+            stepper.steps = parts.engine.version
+            began, position = time.perf_counter(), 0
+            with torch.no_grad():
+                while position < len(log):
+                    position = stepper.step(position, len(log), spool, lambda: _make_room(parts))
+                    progress({"events": position, "total": len(log)})
+                    if trouble := tally.trouble(run.memory.slack):
+                        progress({"trouble": trouble})
+            seconds = time.perf_counter() - began
+            if predictions:
+                write_predictions(predictions, run, spool, log)
+            return {
+                "events": len(log),
+                "events_per_s": round(len(log) / seconds, 1),
+                "peak_rss_bytes": peak_rss(),
+                **figures(run, spool),
+                "memory": memory_figures(parts, tally),
+                **({"stages": stages.result()} if stages else {}),
+                **tally.figures(),
+                **provenance(run, log),
+            }
 
 
 def _learned_already(log: EventLog, learned: EventLog) -> str | None:

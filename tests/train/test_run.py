@@ -1,5 +1,6 @@
 import gzip
 import json
+import shutil
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import marm
 from marm.config import RunConfig, load_run
 from marm.errors import DataError, FolderError, LayoutError
 from marm.train import run as commands
+from marm.train.opened import to_change
 from marm.train.score import Scorer, predict_pairs
 from tests.store import servers
 from tests.train.folders import (
@@ -291,6 +293,19 @@ def test_an_evaluation_learns_nothing_and_leaves_the_folder_as_it_was(
     early, late = slice(0, 7 * 12), slice(8 * 12, 9 * 12)
     np.testing.assert_allclose(frozen["score_click"][early], first["score_click"][early], atol=1e-5)
     assert not np.allclose(frozen["score_click"][late], first["score_click"][late], atol=1e-5)
+
+
+def test_an_evaluation_that_is_broken_off_lets_go_of_the_store(trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "run"))
+
+    def break_off(done: dict[str, Any]) -> None:
+        if "events" in done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        commands.evaluate(folder, load_run(folder / "run.toml"), frozen=True, progress=break_off)
+    with to_change(folder) as opened:  # which a store that is open to read only would refuse
+        assert opened.store.last_cut() == opened.cut.number
 
 
 def test_an_evaluation_of_what_was_learned_says_so_and_one_of_later_events_does_not(

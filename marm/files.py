@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from marm.errors import DiskError, FolderError
@@ -45,8 +45,11 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise DiskError(path, error) from None
+    finally:
+        # Whatever broke it off; after the rename there is nothing to remove.
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -26,7 +26,7 @@ class Popular:
         self._window: deque[int] = deque(log.item_hashes(self._numbers).tolist(), run.serve.popular_events)
         self._named: dict[int, Any] = {}
         self._top: U64 = np.zeros(0, np.uint64)
-        self._stale, self._counted = True, 0.0
+        self._stale, self._counted = True, float("-inf")
 
     def add(self, items: Sequence[int], named: Sequence[Any]) -> None:
         """Items of events that were served, and their ids as told."""

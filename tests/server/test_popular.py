@@ -1,8 +1,9 @@
 """What is popular is counted by one thread while another is told what was shown."""
 
+import time
 from collections.abc import Iterable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -41,11 +42,20 @@ def named(popular: Popular) -> dict[int, Any]:
     return dict(zip(top.tolist(), popular.names(top), strict=True))
 
 
+def popular_of(log: Log) -> Popular:
+    run: Any = SimpleNamespace(serve=SimpleNamespace(popular=10, popular_events=100))
+    return Popular(run, cast(Any, log), cast(Any, SimpleNamespace(told=SimpleNamespace(names={}))))
+
+
+def test_what_is_popular_is_known_on_a_machine_that_just_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 0.5)
+    assert named(popular_of(Log())) == LOGGED
+
+
 @pytest.mark.parametrize("new", [5, 30, 50])
 def test_an_item_that_is_being_told_is_named_rightly_or_not_at_all(new: int) -> None:
     log = Log()
-    run = SimpleNamespace(serve=SimpleNamespace(popular=10, popular_events=100))
-    popular = Popular(run, log, SimpleNamespace(told=SimpleNamespace(names={})))
+    popular = popular_of(log)
     log.meanwhile.append(popular)
     popular.add([new], ["c"])
     assert log.seen == [LOGGED]

@@ -15,7 +15,7 @@ from marm.errors import DataError
 
 _USER = (
     "user", "customer", "member", "visitor", "account", "client", "reviewer", "person", "player", "reader", "viewer",
-    "listener", "buyer", "shopper", "subscriber", "profile", "household",
+    "listener", "buyer", "shopper", "subscriber", "profile", "household", "anonymous", "distinct",
 )  # fmt: skip
 _ITEM = (
     "item", "movie", "video", "product", "article", "sku", "stock", "track", "song", "book", "news", "asin", "goods",
@@ -34,6 +34,8 @@ _FEW_USERS = 5
 _ROWS_OF_ONE = 1000
 _SHOWN = ("inview", "impression", "target", "candidate", "shown", "exposed")
 _COUNTED = frozenset(("cnt", "count", "counts", "n", "time", "duration", "score", "rank", "price"))
+_ENDS = ("", "id", "code", "name")
+"""What follows a role's word without a mark between: ``userid``, ``stockcode``."""
 _NEAR = 1.5
 _CROWD = 20
 _MOST_OF_ONE = 0.2
@@ -196,11 +198,10 @@ def _id_score(look: Look, column: str, wanted: tuple[str, ...]) -> float:
     parts = words(column)
     if column in look.ones or not look.is_key(column) or _COUNTED & set(parts):
         return 0.0
-    joined = "".join(parts)
-    named = [at for at, word in enumerate(wanted) if word in parts or joined in (word + "id", word + "code")]
+    named = [at for at, word in enumerate(wanted) if any(word + end in parts for end in _ENDS)]
     if not named:
         return 0.0
-    key = any(part in KEY for part in parts) or joined.endswith("id")
+    key = any(part in KEY for part in parts) or parts[-1].endswith("id")
     plain = len(parts) <= 2
     shown = any(part in _SHOWN for part in parts)
     return 5.0 + 3.0 * key + plain + 2.0 * shown - 0.05 * named[0] - 6.0 * look.missing(column)

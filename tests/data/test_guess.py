@@ -170,3 +170,9 @@ def test_the_kind_that_is_worth_most_is_the_first_task(tmp_path, kinds):
 def test_columns_that_stand_alike_have_the_order_of_the_log(tmp_path):
     run = guessed(tmp_path, log_of(**{f"is_{name}": binary() for name in ("click", "like", "add_to_cart", "purchase")}))
     assert list(run.tasks) == ["purchase", "add_to_cart", "click", "like"]
+
+
+@pytest.mark.parametrize("name", ["username", "domain_userid", "anonymousId", "distinct_id"])
+def test_a_user_is_named_in_one_word_with_what_follows_or_as_nobody_in_particular(tmp_path, name):
+    run = guessed(tmp_path, log_of(click=binary(), domain=1).rename({"user_id": name}))
+    assert (run.data.user, run.data.item) == (name, "item_id")

@@ -40,6 +40,8 @@ _NEAR = 1.5
 _CROWD = 20
 _MOST_OF_ONE = 0.2
 _DAY = 86_400_000_000
+_LAST_MINUTE = 2359
+"""Of a day, as hours and minutes in one number."""
 
 
 @dataclass
@@ -158,7 +160,8 @@ def _doubts(look: Look, guess: Guess) -> list[str]:
     micros = micros_of(look.sample[guess.time].drop_nulls())
     if micros is not None and len(micros) and bool((micros % _DAY == 0).all()):
         hours = [name for name in look.log.schema if name != guess.time and _is_hour(look, name)]
-        join = f"; {hours[0]} may hold the hour: join the two first" if hours else ""
+        how = 'join the two first, as docs/own_data.md does under "Days and hours apart"'
+        join = f"; {hours[0]} may hold the hour: {how}" if hours else ""
         doubts.append(f"{guess.time} holds days, not times: events of a user's day do not see each other{join}")
     if micros is not None and len(micros) and look.sample[guess.time].dtype.is_numeric():
         doubt = doubtful(clock_guessed(look.sample[guess.time]), int(micros[0]))
@@ -167,11 +170,16 @@ def _doubts(look: Look, guess: Guess) -> list[str]:
 
 
 def _is_hour(look: Look, column: str) -> bool:
-    """Whether a column holds times of a day."""
+    """Whether a column holds times of a day: by its values, or as hours by its name too."""
     series = look.sample[column].drop_nulls()
-    if series.dtype == pl.String:
-        return len(series) > 0 and bool(series.str.contains(r"^\d{1,2}:\d{2}(?::\d{2})?(?:\.\d+)?$").all())
-    return series.dtype == pl.Time
+    if series.dtype == pl.Time:
+        return True
+    if not len(series) or not (series.dtype == pl.String or series.dtype.is_integer()):
+        return False
+    text = series.cast(pl.String).str.strip_chars()
+    named = bool({"hour", "hr", "hh", "hourmin"} & set(words(column)))
+    hours = text.cast(pl.Float64, strict=False).is_between(0, _LAST_MINUTE).fill_null(False)
+    return bool((text.str.contains(r"^\d{1,2}:\d{2}(?::\d{2})?(?:\.\d+)?$") | (hours & named)).all())
 
 
 def _user_score(look: Look, column: str, fewest: int = 2) -> float:

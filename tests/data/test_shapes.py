@@ -43,9 +43,11 @@ def test_whole_days_are_said_to_be_coarse(tmp_path):
     assert "timestamp holds days, not times: events of a user's day do not see each other" in unsure(tmp_path)
 
 
-def test_a_day_and_an_hour_in_two_columns_are_to_be_joined(tmp_path):
-    guessed(tmp_path, log_of(timestamp=when("%Y-%m-%d", 90), hour=when("%H:%M"), is_click=binary()), "log.csv")
-    assert any("hour may hold the hour: join the two first" in line for line in unsure(tmp_path))
+@pytest.mark.parametrize(("name", "form"), [("clock", "%H:%M"), ("hour", "%H:%M"), ("hour", "%H"), ("hourmin", "%H%M")])
+def test_a_day_and_an_hour_in_two_columns_are_to_be_joined(tmp_path, name, form):
+    log = log_of(timestamp=when("%Y-%m-%d", 90), is_click=binary(), **{name: when(form, 90)})
+    guessed(tmp_path, log, "log.csv")
+    assert any(f"{name} may hold the hour: join the two first" in line for line in unsure(tmp_path))
 
 
 def test_nanoseconds_are_read_as_what_they_are(tmp_path):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from polars.exceptions import PolarsError
 
-from marm.data.formats import scan
+from marm.data.formats import TOLD_BY, scan
 from marm.data.guess import guess_roles
-from marm.data.look import TOLD_BY, Look, glance_at
+from marm.data.look import Look, glance_at
 from marm.data.shapes import SlatesError
 from marm.data.source import find_files, parted, unreadable
 from marm.errors import DataError
@@ -37,7 +37,7 @@ def log_among(path: Path, given: dict[str, str]) -> tuple[Path, str | list[str]]
 def scattered(look: Look) -> list[str]:
     """A doubt where a log's files lie in folders whose names do not say that they are its parts, as days would."""
     found = sorted({file.parent.relative_to(look.folder).as_posix() for file in look.log.files})
-    if len(found) < 2 or all(any(letter.isdigit() for letter in name) for name in found):
+    if len(found) < 2 or all("=" in name or any(map(str.isdigit, name)) for name in found):
         return []
     return [f"the log lies in {len(found)} folders, {', '.join(found[:4])}: name one to learn from it alone"]
 

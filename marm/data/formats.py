@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+from urllib.parse import unquote
 
 import polars as pl
 
 from marm.data.times import iso_micros
 from marm.errors import DataError
 
+TOLD_BY = 1000
+"""Rows that tell the columns of a file of which nothing else is asked."""
 _FORMATS = {
     ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson",
 }  # fmt: skip
@@ -23,6 +26,7 @@ _SEPARATORS = (",", "\t", ";", "|")
 _HEAD = 2**16
 _INFER_ALL = 256 * 1024**2
 _INFER_ROWS = 100_000
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _PADDED = re.compile(r"0\d+")
 _LONG_NUMBER = re.compile(r"-?\d{5,}|-?\d+\.\d+")
 
@@ -81,10 +85,28 @@ def scan(path: Path, schema: dict[str, pl.DataType] | None = None, rows: int | N
 
     ``rows``: so many tell the types instead, where only names are asked for.
     Fields of a CSV are parted as its first line is; numbers with leading zeros stay text, since they are ids.
+    What folders above it say, as ``dt=2024-01-01``, are columns of text, unless it has one of that name.
     """
+    told = _told_by_folders(path)
+    if not told:
+        return _scan(path, schema, rows)
+    own = _scan(path, None, TOLD_BY).collect_schema()
+    told = {name: value for name, value in told.items() if name not in own}
+    kept = None if schema is None else {name: dtype for name, dtype in schema.items() if name not in told}
+    return _scan(path, kept, rows).with_columns(pl.lit(value, pl.String).alias(name) for name, value in told.items())
+
+
+def _told_by_folders(path: Path) -> dict[str, str | None]:
+    """Values in the names of the folders above a file, as Hive and Spark write them."""
+    parts = (part.partition("=") for part in path.absolute().parts[:-1])
+    return {name: None if value == _NO_VALUE else unquote(value) for name, mark, value in parts if name and mark}
+
+
+def _scan(path: Path, schema: dict[str, pl.DataType] | None, rows: int | None) -> pl.LazyFrame:
+    """What the file itself holds."""
     match format_of(path):
         case "parquet":
-            return pl.scan_parquet(path, glob=False)
+            return pl.scan_parquet(path, glob=False, hive_partitioning=False)
         case "csv":
             mark = separator(path)
             kept = None if schema is not None else dict.fromkeys(_padded(path, mark), pl.String())

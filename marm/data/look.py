@@ -11,15 +11,13 @@ import polars.selectors as cs
 from polars.datatypes import DataTypeClass
 from polars.exceptions import PolarsError
 
-from marm.data.formats import is_data, nameless, scan
+from marm.data.formats import TOLD_BY, is_data, nameless, scan
 from marm.data.ids import as_text
 from marm.data.source import Log, open_log
 from marm.errors import DataError
 
 _SAMPLE_ROWS = 100_000
 _MOST_FILES = 50
-TOLD_BY = 1000
-"""Rows that tell the columns of a file of which nothing else is asked."""
 _BLANK = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "\\N")
 _ABBREVIATED = {
     "uid": ("user", "id"),

@@ -106,7 +106,7 @@ def make_plan(run: RunConfig, report: Report, also: Sequence[str] = ()) -> Plan:
     data = run.data
     base = Path(data.path)
     log = replace(open_log(base, data.log), roles=frozenset((data.user, data.item, data.time)))
-    lost = [_not_there(f"data.{role}", column, log)
+    lost = [no_column(f"data.{role}", column, log.schema, log.name)
             for role, column in (("user", data.user), ("item", data.item), ("time", data.time))
             if column not in log.schema]  # fmt: skip
     for error in lost:
@@ -119,7 +119,7 @@ def make_plan(run: RunConfig, report: Report, also: Sequence[str] = ()) -> Plan:
     missing = {column for _, column in outcomes if column not in log.schema}
     for setting, column in outcomes:
         if column in missing:
-            report(_not_there(setting, column, log))
+            report(no_column(setting, column, log.schema, log.name))
     needed = [
         *(column for _, column in outcomes if column not in missing),
         *(feature.name for feature in features),
@@ -132,17 +132,6 @@ def make_plan(run: RunConfig, report: Report, also: Sequence[str] = ()) -> Plan:
     return Plan(run, clock, features, missing, log, reader, LogReader(log, [data.time], where, None), sides)
 
 
-def _not_there(setting: str, column: str, log: Log) -> TroubleError:
-    """A setting that names a column which the log does not have, or has in the names of its folders alone."""
-    folder = log.folder_of(column)
-    if folder is None:
-        return no_column(setting, column, log.schema, log.name)
-    found = (
-        f"{setting}: {log.name} has no column {column}, which only a folder names ({folder}), and folders are not read"
-    )
-    return TroubleError("missing column", column, found, "write it into the files, see docs/own_data.md")
-
-
 def _condition(setting: str, sql: str | None, log: Log, report: Report) -> pl.Expr | None:
     if sql is None:
         return None
@@ -150,7 +139,7 @@ def _condition(setting: str, sql: str | None, log: Log, report: Report) -> pl.Ex
         condition = pl.sql_expr(sql)
         lost = [column for column in condition.meta.root_names() if column not in log.schema]
         if lost:
-            report(_not_there(setting, lost[0], log))
+            report(no_column(setting, lost[0], log.schema, log.name))
             return None
         dtype = pl.DataFrame(schema=log.schema).select(condition.alias("condition")).schema["condition"]
         if dtype == pl.Boolean:
@@ -220,7 +209,7 @@ def _log_feature(
     setting = f"features.{group}.{name}"
     if name not in log.schema:
         if side is None:
-            raise _not_there(setting, name, log)
+            raise no_column(setting, name, log.schema, log.name)
         raise no_column(setting, name, [*side.columns, *log.schema], f"neither {side.path.name} nor {log.name}")
     if group == "item" and feature.kind != "category":
         found = f'{setting}: {feature.kind} in the log, where items have "category" only'

@@ -123,11 +123,6 @@ class Log:
         short = [file.name for file in self.files]
         return short if len(set(short)) == len(short) else [str(file) for file in self.files]
 
-    def folder_of(self, column: str) -> str | None:
-        """The first folder above a file that says a value of the column, as ``dt=2024-01-01``, which is not read."""
-        folders = (part for file in self.files for part in file.parts[:-1])
-        return next((part for part in folders if part.startswith(f"{column}=")), None)
-
     def frames(self, columns: Mapping[str, pl.Expr], rows: int = CHUNK_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:
         """Named expressions over the log in chunks of about ``rows``, each with the number of its file."""
         wanted = [expr.alias(name) for name, expr in columns.items()]

@@ -8,7 +8,7 @@ from marm.data.formats import nameless, scan, separator
 from marm.data.init import init
 from marm.data.source import open_log
 from marm.errors import DataError
-from tests.data.logs import START
+from tests.data.logs import START, write
 
 
 @pytest.mark.parametrize(("mark", "name"), [(",", "a.csv"), (";", "a.csv"), ("\t", "a.tsv"), ("|", "a.txt")])
@@ -105,3 +105,39 @@ def test_files_nearby_with_a_like_ending_are_left_alone_in_a_folder(tmp_path):
     pl.DataFrame({"user": [1]}).write_parquet(tmp_path / "a.parquet")
     (tmp_path / "README.txt").write_text("nothing of a log")
     assert len(open_log(tmp_path.parent, tmp_path.name).files) == 1
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.ndjson"])
+def test_folders_say_values_unless_the_file_has_a_column_of_that_name(tmp_path, name):
+    folder = tmp_path / "day=2024-01-01" / "hour=03" / "of=__HIVE_DEFAULT_PARTITION__" / "where=a%2Fb"
+    folder.mkdir(parents=True)
+    write(pl.DataFrame({"hour": [4], "user": ["x"]}), folder / name)
+    told = {"hour": 4, "user": "x", "day": "2024-01-01", "of": None, "where": "a/b"}
+    assert scan(folder / name).collect().to_dicts() == [told]
+    log = open_log(tmp_path, "day=2024-01-01")
+    assert [frame.to_dicts() for _, frame in log.frames({n: pl.col(n) for n in log.schema})] == [[told]]
+
+
+def test_a_log_whose_days_and_hours_are_folders_is_read(tmp_path):
+    for day in ("2024-01-01", "2024-01-02"):
+        for hour in ("03", "14"):
+            folder = tmp_path / "log" / f"dt={day}" / f"hour={hour}"
+            folder.mkdir(parents=True)
+            frame = pl.DataFrame({"user_id": [1, 2, 3] * 3, "item_id": [*range(9)], "click": [0, 1, 0] * 3})
+            write(frame, folder / "part-0.parquet")
+    guess = init(tmp_path / "log", tmp_path / "run.toml")
+    assert guess.time == "dt"
+    assert any("hour may hold the hour: join the two first" in line for line in guess.unsure)
+    assert not any("folders" in line for line in guess.unsure)
+
+
+def test_folders_that_say_a_value_are_parts_of_one_log(tmp_path):
+    for country in ("FR", "DE"):
+        (tmp_path / "log" / f"country={country}").mkdir(parents=True)
+        frame = pl.DataFrame(
+            {"user_id": [1, 2, 3] * 3, "item_id": [*range(9)], "time": range(START, START + 9), "click": [0, 1, 0] * 3}
+        )
+        write(frame, tmp_path / "log" / f"country={country}" / "part.csv")
+    guess = init(tmp_path / "log", tmp_path / "run.toml")
+    assert guess.unsure == []
+    assert 'country = "category"' in (tmp_path / "run.toml").read_text()

@@ -64,19 +64,15 @@ def test_every_trouble_is_told_at_once_with_count_and_first_row(tmp_path):
     assert any(line.startswith("log.parquet row 2: time = -5 is negative") for line in found)
 
 
-def test_a_column_that_only_folders_name_is_told_as_such(tmp_path):
+def test_a_condition_a_time_and_a_task_may_read_what_only_folders_say(tmp_path):
     for day in ("2024-01-01", "2024-01-02"):
         (tmp_path / "log" / f"dt={day}").mkdir(parents=True)
         write_log(tmp_path / "log" / f"dt={day}", "part.parquet")
     tasks = {"click": {"column": "click"}, "day": {"column": "dt", "equals": "2024-01-01"}}
-    report = validate(run_over(tmp_path, "log", data={"time": "dt", "where": "dt > '2024'"}, tasks=tasks))
-    line = (
-        "data.time: part.parquet and 1 more has no column dt, which only a folder names (dt=2024-01-01), "
-        "and folders are not read: write it into the files, see docs/own_data.md"
-    )
-    assert [trouble.message for trouble in report.troubles] == [line]
-    features = {"context": {"dt": "category"}}
-    assert "which only a folder names" in validate(run_over(tmp_path, "log", features=features)).troubles[0].message
+    report = validate(run_over(tmp_path, "log", data={"time": "dt", "where": "dt > '2023'"}, tasks=tasks))
+    assert [trouble.kind for trouble in report.troubles if trouble.severity == "error"] == []
+    assert (report.summary.rows, report.summary.tasks["day"]) == (8, 0.5)
+    assert report.summary.last_time == "2024-01-02T00:00:00"
 
 
 def test_wrong_outcomes_and_features_of_good_rows_are_both_told(tmp_path):

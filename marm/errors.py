@@ -1,5 +1,9 @@
 """Every way a user's input can be wrong, as a type whose message tells what was found, what was wanted and what to do."""
 
+import re
+
+_BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]+")
+
 
 class MarmError(Exception):
     """A mistake that its maker can mend: shown as one line, exit code 2, never a traceback."""
@@ -47,3 +51,8 @@ class StoreError(MarmError):
 def first_line(error: BaseException | None, nothing: str = "") -> str:
     """The first line of what an error says; of one that says ``nothing`` that, or its kind."""
     return (str(error).strip().splitlines() or [nothing or type(error).__name__])[0]
+
+
+def one_line(text: object) -> str:
+    """What it says as one line: line breaks and control characters, as in names of columns, are spaces."""
+    return _BREAKS.sub(" ", str(text))

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from marm.cli.lazy import group_of
-from marm.errors import MarmError
+from marm.errors import MarmError, one_line
 
 COMMANDS = {
     "init": "marm.cli.data:init",
@@ -49,5 +49,5 @@ def main() -> None:
     try:
         app()
     except MarmError as error:
-        print(f"marm: {error}", file=sys.stderr)
+        print(f"marm: {one_line(error)}", file=sys.stderr)
         sys.exit(2)

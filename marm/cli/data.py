@@ -18,6 +18,7 @@ from marm.data.sort import sort_log
 from marm.data.summary import Summary
 from marm.data.validate import Report
 from marm.data.validate import validate as check_data
+from marm.errors import one_line
 
 _BAD_INPUT = 2
 
@@ -37,12 +38,12 @@ def init(
         guess = write_run_file(log, out, force, given)
     tasks = ", ".join(guess.tasks)
     console.print(
-        escape(f"user {guess.user}, item {guess.item}, time {guess.time}; tasks: {tasks}"),
+        escape(one_line(f"user {guess.user}, item {guess.item}, time {guess.time}; tasks: {tasks}")),
         highlight=False,
         soft_wrap=True,
     )
     for line in guess.unsure:
-        console.print(f"[yellow]unsure[/] {escape(line)}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]unsure[/] {escape(one_line(line))}", highlight=False, soft_wrap=True)
     console.print(
         escape(f"wrote {out}: check its guesses, then run `marm validate {out}`"), highlight=False, soft_wrap=True
     )
@@ -94,14 +95,14 @@ def explode(
     with console.status(f"making rows of {log}"):
         done = explode_log(log, out, Asked(list_, tuple(clicked or ()), item), force)
     for line in lines(done, out):
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(escape(one_line(line)), highlight=False, soft_wrap=True)
 
 
 def _print_troubles(console: Console, report: Report) -> None:
     colours = {"error": "red", "warning": "yellow"}
     for trouble in report.troubles:
         colour = colours[trouble.severity]
-        line = f"[{colour}]{trouble.severity}[/] {escape(trouble.message)}"
+        line = f"[{colour}]{trouble.severity}[/] {escape(one_line(trouble.message))}"
         console.print(line, highlight=False, soft_wrap=True)
     if report.ok:
         console.print("the data can be used as it is", highlight=False)

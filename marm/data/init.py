@@ -13,7 +13,7 @@ from marm.data.guess_features import FeatureGuess, guess_features
 from marm.data.guess_model import Setting, guess_model
 from marm.data.guess_sides import SideGuess
 from marm.data.look import Look, look_at
-from marm.errors import DiskError, FolderError
+from marm.errors import DiskError, FolderError, one_line
 
 _FIRST = (
     "# The first task says which rows went well, and answers come in its order unless serve.score says otherwise. Purchases",
@@ -68,7 +68,7 @@ def _text(look: Look, guess: Guess, features: FeatureGuess, settings: dict[str, 
         *_tasks(guess),
         *_settings(settings),
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join(map(one_line, parts)) + "\n"
 
 
 def _data(look: Look, guess: Guess, out: Path) -> list[str]:

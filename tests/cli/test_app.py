@@ -134,6 +134,12 @@ def test_a_log_that_is_not_as_the_run_file_says_is_one_line_with_the_place(
     assert says in one_line(marm("train", folder / "run.toml", "--out", tmp_path / "out", *words))
 
 
+def test_a_mistake_about_a_name_with_a_line_break_is_one_line(marm: Callable[..., Said], tmp_path: Path) -> None:
+    pl.DataFrame({"user\nid": [1, 1], "click": [0, 1]}).write_parquet(tmp_path / "log.parquet")
+    said = one_line(marm("init", tmp_path / "log.parquet", "--user", "none", "--out", tmp_path / "run.toml"))
+    assert "has no column none: it has user id, click" in said
+
+
 def test_mistakes_about_files_and_folders_are_one_line(marm: Callable[..., Said], world: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("[data")
     (tmp_path / "pairs.csv").write_text("user,thing\nu1,3\n")

@@ -53,6 +53,16 @@ def test_validate_prints_brackets_of_a_log_as_they_are(run, tmp_path):
     assert "click = '[red]' is not a number" in checked.stderr
 
 
+def test_names_with_line_breaks_are_told_in_one_line(run, tmp_path):
+    frame = write_log(tmp_path).rename({"item": "item\nid"}).with_columns(pl.Series("product\nid", [3, 4, 3, 4]))
+    frame.write_parquet(tmp_path / "log.parquet")
+    made = run("init", "log.parquet")
+    assert "user user, item item id, time time; tasks: click\n" in made.stderr
+    assert "unsure the item is item id; product id looks like it too\n" in made.stderr
+    frame.with_columns(pl.lit(None, pl.Int64).alias("item\nid")).write_parquet(tmp_path / "log.parquet")
+    assert "item id = null (4 such rows)" in run("validate", "run.toml").stderr
+
+
 def test_sort_writes_a_sorted_file_and_says_how_many_rows(run, tmp_path):
     write_log(tmp_path, time=[START + 3, START + 1, START + 2, START])
     sorted_ = run("sort", "log.parquet", "out.parquet", "--time", "time")

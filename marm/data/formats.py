@@ -27,6 +27,8 @@ _HEAD = 2**16
 _INFER_ALL = 256 * 1024**2
 _INFER_ROWS = 100_000
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_UTF16 = "\ufffd\ufffd"
+"""How its byte order mark is read as UTF-8."""
 _PADDED = re.compile(r"0\d+")
 _LONG_NUMBER = re.compile(r"-?\d{5,}|-?\d+\.\d+")
 
@@ -161,7 +163,10 @@ def _rows(path: Path, mark: str) -> Iterator[list[str]]:
 
 def _head(path: Path) -> str:
     with open_text(path) as file:
-        return file.read(_HEAD)
+        text = file.read(_HEAD)
+    if text.startswith(_UTF16):
+        raise DataError(f"{path}: is UTF-16, not UTF-8: `iconv -f UTF-16 -t UTF-8 FILE > NEW`")
+    return text
 
 
 @contextmanager

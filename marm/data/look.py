@@ -11,9 +11,10 @@ import polars.selectors as cs
 from polars.datatypes import DataTypeClass
 from polars.exceptions import PolarsError
 
-from marm.data.formats import TOLD_BY, is_data, nameless, scan
+from marm.data.formats import TOLD_BY, format_of, is_data, nameless, scan
 from marm.data.ids import as_text
 from marm.data.source import Log, open_log
+from marm.data.trouble import show
 from marm.errors import DataError
 
 _SAMPLE_ROWS = 100_000
@@ -102,6 +103,10 @@ def open_named(folder: Path, named: str | list[str]) -> Log:
     if unnamed is not None:
         remedy = 'give its columns names first, as docs/own_data.md does under "Files without names"'
         raise DataError(f"{log.files[0]}: the first line holds values, not names ({unnamed}): {remedy}")
+    if len(log.schemas[0]) == 1 and format_of(log.files[0]) == "csv":
+        name = show(next(iter(log.schemas[0])))
+        remedy = "part the fields of each line by commas, tabs, semicolons or bars"
+        raise DataError(f"{log.files[0]}: only one column, {name}: {remedy}")
     return log
 
 

@@ -141,3 +141,24 @@ def test_folders_that_say_a_value_are_parts_of_one_log(tmp_path):
     guess = init(tmp_path / "log", tmp_path / "run.toml")
     assert guess.unsure == []
     assert 'country = "category"' in (tmp_path / "run.toml").read_text()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.ndjson", "a.csv.gz"])
+def test_text_of_utf_16_is_told_as_such(tmp_path, name):
+    data = '{"user": 1, "click": 0}\n'.encode("utf-16")
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    with pytest.raises(DataError, match=rf"{name}: is UTF-16, not UTF-8: `iconv -f UTF-16 -t UTF-8"):
+        init(tmp_path / name, tmp_path / "run.toml")
+
+
+def test_fields_that_nothing_parts_are_told_as_one_column(tmp_path):
+    (tmp_path / "a.csv").write_text("user item time click\nx y z 1\n")
+    with pytest.raises(DataError, match=r"a.csv: only one column, 'user item time click': part the fields"):
+        init(tmp_path / "a.csv", tmp_path / "run.toml")
+
+
+def test_a_folder_of_files_that_are_read_only_where_they_are_named_says_so(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.json").write_text('{"user": 7, "click": 1}\n')
+    with pytest.raises(DataError, match=r"a.json is read only where it is named: give .*logs/a.json, or a glob"):
+        init(tmp_path / "logs", tmp_path / "run.toml")

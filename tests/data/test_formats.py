@@ -162,3 +162,26 @@ def test_a_folder_of_files_that_are_read_only_where_they_are_named_says_so(tmp_p
     (tmp_path / "logs" / "a.json").write_text('{"user": 7, "click": 1}\n')
     with pytest.raises(DataError, match=r"a.json is read only where it is named: give .*logs/a.json, or a glob"):
         init(tmp_path / "logs", tmp_path / "run.toml")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"x": NaN}', r"row 3 is not JSON \(NaN is no number"),
+        ('{"x": 1e999}', r"row 3 is not JSON \(1e999 is no number"),
+        ('{"x": ' + "1" * 45 + "}", r"row 3 is not JSON \(1+ is no number"),
+        ("null", "row 3 is null, not an object"),
+        ("[1]", r"row 3 is \[1\], not an object"),
+        ('{"x": {"a": 1}}', r"row 3 has {'a': 1} as x, which is a single value before"),
+    ],
+)
+def test_a_row_of_json_that_only_some_readers_take_is_named(tmp_path, line, says):
+    (tmp_path / "a.ndjson").write_text('{"x": 1}\n{"x": 2.5}\n' + line + "\n")
+    with pytest.raises(DataError, match=f"a.ndjson: cannot be read .{says}"):
+        list(open_log(tmp_path, "a.ndjson").frames({"x": pl.col("x")}))
+
+
+def test_a_quote_that_is_never_closed_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text('a,b\n1,2\n"3,4\n5,6\n')
+    with pytest.raises(DataError, match=r"a.csv: cannot be read \(row 2 is not CSV \(unexpected end"):
+        list(open_log(tmp_path, "a.csv").frames({"a": pl.col("a"), "b": pl.col("b")}))

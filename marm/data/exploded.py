@@ -29,7 +29,10 @@ def _clashes(done: Exploded) -> list[str]:
     """What a person should look at in the columns."""
     slates, made = done.slates, []
     if not slates.fields and not slates.outcomes and not any(outcome_words(column.name) for column in slates.beside):
-        made.append("no column tells what was clicked: name one with --clicked COLUMN, or each row is a positive")
+        hint = f" ({' or '.join(slates.maybe)} names one of the row's items)" if slates.maybe else ""
+        made.append(
+            f"no column tells what was clicked: name one with --clicked COLUMN{hint}, or each row is a positive"
+        )
     if slates.outcomes and "click" in slates.clash:
         made.append(f"click is a column of the log: whether an item was clicked is in {slates.outcomes[0]}")
     if "position" in slates.clash:

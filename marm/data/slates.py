@@ -26,6 +26,8 @@ _CLICKED = frozenset(("clicked", "clicks"))
 _PICKED = frozenset(("chosen", "selected", "picked"))
 _TIMES = frozenset(("timestamp", "time", "date", "datetime"))
 _PAST = frozenset(("history", "hist"))
+_FLAG = 3
+"""Values of what may be a flag: yes, no and nothing."""
 _MOSTLY, _NEARLY_ALL = 0.5, 0.9
 
 
@@ -53,6 +55,8 @@ class Slates:
     """New columns of 0 and 1, and the columns that hold the ids which are 1."""
     beside: list[Listed] = field(default_factory=list)
     """Lists with a value for each item."""
+    maybe: list[str] = field(default_factory=list)
+    """Where nothing tells what was clicked: columns of one id that nearly always is among what their row showed."""
     left: list[str] = field(default_factory=list)
     """Columns of other lists, which are left out."""
     position: bool = True
@@ -92,6 +96,8 @@ def find_slates(log: Log, sample: pl.DataFrame, asked: Asked) -> Slates:
     slates = Slates(shown, size=float(sample.select(shown.lists().list.len().mean()).item() or 1))
     slates.beside = [column for name in rest if (column := _beside(sample, name, shown)) is not None]
     beside = [column.name for column in slates.beside]
+    if not (marked or records or clicked):
+        slates.maybe = [name for name in rest if name not in beside and _may_be_clicked(sample, name, shown)]
     slates.left = [name for name in rest if name not in beside and _is_left(sample[name])]
     taken = {name for name in rest if name not in slates.left}
     slates.clash = [name for name in ("click", "position") if name in taken]
@@ -171,6 +177,12 @@ def _clicked(log: Log, sample: pl.DataFrame, shown: Listed, asked: Asked, guess:
         and (outcome_words(name) - _SHOWN or _PICKED & set(words(name)))
     ]  # fmt: skip
     return [column for name in named if _holds_shown(sample, column := _parted(sample[name], shown), shown)]
+
+
+def _may_be_clicked(sample: pl.DataFrame, name: str, shown: Listed) -> bool:
+    column = Listed(name, sample.schema[name])
+    ids = column.alone and (column.dtype.is_integer() or is_text(column.dtype))
+    return ids and sample[name].n_unique() > _FLAG and _holds_shown(sample, column, shown)
 
 
 def _parted(series: pl.Series, shown: Listed) -> Listed:

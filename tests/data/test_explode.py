@@ -216,6 +216,18 @@ def test_names_that_are_taken(tmp_path):
     assert "position is a column of the log: the place in the list is not written" in said
 
 
+def test_a_column_that_may_say_what_was_clicked_is_told(tmp_path):
+    log = {
+        "session": [1, 2, 3, 4, 5],
+        "action": ["clickout", "clickout", "search", "clickout", "clickout"],
+        "reference": ["7", "9", "Rome, Italy", "8", "5"],
+        "impressions": ["7|8", "5|9", None, "8|7", "5|8"],
+    }
+    _, said = rows_of(tmp_path, log)
+    hint = "name one with --clicked COLUMN (reference names one of the row's items), or each row is a positive"
+    assert f"no column tells what was clicked: {hint}" in said
+
+
 def test_the_kinds_of_columns_are_kept(tmp_path):
     kinds = pl.Enum(["x", "y", "z"])
     inview = pl.Series([["x", "y"], ["z", "x"]], dtype=pl.Array(kinds, 2))

@@ -1,5 +1,6 @@
 """Which format a data file has, told by its name and its first lines."""
 
+import codecs
 import csv
 import gzip
 import io
@@ -117,7 +118,10 @@ def _scan(path: Path, schema: dict[str, pl.DataType] | None, rows: int | None) -
                 glob=False,
             )  # fmt: skip
     if _head(path).lstrip().startswith("["):
-        raise DataError(f"{path}: one JSON list: write one object a line, as NDJSON")
+        raise DataError(f"{path}: one JSON list: write one object a line, as NDJSON: `jq -c '.[]' FILE > NEW`")
+    if _marked(path):
+        remedy = "leave out its first three bytes, as `tail -c +4 FILE > NEW` does"
+        raise DataError(f"{path}: begins with a byte order mark, which JSON has none of: {remedy}")
     return pl.scan_ndjson(path, schema=schema, infer_schema_length=rows or _infer_rows(path))
 
 
@@ -159,6 +163,12 @@ def _rows(path: Path, mark: str) -> Iterator[list[str]]:
         yield from csv.reader(io.StringIO(whole, newline=""), delimiter=mark)
     except csv.Error:
         return  # Whatever reads the file says what is wrong with it.
+
+
+def _marked(path: Path) -> bool:
+    """Whether a text begins with a byte order mark."""
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
 
 
 def _head(path: Path) -> str:

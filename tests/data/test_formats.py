@@ -83,7 +83,8 @@ def test_a_first_line_of_names_is_none_of_values(tmp_path, line):
         ("a.zip", "x", r"a.zip: a .zip file; give .parquet"),
         ("a.parquet.gz", "x", r"a .gz file; give .parquet"),
         ("a.dat", "1::2::3\n", r"a.dat: fields are parted by ::"),
-        ("a.json", ' [{"user": 1}]', r"a.json: one JSON list: write one object a line"),
+        ("a.json", ' [{"user": 1}]', r"a.json: one JSON list: write one object a line, as NDJSON: `jq -c"),
+        ("a.ndjson", '\ufeff{"user": 1}', r"a.ndjson: begins with a byte order mark, .* `tail -c \+4"),
         ("a.csv", "1,2268318,pv,1511544070\n", r"a.csv: the first line holds values, not names \(1, 2268318, pv"),
     ],
 )

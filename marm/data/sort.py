@@ -8,7 +8,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from marm.data.order import bucket_edges, sorted_on_disk
-from marm.data.source import HISTORY, LogReader, open_log
+from marm.data.source import HISTORY, LogReader, open_log, parted
 from marm.data.times import Clock, clock_of, to_micros
 from marm.data.trouble import TroubleError, no_column
 from marm.errors import DataError, DiskError, FolderError
@@ -27,7 +27,7 @@ def sort_log(log: Path, out: Path, time: str, form: str | None = None) -> int:
     """
     if out.exists():
         raise FolderError(f"{out} exists: remove it, or choose another file")
-    found = open_log(log.parent, log.name)
+    found = open_log(*parted(log))
     if time not in found.schema:
         raise no_column("--time", time, found.schema, found.name)
     other = [

@@ -35,6 +35,14 @@ def test_a_folder_becomes_one_file(tmp_path):
     )
 
 
+def test_a_glob_of_files_in_folders_is_sorted_as_one(tmp_path):
+    for day, time in (("1", START + 1), ("2", START)):
+        (tmp_path / f"day={day}").mkdir()
+        write(pl.DataFrame({"user": [1], "time": [time]}), tmp_path / f"day={day}" / "part.parquet")
+    sort_log(tmp_path / "*" / "part.parquet", tmp_path / "out.parquet", "time")
+    assert pl.read_parquet(tmp_path / "out.parquet").rows() == [(1, START, "2"), (1, START + 1, "1")]
+
+
 def test_an_unknown_column_a_null_time_and_a_file_that_is_there_are_refused(tmp_path):
     write_log(tmp_path, when=[1, 2, None, 3])
     with pytest.raises(DataError, match="no column tme: did you mean time"):

@@ -30,6 +30,7 @@ _OF_USER = frozenset((
     "tier", "level", "plan", "status", "state", "role", "os", "browser", "platform", "agent", "agents",
 ))  # fmt: skip
 """Say something of a user where they follow its name."""
+_FEWEST = 2
 _FEW_USERS = 5
 _ROWS_OF_ONE = 1000
 _SHOWN = ("inview", "impression", "target", "candidate", "shown", "exposed")
@@ -182,7 +183,7 @@ def _is_hour(look: Look, column: str) -> bool:
     return bool((text.str.contains(r"^\d{1,2}:\d{2}(?::\d{2})?(?:\.\d+)?$") | (hours & named)).all())
 
 
-def _user_score(look: Look, column: str, fewest: int = 2) -> float:
+def _user_score(look: Look, column: str, fewest: int = _FEWEST) -> float:
     """How much a column looks like ids of users, of whom there are some; those of visits come after all others."""
     parts = words(column)
     named = next((at for at, word in enumerate(parts) if word in _USER or word in _VISIT), 0)
@@ -193,10 +194,12 @@ def _user_score(look: Look, column: str, fewest: int = 2) -> float:
 
 
 def _item_score(look: Look, column: str) -> float:
-    """How much a column looks like ids of items: more so if a file beside the log has a column of that name."""
+    """How much a column looks like ids of items, of which there are some: more so if a file beside the log has it too."""
     people = set(_USER)
     described = [names for names in look.beside.values() if not any(people & set(words(name)) for name in names)]
     beside = any(column in names for names in described)
+    if look.distinct(column) < _FEWEST:
+        return 0.0
     score = _id_score(look, column, _ITEM)
     return score + 0.5 * beside if score else 0.0
 

@@ -176,3 +176,11 @@ def test_columns_that_stand_alike_have_the_order_of_the_log(tmp_path):
 def test_a_user_is_named_in_one_word_with_what_follows_or_as_nobody_in_particular(tmp_path, name):
     run = guessed(tmp_path, log_of(click=binary(), domain=1).rename({"user_id": name}))
     assert (run.data.user, run.data.item) == (name, "item_id")
+
+
+def test_a_column_of_one_value_is_no_item(tmp_path):
+    frame = log_of(app_id=["web"] * ROWS, click=binary())
+    assert guessed(tmp_path, frame.rename({"item_id": "thing_item"})).data.item == "thing_item"
+    write(frame.drop("item_id"), tmp_path / "one.parquet")
+    with pytest.raises(DataError, match="no column looks like the item among user_id"):
+        init(tmp_path / "one.parquet", tmp_path / "one.toml")

@@ -54,10 +54,10 @@ def find_files(base: Path, log: str | list[str]) -> list[Path]:
     if path.is_dir():
         found = sorted(file for file in path.rglob("*") if is_data(file, path))
         wanted = "Parquet, CSV or NDJSON files"
-        if not found and (named := sorted(file for file in path.rglob("*") if is_data(file, path, named=True))):
-            raise DataError(
-                f"{path}: {named[0].name} is read only where it is named: give {named[0]}, or a glob of the log's files"
-            )
+        if not found and (named := [file for file in path.rglob("*") if is_data(file, path, named=True)]):
+            largest = max(named, key=lambda file: file.stat().st_size)
+            kind = f"{largest.name} is read only where it is named"
+            raise DataError(f"{path}: {kind}: give {largest}, or a glob of the log's files")
     elif _WILD & set(log):
         found = sorted(file for file in _glob(base, log) if file.is_file())
         wanted = "files that match"
